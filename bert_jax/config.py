@@ -37,9 +37,7 @@ class DataConfig:
     sentences: Literal["rule", "line"] = option(
         "rule", "rule: split each line into sentences; line: each line already is one"
     )
-    directory: str = option(
-        "", "root of the prepared corpora; empty: $BERT_JAX_DATA, else ~/.cache/bert_jax"
-    )
+    directory: str = option("", "root of the prepared corpora; empty: $BERT_JAX_DATA, else ~/.cache/bert_jax")
     eval_fraction: float = option(0.02, "share of the documents held out (at least one; 0: none)")
     sequence_length: int = option(128, "L, tokens a row, special tokens included")
     sentence_objective: Literal["none", "nsp", "sop"] = option(
@@ -96,9 +94,7 @@ class OptimConfig:
 class ParallelConfig:
     """How a step is spread over devices."""
 
-    mode: Literal["jit", "pmap"] = option(
-        "jit", "jit over a device mesh, or pmap (data parallelism only)"
-    )
+    mode: Literal["jit", "pmap"] = option("jit", "jit over a device mesh, or pmap (data parallelism only)")
     data: int = option(-1, "mesh axis over which rows are split; -1: the devices that are left")
     fsdp: int = option(1, "mesh axis over which rows, parameters and optimizer state are split")
     tensor: int = option(1, "mesh axis over which heads and MLP columns are split")

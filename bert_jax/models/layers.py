@@ -1,0 +1,58 @@
+"""The small parts every encoder shares: projections, LayerNorm, activations, dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bert_jax.models.presets import ModelConfig
+
+Array = jax.Array
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
+}
+
+
+def kernel_init(config: ModelConfig) -> nn.initializers.Initializer:
+    """Normal cut at two standard deviations, as `tf.truncated_normal_initializer` (BERT's code)."""
+    return nn.initializers.truncated_normal(config.initializer_range)
+
+
+def dense(config: ModelConfig, features: int | tuple[int, ...], *, name: str, axis=-1) -> nn.DenseGeneral:
+    """A projection with bias from `axis` to `features`, computed in `config.dtype`."""
+    return nn.DenseGeneral(
+        features, axis=axis, dtype=config.dtype, kernel_init=kernel_init(config), name=name
+    )
+
+
+def layer_norm(config: ModelConfig, *, name: str) -> nn.LayerNorm:
+    """LayerNorm over the last axis; mean and variance in float32 (flax's default) whatever the dtype."""
+    return nn.LayerNorm(epsilon=config.layer_norm_eps, dtype=config.dtype, use_fast_variance=False, name=name)
+
+
+def dropout_keys(key: Array, example_ids_B: Array) -> Array:
+    """One key a row. `key` belongs to the step; returns keys [B]."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, example_ids_B)
+
+
+def dropout(x: Array, rate: float, keys_B: Array | None, *, site: int | Array) -> Array:
+    """Zeroes a share `rate` of `x` [B, ...] and scales the rest to keep the mean; the identity without keys.
+
+    The mask is a pure function of (seed, step, example, site), so it does not depend on how rows are
+    spread over devices, hosts or micro-batches. Draws 16 bits an element: the rate is exact to 2^-17.
+    """
+    if keys_B is None or rate == 0.0:
+        return x
+    keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, site)
+    threshold = round(rate * 2**16)
+    # XLA draws 32-bit words; two 16-bit draws share one.
+    *outer, last = x.shape[1:]
+    words = jax.vmap(lambda k: jax.random.bits(k, (*outer, (last + 1) // 2), jnp.uint32))(keys_B)
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*words.shape[:-1], -1)[..., :last]
+    scale = jnp.asarray(2**16 / (2**16 - threshold), x.dtype)
+    return jnp.where(bits >= threshold, x * scale, jnp.zeros((), x.dtype))

@@ -1,0 +1,79 @@
+"""Sums and weights, divided last.
+
+Every loss and metric is a pair (sum, weight) until it is reported. Pairs add over devices, hosts,
+micro-batches and steps, so all of them agree to rounding with one big batch, however unevenly the
+masked tokens fall.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Sums = Mapping[str, tuple[Array, Array]]
+
+
+def add(a: Sums, b: Sums) -> Sums:
+    """Adds pair by pair; both have the same names."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def means(sums: Mapping[str, tuple]) -> dict[str, float]:
+    """sum / weight of each pair as host floats; a metric of no weight is left out."""
+    return {name: float(s) / float(w) for name, (s, w) in sums.items() if float(w) > 0}
+
+
+def divide(total: Array, weight: Array) -> Array:
+    """total / weight inside a jitted function; 0 where there is no weight (and so no gradient)."""
+    return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0)
+
+
+def cross_entropy(logits_XC: Array, targets_X: Array) -> Array:
+    """-log softmax(logits)[target] in nats, [X], computed in float32. X is any leading axes, C classes."""
+    logits_XC = logits_XC.astype(jnp.float32)
+    chosen_X = jnp.take_along_axis(logits_XC, targets_X[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits_XC, axis=-1) - chosen_X
+
+
+def classification(name: str, logits_XC: Array, targets_X: Array, weights_X: Array) -> Sums:
+    """Cross-entropy and accuracy as the pairs `{name}_loss` and `{name}_accuracy`."""
+    weight = jnp.sum(weights_X)
+    hits_X = (jnp.argmax(logits_XC, axis=-1) == targets_X).astype(jnp.float32)
+    return {
+        f"{name}_loss": (jnp.sum(cross_entropy(logits_XC, targets_X) * weights_X), weight),
+        f"{name}_accuracy": (jnp.sum(hits_X * weights_X), weight),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What a training step needs of a loss.
+
+    loss = sum over `terms` of (sum of the term / weight of the term). A weight depends on the batch
+    alone, so `weights` can be added over the whole global batch before the first gradient, and
+    gradients of the parts then add up to the gradient of the whole.
+    """
+
+    forward: Callable[..., Any]
+    """(params, batch, dropout_key or None) -> the model's output"""
+    sums: Callable[[Any, Any], Sums]
+    """(output, batch) -> every loss and metric as a pair"""
+    weights: Callable[[Any], Mapping[str, jax.Array]]
+    """batch -> the weight of each term"""
+    terms: tuple[str, ...]
+    """the names in `sums` that make the loss"""
+
+    def loss(self, params, batch, dropout_key, weights) -> tuple[jax.Array, Sums]:
+        """This batch's share of the global loss whose terms have `weights`, and its sums."""
+        sums = self.sums(self.forward(params, batch, dropout_key), batch)
+        shares = [divide(sums[term][0], weights[term]) for term in self.terms]
+        return jnp.sum(jnp.stack(shares)), sums
+
+    def report(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Adds `loss`, the sum of the terms, in front of the means."""
+        return {"loss": sum(means[term] for term in self.terms if term in means), **means}

@@ -1,0 +1,109 @@
+"""English text into sentences by rule: fast, lossless, and the same on every machine."""
+
+from __future__ import annotations
+
+import re
+
+# A possible end: terminators, what closes after them, one space, and (looked at, not taken) what opens before
+# the next word and its first character.
+_CANDIDATE = re.compile(
+    r"""([.!?…]+)((?:[)\]}"'”’»*_]|\[\d+\])*)[ ](?=(["'“‘«(\[{_*—–-]*)([^\W_]|[$£€¿¡]))""", re.VERBOSE
+)
+_OPENING = "\"'“‘«([{_*—–-"
+_QUOTES = frozenset("\"'”’»")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Stand before a name or a word of the same sentence, so their full stop never ends one. Titles as written:
+# small "gen" and "col" are more often something else.
+_TITLES = _words(
+    "Mr Mrs Ms Messrs Mme Mlle Dr Prof Rev Hon Gen Col Capt Lieut Lt Sgt Cpl Maj Adm Gov Sen Rep Pres Supt"
+    " MR MRS MESSRS DR PROF REV CAPT"
+)
+_LATIN = _words("cf e.g i.e eg ie viz vs")
+# Abbreviations only before a number: "No. 5", "Fig. 2", "vol. IV", but "He said no. The ...".
+_NUMBERED = _words(
+    "no nos fig figs p pp vol vols ch chap chaps sec sect secs eq eqs eqn ref refs art pt pl tab ver approx ca c"
+    " op ln l ll n v pg lib bk sc"
+)
+# These end a sentence only where the next word usually starts one: "the U.S. Army", "in the U.S. The ...".
+_EITHER = _words(
+    "st mt ft inc ltd co corp jr sr bros esq al ave blvd rd dept univ assn est jan feb apr jun jul aug sept oct"
+    " nov dec mon tue tues wed thu thur thurs fri"
+)
+_STARTERS = _words(
+    "A After All Although An And Another Any As At Because Before Both But By Did Do Does Each Every For From Had"
+    " Has Have He Hence Her Here His How However I If In Is It Its Many Meanwhile More Most My No Nor Not Now Of"
+    " On Once One Only Or Our Please See She Since So Some Such That The Their Then There Therefore These They"
+    " This Those Though Thus To Was We Were What When Where Which While Who Why With Would Yes Yet You"
+    " Your"
+)
+_ROMAN = re.compile(r"[IVXLCDMivxlcdm]+")
+_DOTTED = re.compile(r"[^\W\d_]{1,2}(?:\.[^\W\d_]{1,2})+")  # U.S  a.m  Ph.D
+_WORD = re.compile(r"\w+")
+_ENUMERATOR = re.compile(r"\(?(?:\d{1,3}|[A-Za-z]|[IVXLC]+|[ivxlc]+)(?:\.\d+)*")
+_SPEECH_TAG = re.compile(
+    r"(?:I|Mrs?\.? ?\w*|Dr\.? ?\w*|[A-Z]\w+) (?:said|asked|cried|replied|answered|exclaimed|shouted|whispered"
+    r"|muttered|returned|added|continued|remarked|observed|called|inquired|demanded|screamed|murmured)\b"
+)
+
+
+def split(line: str) -> list[str]:
+    """The sentences of one line, in order; joined by a space they give the line, whitespace normalised.
+
+    A blank line has none. Where a full stop may be an abbreviation's, an unsure case stays one sentence.
+    """
+    text = " ".join(line.split())
+    sentences = []
+    start = 0
+    for match in _CANDIDATE.finditer(text):
+        if _ends_sentence(text, start, match):
+            end = match.end()
+            sentences.append(text[start : end - 1])
+            start = end
+    if start < len(text):
+        sentences.append(text[start:])
+    return sentences
+
+
+def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
+    """Whether the candidate ends the sentence that began at `start`."""
+    stop, closing, opening, following = match.groups()
+    if following.islower():
+        return False
+    if stop != ".":
+        if closing and not opening and following.isupper() and not _QUOTES.isdisjoint(closing):
+            return not _SPEECH_TAG.match(text, match.end())  # "Stop!" Holmes cried.
+        return not (stop[0] in ".…" and following.isdigit())
+    if closing.strip("*_"):  # emphasis alone says nothing: "_Mr._ Smith"
+        return True
+    at = match.start()
+    before = text.rfind(" ", start, at) + 1 or start
+    word = text[before:at]
+    if before == start and _ENUMERATOR.fullmatch(word):
+        return False  # "1. The first point", "IV. In which ..."
+    word = word.lstrip(_OPENING)
+    return not _is_abbreviation(word, text, match.end(), following)
+
+
+def _is_abbreviation(word: str, text: str, after: int, following: str) -> bool:
+    """Whether the full stop after `word` belongs to it, given what comes `after`."""
+    folded = word.lower()
+    if word in _TITLES or folded in _LATIN:
+        return True
+    next_word = _WORD.match(text, after)
+    upcoming = next_word.group() if next_word else ""
+    if folded in _NUMBERED and (following.isdigit() or _ROMAN.fullmatch(upcoming)):
+        return upcoming != "I"
+    is_initial = len(word) == 1 and word.isalpha() and word.isupper() and word != "I"
+    if is_initial or folded in _EITHER or _DOTTED.fullmatch(word):
+        return upcoming not in _STARTERS or _is_next_initial(text, after, upcoming)
+    return False
+
+
+def _is_next_initial(text: str, after: int, upcoming: str) -> bool:
+    """The "A" of "J. A. Smith", which alone would look like an article that starts a sentence."""
+    return len(upcoming) == 1 and text.startswith(".", after + 1)
