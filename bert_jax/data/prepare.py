@@ -102,7 +102,8 @@ def _write(config: Config, source: Source, folder: Path) -> None:
         vocabulary = tokenizer.train(texts, config.tokenizer)
     vocabulary.save(folder)
     writer = ShardWriter(folder, vocab_size=vocabulary.vocab_size)
-    counts = {"characters": 0, "unknown": 0, "empty_documents": 0}
+    unused = sum(token.startswith("[unused") for token in vocabulary.backend.get_vocab())
+    counts = {"characters": 0, "unknown": 0, "empty_documents": 0, "unused_entries": unused}
     for document, ids in _encoded(source, vocabulary, split):
         counts["characters"] += sum(map(len, document.lines))
         counts["unknown"] += sum(sentence.count(vocabulary.special.unk) for sentence in ids)

@@ -100,12 +100,12 @@ class JitPlan:
         return jax.jit(create, out_shardings=shardings)()
 
     def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, jax.Array]):
-        """(state, batch) -> state, compiled ahead of time; the old state's memory is reused."""
+        """(state, batch) -> (state, sums), compiled ahead of time; the old state's memory is reused."""
         shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
         step = jax.jit(
             functools.partial(body, reduce=lambda tree: tree),
             in_shardings=(shardings, self._rows),
-            out_shardings=shardings,
+            out_shardings=(shardings, self.replicated),
             donate_argnums=0,
         )
         return step.lower(state, batch).compile()
@@ -144,7 +144,7 @@ class PmapPlan:
         return jax.jit(create, out_shardings=self.replicated)()
 
     def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, np.ndarray]):
-        """(state, batch) -> state; the state has no device axis going in or coming out."""
+        """(state, batch) -> (state, sums); no device axis going in or coming out."""
         return self._compile(body, state, batch, donate_argnums=0)
 
     def compile_eval(self, body: Callable, params: Any, batch: Mapping[str, np.ndarray]):

@@ -29,8 +29,11 @@ def train_step(
     optimizer: optax.GradientTransformation,
     accumulate: int,
     dropout_seed: int,
-) -> TrainState:
-    """One update from `batch`, whose rows are taken in `accumulate` micro-batches."""
+) -> tuple[TrainState, Sums]:
+    """One update from `batch`, whose rows are taken in `accumulate` micro-batches.
+
+    Returns the new state and this step's sums, which are small and stay when the state is donated.
+    """
     weights = reduce(objective.weights(batch))
     # The same bits on every backend and mesh at a third of threefry2x32's cost; philox4x32 is as
     # cheap but its `mulhi` does not compile over a mesh (jaxlib 0.10.2).
@@ -44,18 +47,18 @@ def train_step(
     grads, sums = reduce(_accumulated(micro_step, batch, accumulate))
     grad_norm = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    one = jnp.float32(1)
-    window = add(state.window, {**sums, "grad_norm": (grad_norm, one)})
+    sums = {**sums, "grad_norm": (grad_norm, jnp.float32(1))}
 
-    finite = jnp.isfinite(grad_norm) & jnp.all(jnp.isfinite(jnp.stack([s for s, _ in sums.values()])))
+    finite = jnp.all(jnp.isfinite(jnp.stack([total for total, _ in sums.values()])))
     failed_step = jnp.where((state.failed_step < 0) & ~finite, state.step, state.failed_step)
-    return TrainState(
+    state = TrainState(
         step=state.step + 1,
         params=optax.apply_updates(state.params, updates),
         opt_state=opt_state,
-        window=window,
+        window=add(state.window, sums),
         failed_step=failed_step,
     )
+    return state, sums
 
 
 def eval_step(params: Any, batch: Any, *, reduce: Reduce, objective: Objective) -> Sums:

@@ -70,7 +70,7 @@ def run(config, devices, *, steps=3, corrupt=None):
     batches = [plan.place(uneven_batch(config, i)) for i in range(steps)]
     compiled = plan.compile_train(body, now, batches[0])
     for batch in batches:
-        now = jax.block_until_ready(compiled(now, batch))
+        now, _ = jax.block_until_ready(compiled(now, batch))
     window = {name: float(s) / float(w) for name, (s, w) in now.window.items()}
     return window, jax.device_get(now.params)
 

@@ -1,0 +1,91 @@
+"""Puts the parts of a configuration together: model, objective, optimizer, plan, compiled steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax import batch as contract
+from bert_jax.config import Config
+from bert_jax.models.bert import BertForPretraining, init_params
+from bert_jax.objectives.pretrain import pretraining
+from bert_jax.objectives.sums import Objective, add
+from bert_jax.training import state as states
+from bert_jax.training.optim import make_optimizer
+from bert_jax.training.parallel import JitPlan, PmapPlan, make_plan
+from bert_jax.training.state import TrainState
+from bert_jax.training.step import eval_step, metric_names, train_step
+
+Batch = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembly:
+    """A configuration's parts, on devices."""
+
+    config: Config
+    plan: JitPlan | PmapPlan
+    objective: Objective
+
+    @classmethod
+    def of(cls, config: Config, devices: Sequence[jax.Device] | None = None) -> Assembly:
+        """On `devices`, all by default. Raises `ConfigError` where they do not fit."""
+        model = BertForPretraining(config.model)
+        objective = pretraining(model.apply, config.data.sentence_objective)
+        return cls(config, make_plan(config, devices), objective)
+
+    @functools.cached_property
+    def _create(self) -> Callable[[], TrainState]:
+        def create() -> TrainState:
+            params = init_params(self.config.model, jax.random.key(self.config.seed))
+            sample = contract.synthetic(self.config, 1)
+            names = metric_names(self.objective, params, sample)
+            return states.create(params, make_optimizer(self.config), names)
+
+        return create
+
+    def new_state(self) -> TrainState:
+        """The state before step 0, on its devices."""
+        return self.plan.init(self._create)
+
+    def abstract_state(self) -> TrainState:
+        """Shapes, types and places of a state, to restore a checkpoint into."""
+        shapes = jax.eval_shape(self._create)
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            shapes,
+            self.plan.state_shardings(shapes),
+        )
+
+    def compile_train(self, state: TrainState, batch: Batch):
+        """(state, placed batch) -> (state, sums), compiled for the shapes of `batch`."""
+        body = functools.partial(
+            train_step,
+            objective=self.objective,
+            optimizer=make_optimizer(self.config),
+            accumulate=self.config.train.accumulate,
+            dropout_seed=self.config.seed,
+        )
+        return self.plan.compile_train(body, state, self.plan.place(batch))
+
+    def evaluator(self, batches: Callable[[], Iterable[Batch]]) -> Callable[[Any], dict[str, tuple]]:
+        """parameters -> (sum, weight) of every metric over `batches()`; compiled at its first use."""
+        body = functools.partial(eval_step, objective=self.objective)
+        compiled: list[Callable] = []
+
+        def evaluate(params: Any) -> dict[str, tuple]:
+            total = None
+            for batch in batches():
+                placed = self.plan.place(batch)
+                if not compiled:
+                    compiled.append(self.plan.compile_eval(body, params, placed))
+                sums = jax.device_get(compiled[0](params, placed))
+                total = sums if total is None else add(total, sums)
+            return jax.device_get(total)
+
+        return evaluate

@@ -1,0 +1,122 @@
+"""Trains an encoder on a prepared corpus into a workdir; the same command again resumes.
+
+A workdir holds config.json, metrics.jsonl, tensorboard/, checkpoints/ (the latest few and the best),
+tokenizer.json, vocab.txt and loss.png. SIGTERM or Ctrl-C saves first and says how to go on; a run
+that was killed goes on from its last checkpoint and ends with the same parameters, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+
+from bert_jax.commands import add_config_argument, load_config
+from bert_jax.config import Config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_argument(parser)
+    parser.add_argument("--workdir", required=True, type=Path, help="folder of the run, new or to resume")
+
+
+def main(args: argparse.Namespace) -> None:
+    words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
+    command = f"bert-jax pretrain {' '.join(words)} --workdir {args.workdir}"
+    run(load_config(args), args.workdir, experiment=args.config, command=command)
+
+
+def run(config: Config, workdir: Path, *, experiment: str = "FILE", command: str = "the same command") -> None:
+    """Trains to `config.train.steps`, resuming what `workdir` holds, and prints how it ended.
+
+    Raises:
+      ConfigError: the devices, the corpus or the workdir do not fit the configuration.
+      UserError: no prepared corpus; a loss that is not finite; a disk that cannot be written.
+      Interrupted: a signal came; the state was saved.
+    """
+    from bert_jax.data.prepare import open_corpus
+
+    shards = open_corpus(config, experiment=experiment)
+
+    from bert_jax.commands.assembly import Assembly
+    from bert_jax.commands.evaluate import evaluation_batches
+    from bert_jax.data.pipeline import Batches
+    from bert_jax.objectives.sums import means
+    from bert_jax.training.checkpoint import Checkpoints
+    from bert_jax.training.loop import Run, train
+    from bert_jax.training.metrics import MetricsLog, peak_flops
+    from bert_jax.training.optim import make_schedule
+    from bert_jax.training.workdir import Workdir
+
+    parts = Assembly.of(config)
+    batches = Batches(shards, config, "train")
+    held_out = Batches(shards, config, "eval") if config.data.eval_fraction else None
+    folder = Workdir.claim(workdir, config, corpus=shards.digest)
+    for name in ("tokenizer.json", "vocab.txt"):
+        shutil.copyfile(shards.folder / name, workdir / name)
+
+    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        latest = checkpoints.latest()
+        if latest is None:
+            state = parts.new_state()
+        else:
+            state = checkpoints.restore(parts.abstract_state(), latest)
+            print(f"resuming {workdir} at step {latest} of {config.train.steps}", file=sys.stderr)
+        evaluate = None
+        if held_out:
+            sums = parts.evaluator(evaluation_batches(held_out, config.train.eval_batches))
+            evaluate = lambda params: parts.objective.report(means(sums(params)))  # noqa: E731
+        with contextlib.closing(MetricsLog(workdir, resume_step=latest or 0)) as log:
+            if latest is None and evaluate:
+                log.write(0, "eval", evaluate(state.params))
+            if latest is None or latest < config.train.steps:
+                peak, _ = peak_flops(_devices())
+                state = train(
+                    Run(
+                        config=config,
+                        objective=parts.objective,
+                        place=parts.plan.place,
+                        train_step=parts.compile_train(state, batches.at(latest or 0)),
+                        batches=batches.iterate,
+                        evaluate=evaluate,
+                        schedule=make_schedule(config.optim, config.train.steps),
+                        checkpoints=checkpoints,
+                        log=log,
+                        peak_flops=peak,
+                        resume_hint=f"Resume with: {command}",
+                    ),
+                    state,
+                )
+    folder.close()
+    _finish(workdir, config)
+
+
+def _devices() -> list:
+    import jax
+
+    return jax.devices()
+
+
+def _finish(workdir: Path, config: Config) -> None:
+    """Draws the curves and prints a short table."""
+    from bert_jax.commands import plot
+    from bert_jax.commands.console import table
+    from bert_jax.training.metrics import read_metrics
+
+    lines = read_metrics(workdir / "metrics.jsonl")
+    picture = plot.run([workdir], workdir / "loss.png")
+    rows = {"steps": f"{config.train.steps:,}", "curves": picture}
+    held_out = [line for line in lines if line["split"] == "eval"]
+    trained = [line for line in lines if line["split"] == "train"]
+    if trained:
+        rows["training loss"] = f"{trained[-1]['loss']:.3f}"
+        rows["tokens/s"] = f"{trained[-1]['tokens_per_s']:,.0f}"
+    if held_out:
+        first, last = held_out[0], held_out[-1]
+        for name in ("mlm_loss", "mlm_accuracy", "pair_loss", "pair_accuracy"):
+            if name in last:
+                label = f"held-out {name.replace('_', ' ').replace('mlm', 'MLM')}"
+                rows[label] = f"{last[name]:.3f} (at step {first['step']}: {first[name]:.3f})"
+    table(f"trained: {workdir}", rows)

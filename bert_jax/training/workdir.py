@@ -1,0 +1,87 @@
+"""A run's folder: its configuration, and the guarantee that it belongs to one run.
+
+    config.json  metrics.jsonl  tensorboard/  checkpoints/  tokenizer.json  vocab.txt  loss.png
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+from typing import Any
+
+from bert_jax import config as configs
+from bert_jax.config import Config
+from bert_jax.errors import ConfigError, UserError
+
+# What may differ when a run goes on: where things lie, how work is spread and how often it is saved
+# decide neither the batches nor, beyond rounding, the parameters.
+_FREE = ("data.directory", "data.tfds_dir", "parallel.", "checkpoint.")
+CONFIG_FILE = "config.json"
+
+
+class Workdir:
+    """An opened run folder, held by one process at a time."""
+
+    def __init__(self, path: Path, lock: Any):
+        self.path = path
+        self._lock = lock
+
+    @classmethod
+    def claim(cls, path: Path, config: Config, *, corpus: str) -> Workdir:
+        """Opens `path` for a run of `config` on the corpus with digest `corpus`, or creates it.
+
+        Raises:
+          UserError: another process works there, or it holds something else.
+          ConfigError: it is the folder of another config; names every value that differs.
+        """
+        file = path / CONFIG_FILE
+        if path.is_dir() and not file.is_file() and any(p.name != ".lock" for p in path.iterdir()):
+            raise UserError(f"--workdir {path} is not empty and has no {CONFIG_FILE}: choose another folder")
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"--workdir {path} is in use by another process") from None
+        if file.is_file():
+            theirs, their_corpus = read_config(path)
+            faults = configs.differences(config, theirs, ignore=_FREE)
+            if their_corpus != corpus:
+                faults.append(f"corpus: {corpus} now, {their_corpus} there (its text or vocabulary changed)")
+            if faults:
+                where = f"--workdir {path} is of another config; resume with its values or choose another:"
+                raise ConfigError([where, *(f"  {fault}" for fault in faults)])
+        text = json.dumps({"config": configs.to_dict(config), "corpus": corpus}, indent=1)
+        partial = file.with_name(CONFIG_FILE + ".partial")
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(file)
+        return cls(path, lock)
+
+    def close(self) -> None:
+        """Lets another process in."""
+        self._lock.close()
+
+
+def is_workdir(path: Path) -> bool:
+    """Whether `path` holds a run of ours (and not a Hugging Face config.json)."""
+    try:
+        return "corpus" in json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def read_config(path: Path) -> tuple[Config, str]:
+    """The configuration of a run folder, and the digest of its corpus.
+
+    Raises:
+      UserError: there is none.
+    """
+    file = path / CONFIG_FILE
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        return configs.resolve(saved["config"]), saved["corpus"]
+    except FileNotFoundError:
+        raise UserError(f"{path} is not a workdir: it has no {CONFIG_FILE}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file}: not a run's configuration: {error!r}") from error

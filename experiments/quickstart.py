@@ -1,0 +1,31 @@
+"""A tiny BERT on the documentation that is already on this machine: MLM and sentence order.
+
+    bash launch/quickstart.sh
+
+which runs
+    bert-jax prepare  --config experiments/quickstart.py
+    bert-jax pretrain --config experiments/quickstart.py --workdir runs/quickstart
+
+2 layers of 128, vocabulary 8,192, rows of 128.
+"""
+
+from bert_jax.config import base
+
+
+def get_config():
+    config = base()
+    config.data.source = "installed_docs"
+    config.data.sentence_objective = "sop"
+    config.tokenizer.vocab_size = 8192
+    config.model.preset = "bert-tiny"
+    config.model.dropout_rate = 0.0
+    config.model.attention_dropout_rate = 0.0
+    config.optim.learning_rate = 2e-3
+    config.optim.warmup_steps = 200
+    config.train.steps = 2000
+    config.train.batch_size = 32
+    config.train.log_every = 50
+    config.train.eval_every = 500
+    config.train.eval_batches = 40
+    config.checkpoint.every = 500
+    return config
