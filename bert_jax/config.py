@@ -9,6 +9,7 @@ After `resolve` nobody holds a ConfigDict, so no `.get(key, default)` can hide a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -194,11 +195,14 @@ def _run_experiment(path: str):
     if "get_config" not in namespace:
         raise UsageError(f"--config={path}: the file must define get_config() and does not")
     try:
-        return namespace["get_config"](argument) if argument else namespace["get_config"]()
+        raw = namespace["get_config"](argument) if argument else namespace["get_config"]()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         # ml_collections answers a misspelt field with a whole page; its first line names the key.
-        reason = str(error).strip("\"'").replace("\\n", "\n").splitlines()[0]
+        reason = str(error).strip("\"'").replace("\\n", "\n").partition("\n")[0] or type(error).__name__
         raise ConfigError([f"{file}: get_config() failed: {reason}"]) from error
+    if not (isinstance(raw, Mapping) or hasattr(raw, "to_dict")):
+        raise ConfigError([f"{file}: get_config() must return a configuration, returned {raw!r}"])
+    return raw
 
 
 def _as_dict(raw) -> dict[str, Any]:
@@ -230,11 +234,11 @@ def _parse(text: str, kind) -> Any:
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     if kind in (int, float):
-        try:
-            number = float(text.replace("_", ""))
-        except ValueError:
-            return text
-        return int(number) if kind is int and number.is_integer() else number
+        with contextlib.suppress(ValueError):
+            return kind(text)
+        with contextlib.suppress(ValueError):
+            number = float(text)  # a whole number may be written 2e4
+            return int(number) if number.is_integer() else number
     return text
 
 
@@ -265,8 +269,9 @@ def _field_types(schema) -> dict[str, Any]:
 
 def _resolve(raw: dict[str, Any], faults: list[str]) -> Config:
     raw = {k: dict(v) if isinstance(v, dict) else v for k, v in raw.items()}
-    if isinstance(raw.get("model"), dict):
-        raw["model"] = _fill_preset(raw["model"], raw.get("tokenizer"), faults)
+    model, tokenizer = raw.get("model", {}), raw.get("tokenizer", {})
+    if isinstance(model, dict) and isinstance(tokenizer, dict):
+        raw["model"] = _fill_preset(model, tokenizer, faults)
     config = _build(Config, raw, "", faults)
     slots = config.masking.max_predictions
     if slots == 0 and isinstance(config.masking.rate, float):
@@ -281,23 +286,23 @@ def _resolve(raw: dict[str, Any], faults: list[str]) -> Config:
     return config
 
 
-def _fill_preset(model: dict[str, Any], tokenizer: Any, faults: list[str]) -> dict[str, Any]:
+def _fill_preset(model: dict[str, Any], tokenizer: dict[str, Any], faults: list[str]) -> dict[str, Any]:
     """Preset values under the fields that are set; V comes from the tokenizer."""
     name = model.get("preset") or ModelConfig().preset
     if name not in PRESETS:
         faults.append(f"config.model.preset={name!r} must be one of: {', '.join(PRESETS)}")
         name = ModelConfig().preset
     filled = dataclasses.asdict(PRESETS[name])
-    filled["vocab_size"] = (tokenizer or {}).get("vocab_size", TokenizerConfig().vocab_size)
+    filled["vocab_size"] = tokenizer.get("vocab_size", TokenizerConfig().vocab_size)
     return filled | {key: value for key, value in model.items() if value is not None}
 
 
 def _build(schema, raw: dict[str, Any], prefix: str, faults: list[str]):
     types = _field_types(schema)
-    for key in raw.keys() - types.keys():
+    for key in sorted(raw.keys() - types.keys()):
         faults.append(_unknown(prefix + key))
     values = {}
-    for name in types.keys() & raw.keys():
+    for name in (name for name in types if name in raw):
         kind, value, place = types[name], raw[name], prefix + name
         if dataclasses.is_dataclass(kind):
             if isinstance(value, dict):

@@ -28,7 +28,9 @@ def main(args: argparse.Namespace) -> None:
     run(load_config(args), args.workdir, experiment=args.config, command=command)
 
 
-def run(config: Config, workdir: Path, *, experiment: str = "FILE", command: str = "the same command") -> None:
+def run(
+    config: Config, workdir: Path, *, experiment: str = "FILE", command: str = "the same command"
+) -> None:
     """Trains to `config.train.steps`, resuming what `workdir` holds, and prints how it ended.
 
     Raises:

@@ -33,19 +33,20 @@ def divide(total: Array, weight: Array) -> Array:
     return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0)
 
 
-def cross_entropy(logits_XC: Array, targets_X: Array) -> Array:
-    """-log softmax(logits)[target] in nats, [X], computed in float32. X is any leading axes, C classes."""
-    logits_XC = logits_XC.astype(jnp.float32)
-    chosen_X = jnp.take_along_axis(logits_XC, targets_X[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits_XC, axis=-1) - chosen_X
-
-
 def classification(name: str, logits_XC: Array, targets_X: Array, weights_X: Array) -> Sums:
-    """Cross-entropy and accuracy as the pairs `{name}_loss` and `{name}_accuracy`."""
+    """Cross-entropy in nats and accuracy, as the pairs `{name}_loss` and `{name}_accuracy`.
+
+    X is any leading axes, C the classes; computed in float32. A target counts as hit where no logit is
+    larger: the cross-entropy needs the largest anyway, and an argmax would read the logits once more.
+    """
+    logits_XC = logits_XC.astype(jnp.float32)
+    target_X = jnp.take_along_axis(logits_XC, targets_X[..., None], axis=-1)[..., 0]
+    largest_X = jax.lax.stop_gradient(jnp.max(logits_XC, axis=-1))
+    log_sum_X = largest_X + jnp.log(jnp.sum(jnp.exp(logits_XC - largest_X[..., None]), axis=-1))
+    hits_X = (target_X >= largest_X).astype(jnp.float32)
     weight = jnp.sum(weights_X)
-    hits_X = (jnp.argmax(logits_XC, axis=-1) == targets_X).astype(jnp.float32)
     return {
-        f"{name}_loss": (jnp.sum(cross_entropy(logits_XC, targets_X) * weights_X), weight),
+        f"{name}_loss": (jnp.sum((log_sum_X - target_X) * weights_X), weight),
         f"{name}_accuracy": (jnp.sum(hits_X * weights_X), weight),
     }
 

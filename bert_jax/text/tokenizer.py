@@ -108,8 +108,8 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     Raises:
       UserError: `vocab_size` cannot even hold the special tokens and the alphabet.
     """
-    empty = {token: i for i, token in enumerate(SPECIAL_TOKENS)}
-    backend = _wordpiece(empty, config.lowercase)
+    # Without special tokens, or a "[MASK]" in the corpus would be learned as pieces that no text splits into.
+    backend = _wordpiece({}, config.lowercase)
     trainer = trainers.WordPieceTrainer(
         vocab_size=config.vocab_size,
         special_tokens=list(SPECIAL_TOKENS),

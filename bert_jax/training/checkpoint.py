@@ -162,5 +162,7 @@ def _rest(state: TrainState) -> dict[str, Any]:
 def abstract_like(tree: Any, shardings: Any) -> Any:
     """Shapes and types of `tree` (arrays or shape structs) with `shardings`, to restore into."""
     return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree, shardings
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+        shardings,
     )

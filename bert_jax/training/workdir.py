@@ -1,6 +1,6 @@
 """A run's folder: its configuration, and the guarantee that it belongs to one run.
 
-    config.json  metrics.jsonl  tensorboard/  checkpoints/  tokenizer.json  vocab.txt  loss.png
+config.json  metrics.jsonl  tensorboard/  checkpoints/  tokenizer.json  vocab.txt  loss.png
 """
 
 from __future__ import annotations

@@ -1,0 +1,80 @@
+"""Uses a trained model on text: a workdir, an export of ours, or a Hugging Face directory.
+
+fill-mask  prints the most probable tokens for each [MASK]
+embed      prints one JSON object a text: {"text": ..., "vector": [...]}
+
+Texts are the arguments, or the lines of --input, or the lines of standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bert_jax.commands import refuse_overrides
+from bert_jax.errors import UsageError, UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, type=Path, help="workdir or model directory")
+    parser.add_argument("--task", required=True, choices=("fill-mask", "embed"))
+    parser.add_argument("--checkpoint", default="last", help="of a workdir: last (default), best, or a step")
+    parser.add_argument("--top-k", type=int, default=3, help="fill-mask: candidates a mask (default 3)")
+    parser.add_argument("--json", action="store_true", help="fill-mask: one JSON object a text")
+    parser.add_argument("--input", type=Path, help="UTF-8 file with one text a line")
+    parser.add_argument("text", nargs="*", help='for example "The [MASK] sat on the mat."')
+
+
+def main(args: argparse.Namespace) -> None:
+    refuse_overrides(args, "the configuration is the model's")
+    if args.text and args.input:
+        raise UsageError(f"give texts or --input {args.input}, not both")
+    texts = args.text or _lines(args.input)
+    if not texts:
+        raise UsageError("no text: give it as an argument, with --input FILE, or on standard input")
+    run(args.model, args.task, texts=texts, checkpoint=args.checkpoint, top_k=args.top_k, as_json=args.json)
+
+
+def run(
+    model: Path,
+    task: str,
+    *,
+    texts: Sequence[str],
+    checkpoint: str = "last",
+    top_k: int = 3,
+    as_json: bool = False,
+) -> None:
+    """Prints the predictions for `texts`.
+
+    Raises:
+      UserError: no model there, or a text the task cannot take.
+    """
+    from bert_jax import api
+
+    loaded = api.load(model, checkpoint=checkpoint)
+    for text in texts:
+        if task == "embed":
+            print(json.dumps({"text": text, "vector": loaded.embed([text])[0].tolist()}, ensure_ascii=False))
+            continue
+        masks = loaded.fill_mask(text, top_k=top_k)
+        if as_json:
+            found = [[{"token": p.token, "probability": p.probability} for p in mask] for mask in masks]
+            print(json.dumps({"text": text, "masks": found}, ensure_ascii=False))
+        else:
+            print(text)
+            for mask in masks:
+                print("   " + "   ".join(f"{p.token} {100 * p.probability:.1f} %" for p in mask))
+
+
+def _lines(path: Path | None) -> list[str]:
+    """The lines that are not blank, of a file or of standard input if something is piped in."""
+    if path is None and sys.stdin.isatty():
+        return []
+    try:
+        lines: Iterable[str] = path.read_text(encoding="utf-8").split("\n") if path else sys.stdin
+        return [line.strip() for line in lines if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path or 'standard input'}: not UTF-8: {error}") from None

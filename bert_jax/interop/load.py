@@ -1,0 +1,236 @@
+"""Reading a Hugging Face directory: config.json and safetensors, in NumPy.
+
+Weights come from safetensors alone. A pickle (pytorch_model.bin) can run code as it is read, so none is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from bert_jax.errors import UserError
+from bert_jax.interop import names
+from bert_jax.models.presets import ModelConfig
+from bert_jax.text import tokenizer as tokenizers
+from bert_jax.text.tokenizer import Tokenizer
+
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What a checkpoint had less, or more, than `BertForPretraining`.
+
+    missing: the parts of `names.HEADS` it lacks; the parameters lack the same subtrees.
+    unexpected: tensors that were left aside, such as a classifier's, by the file's own names.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+
+def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport]:
+    """The model in a Hugging Face directory of a BERT: our export, or `save_pretrained` of any Bert class.
+
+    Returns the config, the nested float32 NumPy parameters of `BertForPretraining`, and a report. Heads
+    that the checkpoint lacks ("mlm_head", "pair_head", "bert/pooler") are absent from the parameters,
+    never invented. Tensors stored as float16, bfloat16 or float64 are converted.
+
+    Raises:
+      UserError: no such folder or no safetensors in it; not a BERT that this package computes exactly;
+        a file cut short; a tensor missing from the encoder or from a head that is otherwise there; a
+        wrong shape; a tensor inside "bert." that the config has no place for; a decoder that is not tied
+        to the embeddings; a tokenizer with more entries than the model.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder; a model of the Hugging Face hub must be downloaded first:"
+            f" hf download {folder} --local-dir DIR"
+        )
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{folder}: no config.json in it, so not a Hugging Face model directory")
+    config = names.config_from_hf(_read_json(path), place=str(path))
+    _check_vocabulary(folder, config)
+    tensors = _read_tensors(_weight_files(folder))
+    unexpected = _check_tensors(folder, tensors, config)
+    params = names.from_hf({name: array for name, (_, array) in tensors.items()}, config)
+    absent = {entry.head for entry in names.table(config) if entry.theirs not in tensors}
+    missing = tuple(head for head in names.HEADS if head in absent)
+    return config, params, LoadReport(missing=missing, unexpected=unexpected)
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """The tokenizer of a Hugging Face directory: tokenizer.json, or a vocab.txt cased as
+    tokenizer_config.json says (uncased where it says nothing, as `transformers` has it).
+
+    Raises:
+      UserError: neither file, one that cannot be read, or a vocab.txt whose tokenizer_config.json asks
+        for accents or CJK to be treated as BERT does not.
+    """
+    folder = Path(folder)
+    if (folder / "tokenizer.json").is_file():
+        return tokenizers.load(folder / "tokenizer.json")
+    path = folder / "tokenizer_config.json"
+    settings = _read_json(path) if path.is_file() else {}
+    lowercase = settings.get("do_lower_case", True)
+    for key, usual in (("strip_accents", (None, lowercase)), ("tokenize_chinese_chars", (True,))):
+        if settings.get(key, usual[0]) not in usual:
+            raise UserError(
+                f"{path}: {key}={settings[key]!r} needs a tokenizer.json, which is not there: write one with"
+                " transformers' AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+            )
+    return tokenizers.load(folder / "vocab.txt", lowercase=lowercase)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bad JSON or bad UTF-8
+        raise UserError(f"{path}: not JSON ({error}): download or export it again") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: must hold one JSON object, holds a {type(raw).__name__}")
+    return raw
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / _WEIGHTS).is_file():
+        return [folder / _WEIGHTS]
+    if (folder / _INDEX).is_file():
+        return _shards(folder / _INDEX)
+    if sorted(folder.glob("pytorch_model*.bin")):
+        pattern = str(folder / "pytorch_model*.bin")
+        raise UserError(
+            f"{folder}: only pytorch_model.bin here, a pickle, which can run code when read, so this reads none;"
+            ' convert it: python -c "import glob, torch; from safetensors.torch import save_file; d = {};'
+            f" [d.update(torch.load(f, weights_only=True)) for f in glob.glob({pattern!r})];"
+            f' save_file({{k: v.clone().contiguous() for k, v in d.items()}}, {str(folder / _WEIGHTS)!r})"'
+        )
+    found = names.listed(path.name for path in folder.iterdir())
+    raise UserError(f"{folder}: no {_WEIGHTS} and no {_INDEX} in it; it holds {found}")
+
+
+def _shards(index: Path) -> list[Path]:
+    weight_map = _read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UserError(f"{index}: no weight_map in it: download or export it again")
+    files = sorted({str(name) for name in weight_map.values()})
+    for name in files:
+        if Path(name).name != name:  # the index may come from anywhere and must not lead elsewhere
+            raise UserError(f"{index}: shard {name!r} must be a file name, without folders")
+        if not (index.parent / name).is_file():
+            raise UserError(f"{index}: names {name}, which is not beside it: download that file too")
+    return [index.parent / name for name in files]
+
+
+def _read_tensors(paths: list[Path]) -> dict[str, tuple[str, np.ndarray]]:
+    """{the table's name: (the file's name, float32 array)} of all the files."""
+    tensors: dict[str, tuple[str, np.ndarray]] = {}
+    for path, stored, array in _walk_tensors(paths):
+        name = names.canonical(stored)
+        if name in tensors:
+            raise UserError(
+                f"{path}: {stored} and {tensors[name][0]} are the same parameter, {name}: remove one of them"
+            )
+        tensors[name] = (stored, array)
+    return tensors
+
+
+def _walk_tensors(paths: list[Path]) -> Iterator[tuple[Path, str, np.ndarray]]:
+    for path in paths:
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                for stored in file.keys():  # noqa: SIM118  (a safe_open is no mapping)
+                    if stored.endswith("embeddings.position_ids"):
+                        continue  # 0, 1, 2, ...: a buffer that older versions saved
+                    kind = file.get_slice(stored).get_dtype()
+                    if kind not in _FLOATS:
+                        raise UserError(
+                            f"{path}: tensor {stored} is stored as {kind}, must be one of {', '.join(_FLOATS)}:"
+                            " save the checkpoint without quantisation"
+                        )
+                    yield path, stored, np.asarray(file.get_tensor(stored), np.float32)
+        except safetensors.SafetensorError as error:
+            raise UserError(
+                f"{path}: not a complete safetensors file ({error}): download or export it again"
+            ) from error
+
+
+def _check_tensors(folder: Path, tensors: dict[str, tuple[str, np.ndarray]], config: ModelConfig):
+    """Drops tied second names and what has no place; returns the file's names of the latter, sorted."""
+    _untie(folder, tensors)
+    table = {entry.theirs: entry for entry in names.table(config)}
+    present = {table[name].head for name in tensors if name in table}
+    for name, entry in table.items():
+        if name not in tensors:
+            if entry.head in names.HEADS and entry.head not in present:
+                continue
+            raise UserError(
+                f"{folder}: tensor {name} of shape {entry.their_shape} is missing: the checkpoint is"
+                " incomplete, or config.json is another model's"
+            )
+        stored, array = tensors[name]
+        if array.shape != entry.their_shape:
+            hint = (
+                " (vocab_size and the embeddings disagree)" if stored.endswith("word_embeddings.weight") else ""
+            )
+            raise UserError(
+                f"{folder}: tensor {stored} has shape {array.shape}, config.json says {entry.their_shape}{hint}:"
+                " use the config.json that was saved with these weights"
+            )
+    extra = {name: tensors.pop(name)[0] for name in tensors.keys() - table.keys()}
+    inside = [stored for name, stored in extra.items() if name.startswith("bert.")]
+    if inside:
+        raise UserError(
+            f"{folder}: tensors inside the encoder that config.json ({config.num_layers} layers) has no place"
+            f" for: {names.listed(inside)}; use the config.json that was saved with these weights"
+        )
+    return tuple(sorted(extra.values()))
+
+
+def _untie(folder: Path, tensors: dict[str, tuple[str, np.ndarray]]) -> None:
+    """Older files repeat the output projection, or hold its bias under the second name only."""
+    for second, first in names.TIED.items():
+        if second not in tensors:
+            continue
+        stored, array = tensors.pop(second)
+        if first not in tensors and second.endswith(".bias"):
+            tensors[first] = (stored, array)
+        elif first in tensors and not np.array_equal(array, tensors[first][1]):
+            raise UserError(
+                f"{folder}: {stored} {array.shape} must equal {tensors[first][0]} {tensors[first][1].shape} and"
+                " does not: here the output projection always is the embedding table"
+            )
+
+
+def _check_vocabulary(folder: Path, config: ModelConfig) -> None:
+    """A tokenizer must not give ids that the embedding table has no row for; fewer is common padding."""
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        try:
+            raw = _read_json(path)
+            pieces = raw["model"]["vocab"]
+            ids = list(pieces.values()) if isinstance(pieces, dict) else [len(pieces) - 1]
+            size = max(ids + [token["id"] for token in raw.get("added_tokens", [])], default=-1) + 1
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path}: no vocabulary in it ({error!r}): download or export it again"
+            ) from error
+    else:
+        path = folder / "vocab.txt"
+        if not path.is_file():
+            return
+        size = len(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    if size > config.vocab_size:
+        raise UserError(
+            f"{path}: {size} entries, config.json says vocab_size={config.vocab_size}: tokenizer and weights"
+            " must come from the same model"
+        )

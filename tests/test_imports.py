@@ -1,0 +1,209 @@
+"""Which part of bert_jax may import which: the arrows of the design, one line a folder.
+
+A new folder or file gets a line in `ALLOWED`; what an optional feature needs goes to `INSIDE_FUNCTIONS`,
+where an import costs nothing until the function runs. The standard library is free, and so is a file's own
+folder. The longest matching place decides, so "models/presets.py" is stricter than "models".
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+_COMMON = {"bert_jax.config", "bert_jax.errors", "bert_jax.progress"}
+_ANYTHING = {"*"}
+
+ALLOWED: dict[str, set[str]] = {
+    "__init__.py": set(),
+    "__main__.py": _ANYTHING,
+    "api.py": _ANYTHING,
+    "commands": _ANYTHING,
+    "errors.py": set(),
+    "progress.py": {"tqdm"},
+    "config.py": {"bert_jax.models.presets", "bert_jax.errors"},
+    "batch.py": {"bert_jax.config", "numpy"},
+    "text": {*_COMMON, "tokenizers"},
+    "data": {*_COMMON, "bert_jax.text", "bert_jax.batch", "numpy", "tensorflow"},
+    "models": {"bert_jax.config", "bert_jax.errors", "jax", "flax.linen", "flax.struct"},
+    "models/presets.py": set(),
+    "objectives": {"bert_jax.config", "bert_jax.batch", "jax"},
+    "training": {
+        *_COMMON,
+        "bert_jax.batch",
+        "bert_jax.objectives.sums",
+        "bert_jax.models.axes",
+        "flax.struct",
+        "jax",
+        "numpy",
+        "optax",
+        "orbax",
+        "tensorboardX",
+    },
+    "interop": {*_COMMON, "bert_jax.models", "jax", "numpy", "safetensors"},
+}
+
+INSIDE_FUNCTIONS: dict[str, set[str]] = {
+    "__init__.py": {"bert_jax.api"},
+    "config.py": {"ml_collections"},
+    "models/presets.py": {"bert_jax.models.bert"},
+    "data": {"tensorflow_datasets"},
+    "interop": {"torch", "transformers"},
+}
+
+# Nothing but these may import what ties everything together.
+_ROOF = {"bert_jax.commands", "bert_jax.api"}
+
+_EXPERIMENTS = {"bert_jax.config", "ml_collections"}
+
+
+def place_of(file: str, table: dict[str, set[str]]) -> str | None:
+    """The longest key of `table` that is `file` or a folder above it."""
+    places = [place for place in table if file == place or file.startswith(place + "/")]
+    return max(places, key=len, default=None)
+
+
+def imports(source: str) -> Iterator[tuple[int, str, bool]]:
+    """(line, dotted name, whether inside a function) of every import; `from a import b` is a.b."""
+
+    def walk(node: ast.AST, inside: bool) -> Iterator[tuple[int, str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((child.lineno, alias.name, inside) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                start = "." * child.level + (child.module or "")
+                yield from ((child.lineno, f"{start}.{alias.name}", inside) for alias in child.names)
+            else:
+                is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+                yield from walk(child, inside or is_function)
+
+    yield from walk(ast.parse(source), False)
+
+
+def under(name: str, allowed: set[str]) -> bool:
+    return "*" in allowed or any(name == entry or name.startswith(entry + ".") for entry in allowed)
+
+
+def faults(file: str, source: str) -> list[str]:
+    """Every import of `file` (its path inside bert_jax) that breaks an arrow."""
+    place = place_of(file, ALLOWED)
+    if place is None:
+        return [f"bert_jax/{file}: no line in ALLOWED says what it may import"]
+    lazy_place = place_of(file, INSIDE_FUNCTIONS)
+    own = {"bert_jax." + file.partition("/")[0]} if "/" in file and place != file else set()
+    found = []
+    for line, name, inside in imports(source):
+        allowed = ALLOWED[place] | own
+        if inside and lazy_place:
+            allowed = allowed | INSIDE_FUNCTIONS[lazy_place]
+        standard = name.partition(".")[0] in sys.stdlib_module_names
+        if not (standard or under(name, allowed)):
+            found.append(f"bert_jax/{file}:{line}: {name} is not in {sorted(allowed)}")
+    return found
+
+
+FILES = sorted(str(path.relative_to(ROOT / "bert_jax")) for path in ROOT.glob("bert_jax/**/*.py"))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_imports_only_what_its_place_allows(file):
+    assert faults(file, (ROOT / "bert_jax" / file).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "file", [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("experiments/**/*.py"))]
+)
+def test_an_experiment_imports_the_configuration_alone(file):
+    names = [name for _, name, _ in imports((ROOT / file).read_text())]
+    foreign = [n for n in names if n.partition(".")[0] not in sys.stdlib_module_names]
+    assert [name for name in foreign if not under(name, _EXPERIMENTS)] == []
+
+
+def test_only_the_commands_and_the_api_stand_on_everything():
+    wide = [place for place, allowed in ALLOWED.items() if allowed & (_ROOF | _ANYTHING)]
+    assert wide == ["__main__.py", "api.py", "commands"]
+
+
+def test_every_folder_of_the_table_exists():
+    folders = {place for place in ALLOWED if not place.endswith(".py")}
+    assert {folder for folder in folders if not (ROOT / "bert_jax" / folder).is_dir()} == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "name"),
+    [
+        ("training/x.py", "import tensorflow as tf", "tensorflow"),
+        ("training/x.py", "from bert_jax.data.shards import TokenShards", "bert_jax.data.shards.TokenShards"),
+        ("training/x.py", "from bert_jax.models import bert", "bert_jax.models.bert"),
+        ("training/x.py", "from bert_jax.objectives.pretrain import f", "bert_jax.objectives.pretrain.f"),
+        ("training/x.py", "from flax import linen", "flax.linen"),
+        ("training/x.py", "import flax", "flax"),
+        ("objectives/x.py", "def f():\n    import flax.linen as nn", "flax.linen"),
+        ("data/x.py", "class A:\n    def f(self):\n        from jax import numpy", "jax.numpy"),
+        ("data/x.py", "import tensorflow_datasets", "tensorflow_datasets"),
+        ("data/x.py", "import optax", "optax"),
+        ("text/x.py", "import numpy", "numpy"),
+        ("interop/x.py", "import torch", "torch"),
+        ("interop/x.py", "if True:\n    import tensorflow", "tensorflow"),
+        ("models/presets.py", "from bert_jax.models import bert", "bert_jax.models.bert"),
+        ("models/x.py", "from bert_jax import api", "bert_jax.api"),
+        ("config.py", "import ml_collections", "ml_collections"),
+        ("batch.py", "from .config import Config", ".config.Config"),
+        ("progress.py", "from bert_jax.commands import pretrain", "bert_jax.commands.pretrain"),
+    ],
+)
+def test_a_wrong_import_is_found(file, source, name):
+    assert [fault.split(" ")[1] for fault in faults(file, source)] == [name]
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("models/presets.py", "def f():\n    from bert_jax.models import bert"),
+        ("training/x.py", "import bert_jax.models.axes\nfrom flax import struct\nimport jax.numpy as jnp"),
+        ("data/x.py", "def f():\n    import tensorflow_datasets as tfds"),
+        ("interop/x.py", "def f():\n    import torch"),
+        ("commands/x.py", "import jax, tensorflow\nfrom bert_jax import api"),
+    ],
+)
+def test_a_right_import_passes(file, source):
+    assert faults(file, source) == []
+
+
+def test_a_folder_without_a_line_is_reported():
+    assert faults("tasks/x.py", "") == ["bert_jax/tasks/x.py: no line in ALLOWED says what it may import"]
+
+
+def _modules(*folders: str) -> list[str]:
+    files = [file for file in FILES if file.startswith(folders) and not file.endswith("__init__.py")]
+    return ["bert_jax." + file.removesuffix(".py").replace("/", ".") for file in files]
+
+
+def _run(program: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+
+
+def test_models_objectives_training_and_interop_import_without_tensorflow():
+    modules = _modules("models/", "objectives/", "training/", "interop/")
+    assert {"bert_jax.models.bert", "bert_jax.objectives.pretrain", "bert_jax.training.step"} <= set(modules)
+    hide = "import sys; sys.modules['tensorflow'] = sys.modules['torch'] = None\n"
+    answer = _run(hide + "".join(f"import {module}\n" for module in modules))
+    assert answer.returncode == 0, answer.stderr
+    data = _run(hide + "import bert_jax.data.masking")  # the same program can fail
+    assert "ModuleNotFoundError: import of tensorflow halted" in data.stderr
+
+
+def test_the_data_floor_imports_without_jax():
+    answer = _run(
+        "import sys; sys.modules['jax'] = sys.modules['flax'] = sys.modules['optax'] = None\n"
+        + "".join(f"import {module}\n" for module in _modules("text/", "data/"))
+    )
+    assert answer.returncode == 0, answer.stderr
