@@ -24,7 +24,6 @@ from bert_jax.models.attention import visibility
 from bert_jax.models.bert import Embeddings, init_params
 from bert_jax.models.encoder import Encoder
 from bert_jax.models.heads import MlmHead, PairHead, Pooler
-from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.tokenizer import Tokenizer
 
 # Lengths that texts are padded to, so that few shapes are compiled.
@@ -205,20 +204,7 @@ def load_workdir(directory: Path, *, checkpoint: str = "last") -> tuple[ModelCon
 
 
 def _load_tokenizer(directory: Path) -> Tokenizer | None:
-    if (directory / "tokenizer.json").is_file():
-        return tokenizers.load(directory / "tokenizer.json")
-    if (directory / "vocab.txt").is_file():
-        return tokenizers.load(directory / "vocab.txt", lowercase=_lowercase(directory))
-    return None
+    from bert_jax.interop.load import load_tokenizer
 
-
-def _lowercase(directory: Path) -> bool:
-    """What tokenizer_config.json says of a bare vocab.txt; BERT's own default is to lower-case."""
-    import json
-
-    file = directory / "tokenizer_config.json"
-    return (
-        bool(json.loads(file.read_text(encoding="utf-8")).get("do_lower_case", True))
-        if file.is_file()
-        else True
-    )
+    has_one = any((directory / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
+    return load_tokenizer(directory) if has_one else None

@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
         "orbax",
         "tensorboardX",
     },
-    "interop": {*_COMMON, "bert_jax.models", "jax", "numpy", "safetensors"},
+    "interop": {*_COMMON, "bert_jax.models", "bert_jax.text", "jax", "numpy", "safetensors", "tokenizers"},
 }
 
 INSIDE_FUNCTIONS: dict[str, set[str]] = {

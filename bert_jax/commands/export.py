@@ -39,5 +39,5 @@ def run(workdir: Path, out: Path, *, checkpoint: str = "last") -> None:
     if not is_workdir(workdir):
         raise UserError(f"--workdir {workdir} is not the folder of a run")
     config, params = api.load_workdir(workdir, checkpoint=checkpoint)
-    save_hf(out, params, config, tokenizer.load(workdir / "tokenizer.json"))
+    save_hf(out, params, config=config, tokenizer=tokenizer.load(workdir / "tokenizer.json"))
     print(f"wrote {out}: transformers.BertForPreTraining.from_pretrained({str(out)!r}) opens it")

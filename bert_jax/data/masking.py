@@ -54,7 +54,7 @@ def mask_tokens(
     scores_BL = tf.cast(tf.bitwise.right_shift(words[:, :length], tf.constant(1, tf.uint32)), tf.int32)
     scores_BL = tf.where(candidates_BL, scores_BL, -1)
     values_BM, positions_BM = tf.math.top_k(scores_BL, k=slots)
-    wanted_B = tf.cast(tf.round(masking.rate * tf.cast(lengths_B, tf.float32)), tf.int32)
+    wanted_B = tf.cast(tf.round(masking.rate * tf.cast(lengths_B, tf.float64)), tf.int32)
     wanted_B = tf.clip_by_value(wanted_B, 1, slots)
     used_BM = (tf.range(slots) < wanted_B[:, None]) & (values_BM >= 0)
     # Ascending, unused slots last: a row then reads from left to right.

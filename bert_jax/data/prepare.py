@@ -67,18 +67,18 @@ def prepare(config: Config) -> tuple[TokenShards, bool]:
     """
     folder = corpus_folder(config)
     source = open_source(config.data, cache_dir=data_root(config))
-    if (folder / "manifest.json").is_file():
-        shards = TokenShards.open(folder)
-        if shards.manifest["text"] == source.identity():
-            shards.verify()
-            return shards, False
+    identity = source.identity()  # before reading: text that changes meanwhile counts as changed
+    found = _find(folder, identity)
+    if found:
+        return found, False
     for stale in folder.parent.glob(f"{folder.name}.partial-*"):
-        if not _is_running(int(stale.name.rpartition("-")[2])):
+        pid = int(stale.name.rpartition("-")[2])
+        if pid == os.getpid() or not _is_running(pid):  # ours, left by an earlier process of this number
             shutil.rmtree(stale)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
-        _write(config, source, partial)
+        _write(config, source, identity, partial)
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
@@ -88,7 +88,19 @@ def prepare(config: Config) -> tuple[TokenShards, bool]:
     return TokenShards.open(folder), True
 
 
-def _write(config: Config, source: Source, folder: Path) -> None:
+def _find(folder: Path, identity: dict[str, Any]) -> TokenShards | None:
+    """The corpus in `folder`, if it is of this text and whole; one that is damaged is to be made again."""
+    try:
+        shards = TokenShards.open(folder)
+        if shards.manifest["text"] != identity:
+            return None
+        shards.verify()
+    except UserError:
+        return None
+    return shards
+
+
+def _write(config: Config, source: Source, identity: dict[str, Any], folder: Path) -> None:
     split = _split_lines if config.data.sentences == "line" else _split_sentences
     if config.tokenizer.path:
         vocabulary = tokenizer.load(config.tokenizer.path, lowercase=config.tokenizer.lowercase)
@@ -98,8 +110,7 @@ def _write(config: Config, source: Source, folder: Path) -> None:
                 f" {config.tokenizer.path}: {vocabulary.vocab_size}"
             )
     else:
-        texts = (line for document in source.documents() for line in document.lines)
-        vocabulary = tokenizer.train(texts, config.tokenizer)
+        vocabulary = tokenizer.train(_Lines(source), config.tokenizer)
     vocabulary.save(folder)
     writer = ShardWriter(folder, vocab_size=vocabulary.vocab_size)
     unused = sum(token.startswith("[unused") for token in vocabulary.backend.get_vocab())
@@ -109,12 +120,27 @@ def _write(config: Config, source: Source, folder: Path) -> None:
         counts["unknown"] += sum(sentence.count(vocabulary.special.unk) for sentence in ids)
         counts["empty_documents"] += not any(ids)
         writer.add(ids)
-    writer.finish(
-        text=source.identity(),
+    manifest = writer.finish(
+        text=identity,
         vocab_size=vocabulary.vocab_size,
         special_ids=dataclasses.asdict(vocabulary.special),
         counts=counts,
     )
+    if not manifest["tokens"]:
+        raise UserError(
+            f"the text of config.data.path={config.data.path!r} has no token: {counts['characters']} characters,"
+            " all of them invisible"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lines:
+    """The lines of a source, to be read more than once."""
+
+    source: Source
+
+    def __iter__(self) -> Iterator[str]:
+        return (line for document in self.source.documents() for line in document.lines)
 
 
 def _encoded(

@@ -109,9 +109,9 @@ def _weight_files(folder: Path) -> list[Path]:
     if sorted(folder.glob("pytorch_model*.bin")):
         pattern = str(folder / "pytorch_model*.bin")
         raise UserError(
-            f"{folder}: only pytorch_model.bin here, a pickle, which can run code when read, so this reads none;"
-            ' convert it: python -c "import glob, torch; from safetensors.torch import save_file; d = {};'
-            f" [d.update(torch.load(f, weights_only=True)) for f in glob.glob({pattern!r})];"
+            f"{folder}: only pytorch_model.bin here, a pickle, which can run code when read, so it is not"
+            ' read; convert it: python -c "import glob, torch; from safetensors.torch import save_file;'
+            f" d = {{}}; [d.update(torch.load(f, weights_only=True)) for f in glob.glob({pattern!r})];"
             f' save_file({{k: v.clone().contiguous() for k, v in d.items()}}, {str(folder / _WEIGHTS)!r})"'
         )
     found = names.listed(path.name for path in folder.iterdir())
@@ -154,8 +154,8 @@ def _walk_tensors(paths: list[Path]) -> Iterator[tuple[Path, str, np.ndarray]]:
                     kind = file.get_slice(stored).get_dtype()
                     if kind not in _FLOATS:
                         raise UserError(
-                            f"{path}: tensor {stored} is stored as {kind}, must be one of {', '.join(_FLOATS)}:"
-                            " save the checkpoint without quantisation"
+                            f"{path}: tensor {stored} is stored as {kind}, must be one of"
+                            f" {', '.join(_FLOATS)}: save the checkpoint without quantisation"
                         )
                     yield path, stored, np.asarray(file.get_tensor(stored), np.float32)
         except safetensors.SafetensorError as error:
@@ -164,7 +164,9 @@ def _walk_tensors(paths: list[Path]) -> Iterator[tuple[Path, str, np.ndarray]]:
             ) from error
 
 
-def _check_tensors(folder: Path, tensors: dict[str, tuple[str, np.ndarray]], config: ModelConfig):
+def _check_tensors(
+    folder: Path, tensors: dict[str, tuple[str, np.ndarray]], config: ModelConfig
+) -> tuple[str, ...]:
     """Drops tied second names and what has no place; returns the file's names of the latter, sorted."""
     _untie(folder, tensors)
     table = {entry.theirs: entry for entry in names.table(config)}
@@ -180,11 +182,13 @@ def _check_tensors(folder: Path, tensors: dict[str, tuple[str, np.ndarray]], con
         stored, array = tensors[name]
         if array.shape != entry.their_shape:
             hint = (
-                " (vocab_size and the embeddings disagree)" if stored.endswith("word_embeddings.weight") else ""
+                " (vocab_size and the embeddings disagree)"
+                if stored.endswith("word_embeddings.weight")
+                else ""
             )
             raise UserError(
-                f"{folder}: tensor {stored} has shape {array.shape}, config.json says {entry.their_shape}{hint}:"
-                " use the config.json that was saved with these weights"
+                f"{folder}: tensor {stored} has shape {array.shape}, config.json says"
+                f" {entry.their_shape}{hint}: use the config.json that was saved with these weights"
             )
     extra = {name: tensors.pop(name)[0] for name in tensors.keys() - table.keys()}
     inside = [stored for name, stored in extra.items() if name.startswith("bert.")]
@@ -206,8 +210,9 @@ def _untie(folder: Path, tensors: dict[str, tuple[str, np.ndarray]]) -> None:
             tensors[first] = (stored, array)
         elif first in tensors and not np.array_equal(array, tensors[first][1]):
             raise UserError(
-                f"{folder}: {stored} {array.shape} must equal {tensors[first][0]} {tensors[first][1].shape} and"
-                " does not: here the output projection always is the embedding table"
+                f"{folder}: {stored} {array.shape} must equal {tensors[first][0]}"
+                f" {tensors[first][1].shape} and does not: here the output projection"
+                " always is the embedding table"
             )
 
 

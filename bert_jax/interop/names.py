@@ -130,8 +130,8 @@ def to_hf(params: Mapping[str, Any], config: ModelConfig) -> dict[str, np.ndarra
         array = np.asarray(rest.pop(entry.ours), np.float32)
         if array.shape != entry.our_shape:
             raise UserError(
-                f"parameter {entry.ours} has shape {array.shape}, the config says {entry.our_shape}: parameters"
-                " and config must come from the same run"
+                f"parameter {entry.ours} has shape {array.shape}, the config says {entry.our_shape}:"
+                " parameters and config must come from the same run"
             )
         tensors[entry.theirs] = entry.to_hf(array)
     if rest:
@@ -267,18 +267,18 @@ def config_from_hf(raw: Mapping[str, Any], *, place: str) -> ModelConfig:
 def _field(raw: Mapping[str, Any], ours: str, key: str, place: str) -> Any:
     value = raw[key]
     if ours == "activation":
-        if value not in _ACTIVATIONS:
+        if value not in list(_ACTIVATIONS):  # a list, because the value may be anything
             raise UserError(
                 f"{place}: hidden_act={value!r} must be one of {', '.join(_ACTIVATIONS)}: this encoder has no"
                 " other activation"
             )
         return _ACTIVATIONS[value]
     is_size = isinstance(getattr(ModelConfig(), ours), int)
+    if key.endswith("_prob"):
+        rule, low, high = "a number in [0, 1)", 0.0, 1.0
+    else:
+        rule, low, high = "a whole number > 0" if is_size else "a number > 0", 5e-324, math.inf
     is_number = isinstance(value, int if is_size else (int, float)) and not isinstance(value, bool)
-    least_allowed = value >= 0 if is_number and key.endswith("_prob") else is_number and value > 0
-    if not least_allowed:
-        rule = (
-            "a whole number > 0" if is_size else "a number >= 0" if key.endswith("_prob") else "a number > 0"
-        )
+    if not (is_number and low <= value < high):
         raise UserError(f"{place}: {key}={value!r} must be {rule}: mend config.json")
     return value if is_size else float(value)

@@ -45,7 +45,7 @@ class SelfAttention(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BLD: Array, visible: Visibility, keys_B: Array | None, site: Array) -> Array:
+    def __call__(self, x_BLD: Array, visible: Visibility, keys_B: Array | None) -> Array:
         heads = (self.config.num_heads, self.config.head_dim)
         q_BLHK = dense(self.config, heads, name="query")(x_BLD)
         k_BLHK = dense(self.config, heads, name="key")(x_BLD)
@@ -54,17 +54,17 @@ class SelfAttention(nn.Module):
             y_BLHK = _cudnn_attention(q_BLHK, k_BLHK, v_BLHK, visible)
         else:
             rate = self.config.attention_dropout_rate
-            y_BLHK = _xla_attention(q_BLHK, k_BLHK, v_BLHK, visible, rate, keys_B, site)
+            y_BLHK = _xla_attention(q_BLHK, k_BLHK, v_BLHK, visible, rate, keys_B)
         return dense(self.config, self.config.hidden_size, axis=(-2, -1), name="output")(y_BLHK)
 
 
-def _xla_attention(q_BLHK, k_BTHK, v_BTHK, visible, rate, keys_B, site) -> Array:
+def _xla_attention(q_BLHK, k_BTHK, v_BTHK, visible, rate, keys_B) -> Array:
     """softmax(Q K^T / sqrt(K)) V (eq. 1), the softmax in float32. T is the L of keys."""
     scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK * q_BLHK.shape[-1] ** -0.5, k_BTHK)
     scores_BHLT = scores_BHLT.astype(jnp.float32)
     scores_BHLT = jnp.where(visible.mask, scores_BHLT, jnp.finfo(jnp.float32).min)
     att_BHLT = jax.nn.softmax(scores_BHLT, axis=-1).astype(v_BTHK.dtype)
-    att_BHLT = dropout(att_BHLT, rate, keys_B, site=site)
+    att_BHLT = dropout(att_BHLT, rate, keys_B)
     return jnp.einsum("BHLT,BTHK->BLHK", att_BHLT, v_BTHK)
 
 

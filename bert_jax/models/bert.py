@@ -11,14 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.models.attention import visibility
-from bert_jax.models.encoder import Encoder
+from bert_jax.models.encoder import DROPOUT_SITES, Encoder
 from bert_jax.models.heads import MlmHead, PairHead, Pooler, gather
 from bert_jax.models.layers import dropout, dropout_keys, kernel_init, layer_norm
 from bert_jax.models.presets import ModelConfig
 
 Array = jax.Array
-
-_EMBEDDING_SITE = 2**16  # beyond any layer's dropout sites
 
 
 @flax.struct.dataclass
@@ -51,7 +49,7 @@ class Embeddings(nn.Module):
 
     def __call__(self, tokens_BL: Array, type_ids_BL: Array, positions_BL: Array, keys_B: Array | None):
         x_BLD = self.token_VD[tokens_BL] + self.position_SD[positions_BL] + self.type_TD[type_ids_BL]
-        return dropout(self.norm(x_BLD), self.config.dropout_rate, keys_B, site=_EMBEDDING_SITE)
+        return dropout(self.norm(x_BLD), self.config.dropout_rate, keys_B)
 
 
 class Bert(nn.Module):
@@ -64,11 +62,16 @@ class Bert(nn.Module):
         self.encoder = Encoder(self.config)
         self.pooler = Pooler(self.config)
 
-    def __call__(self, batch, keys_B: Array | None = None) -> tuple[tuple[Array, ...], Array]:
+    def __call__(self, batch, dropout_key: Array | None = None) -> tuple[tuple[Array, ...], Array]:
         """Returns the hidden states and the pooled [CLS] states [B, P, D]."""
+        keys_B = keys_BN3 = None
+        if dropout_key is not None:
+            layers = self.config.num_layers
+            keys = dropout_keys(dropout_key, batch["example_ids_B"], 1 + layers * DROPOUT_SITES)
+            keys_B, keys_BN3 = keys[:, 0], keys[:, 1:].reshape(-1, layers, DROPOUT_SITES)
         x_BLD = self.embeddings(batch["tokens_BL"], batch["type_ids_BL"], batch["positions_BL"], keys_B)
         visible = visibility(batch["pack_ids_BL"], packed=batch["first_BP"].shape[1] > 1)
-        states = self.encoder(x_BLD, visible, keys_B)
+        states = self.encoder(x_BLD, visible, keys_BN3)
         return states, self.pooler(gather(states[-1], batch["first_BP"]))
 
 
@@ -84,8 +87,7 @@ class BertForPretraining(nn.Module):
 
     def __call__(self, batch, *, dropout_key: Array | None = None) -> Output:
         """`batch` has the fields of `bert_jax.batch`; without `dropout_key` the pass is deterministic."""
-        keys_B = None if dropout_key is None else dropout_keys(dropout_key, batch["example_ids_B"])
-        states, pooled_BPD = self.bert(batch, keys_B)
+        states, pooled_BPD = self.bert(batch, dropout_key)
         masked_BMD = gather(states[-1], batch["mlm_positions_BM"])
         return Output(
             hidden_states=states,

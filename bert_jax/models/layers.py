@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
 
 from bert_jax.models.presets import ModelConfig
 
@@ -41,24 +43,28 @@ def layer_norm(config: ModelConfig, *, name: str) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=config.layer_norm_eps, dtype=config.dtype, use_fast_variance=False, name=name)
 
 
-def dropout_keys(key: Array, example_ids_B: Array) -> Array:
-    """One key a row. `key` belongs to the step; returns keys [B]."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, example_ids_B)
+def dropout_keys(key: Array, example_ids_B: Array, sites: int) -> Array:
+    """A threefry2x32 key for each row and each place of dropout, [B, sites]; `key` belongs to the step."""
+    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, example_ids_B)
+    return jax.vmap(lambda row_key: jax.random.split(row_key, sites))(keys_B)
 
 
-def dropout(x: Array, rate: float, keys_B: Array | None, *, site: int | Array) -> Array:
+def dropout(x: Array, rate: float, keys_B: Array | None) -> Array:
     """Zeroes a share `rate` of `x` [B, ...] and scales the rest to keep the mean; the identity without keys.
 
-    The mask is a pure function of (seed, step, example, site), so it does not depend on how rows are
-    spread over devices, hosts or micro-batches. Draws 16 bits an element: the rate is exact to 2^-17.
+    The mask is a pure function of (seed, step, example, place), so it does not depend on how rows are
+    spread over devices, hosts or micro-batches. The rate is exact to 2^-17.
     """
     if keys_B is None or rate == 0.0:
         return x
-    keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, site)
     threshold = round(rate * 2**16)
-    # XLA draws 32-bit words; two 16-bit draws share one.
-    *outer, last = x.shape[1:]
-    words = jax.vmap(lambda k: jax.random.bits(k, (*outer, (last + 1) // 2), jnp.uint32))(keys_B)
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(*words.shape[:-1], -1)[..., :last]
+    # One hash gives 64 bits: four elements' 16. `jax.random.bits` would take three hashes more, and the
+    # generators that are cheaper still (threefry4x32, philox4x32) compile for minutes over a mesh or not
+    # at all (jaxlib 0.10.2).
+    count = math.prod(x.shape[1:])
+    counters = jnp.arange((count + 1) // 2, dtype=jnp.uint32)
+    words = jax.vmap(lambda row_key: threefry_2x32(jax.random.key_data(row_key), counters))(keys_B)
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(x.shape[0], -1)
+    bits = bits[:, :count].reshape(x.shape)
     scale = jnp.asarray(2**16 / (2**16 - threshold), x.dtype)
     return jnp.where(bits >= threshold, x * scale, jnp.zeros((), x.dtype))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -112,8 +113,8 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     backend = _wordpiece({}, config.lowercase)
     trainer = trainers.WordPieceTrainer(
         vocab_size=config.vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        limit_alphabet=1000,
+        special_tokens=[*SPECIAL_TOKENS, *_alphabet(texts, backend)],
+        limit_alphabet=0,
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
@@ -123,9 +124,24 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
             f"config.tokenizer.vocab_size={config.vocab_size} must be >= {size}: the corpus has that many"
             " special tokens and characters (each at the start and inside of words)"
         )
-    pieces = sorted(backend.get_vocab(), key=backend.token_to_id)
+    pieces = sorted(backend.get_vocab(), key=backend.get_vocab().__getitem__)
     pieces += [f"[unused{i}]" for i in range(config.vocab_size - size)]
     return Tokenizer(_wordpiece({token: i for i, token in enumerate(pieces)}, config.lowercase))
+
+
+def _alphabet(texts: Iterable[str], backend: tokenizers.Tokenizer) -> list[str]:
+    """The 1,000 most frequent characters, at the start and inside of words, in an order that the text decides.
+
+    Left to itself the trainer numbers them in the order of a hash map with a random seed, and merges of equal
+    frequency then follow these numbers: another vocabulary in every process.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(backend.normalizer.normalize_str(text))
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    kept = sorted([character for character, _ in ranked if not character.isspace()][:1000])
+    inside = [c for c in kept if len(backend.pre_tokenizer.pre_tokenize_str(f"a{c}")) == 1]
+    return [*kept, *(f"##{c}" for c in inside)]
 
 
 def _wordpiece(vocabulary: dict[str, int], lowercase: bool) -> tokenizers.Tokenizer:

@@ -56,7 +56,7 @@ def make_model(*, seed: int, attention: str = "eager", **settings):
             elif weight.ndim == 1:
                 value = 0.2 * rng.standard_normal(weight.shape)
             else:  # large enough for attention to be far from uniform
-                value = rng.standard_normal(weight.shape) * (1.5 / weight.shape[-1] ** 0.5)
+                value = rng.standard_normal(weight.shape) / weight.shape[-1] ** 0.5
             weight.copy_(torch.from_numpy(value.astype(np.float32)))
     return model
 

@@ -4,6 +4,8 @@ Tolerances are absolute. Outputs of size about 1 agree to a few 1e-6 in float32,
 about 1 likewise: 1e-5 and 1e-4 leave room for another CPU's summation order and for nothing else.
 """
 
+import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -30,34 +32,40 @@ def golden():
 
 
 def model_of(golden, **settings):
-    import dataclasses
-
     config = names.config_from_hf(json.loads(str(golden["config"])), place="bert.npz")
     return dataclasses.replace(config, **settings)
 
 
-def compute(config, weights, batch):
-    """Ours under the golden's names: outputs, losses, and gradients by Hugging Face name."""
+@functools.cache  # compiling is what takes the time here
+def programs(config):
+    """(outputs and sums, gradients of the loss), both from (params, batch)."""
     objective = pretraining(bert.BertForPretraining(config).apply, "nsp")
-    params = names.from_hf(weights, config)
 
-    @jax.jit
-    def run(params):
+    def outputs(params, batch):
         output = objective.forward(params, batch, None)
-        (_, sums), gradients = jax.value_and_grad(objective.loss, has_aux=True)(
-            params, batch, None, objective.weights(batch)
-        )
-        return output, sums, gradients
+        return output, objective.sums(output, batch)
 
-    output, sums, gradients = run(params)
+    def loss(params, batch):
+        return objective.loss(params, batch, None, objective.weights(batch))[0]
+
+    return jax.jit(outputs), jax.jit(jax.grad(loss))
+
+
+def compute(config, weights, batch, *, gradients=False):
+    """Ours under the golden's names: outputs, losses and, if asked for, gradients by Hugging Face name."""
+    run, differentiate = programs(config)
+    params = names.from_hf(weights, config)
+    output, sums = run(params, batch)
     found = {
         "hidden_NBLD": np.stack(output.hidden_states),
         "pooled_BD": output.pooled_BPD[:, 0],
         "mlm_logits_BMV": output.mlm_logits_BMV,
         "pair_logits_BC": output.pair_logits_BPC[:, 0],
         **{name: total / weight for name, (total, weight) in sums.items() if name.endswith("_loss")},
-        **{f"gradient/{name}": value for name, value in names.to_hf(gradients, config).items()},
     }
+    if gradients:
+        by_name = names.to_hf(differentiate(params, batch), config)
+        found |= {f"gradient/{name}": value for name, value in by_name.items()}
     return {name: np.asarray(value) for name, value in found.items()}
 
 
@@ -75,7 +83,7 @@ def largest_differences(found, golden):
 @pytest.mark.parametrize("layers", ["loop", "scan"])
 def test_outputs_losses_and_gradients_are_transformers(golden, layers):
     config = model_of(golden, layers=layers)
-    found = compute(config, group(golden, "weight/"), group(golden, "batch/"))
+    found = compute(config, group(golden, "weight/"), group(golden, "batch/"), gradients=True)
     expected = {name for name in golden if not name.startswith(("weight/", "batch/"))}
     assert found.keys() == expected - {"config", "provenance"}  # every tensor of the golden is compared
     outputs, gradients = largest_differences(found, golden)
@@ -125,9 +133,9 @@ def test_padding_never_changes_a_real_token(golden):
     longer = dict(batch)
     for name in ("tokens_BL", "type_ids_BL", "pack_ids_BL", "positions_BL"):
         longer[name] = np.pad(batch[name], ((0, 0), (0, 5)))
-    apply = jax.jit(bert.BertForPretraining(config).apply)
+    run, _ = programs(config)
     states, changed, padded = (
-        np.stack(apply({"params": params}, fields).hidden_states) for fields in (batch, other, longer)
+        np.stack(run(params, fields)[0].hidden_states) for fields in (batch, other, longer)
     )
     assert np.abs(states - changed)[:, ~real].max() > 0.1  # the noise is seen where it stands
     np.testing.assert_array_equal(states[:, real], changed[:, real])

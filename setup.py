@@ -1,0 +1,52 @@
+"""bert_jax: pretraining BERT-family encoders in JAX. See README.md."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "bert_jax/__init__.py").read_text(encoding="utf-8"))[1]
+
+# launch/constraints.txt pins what is tested; these are the ranges the code is written for.
+REQUIRES = [
+    "jax>=0.10,<0.13",
+    "flax>=0.12.8,<0.13",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.8",
+    # The input pipeline's TensorFlow never touches an accelerator; the CPU wheel is a fifth of the size.
+    'tensorflow-cpu>=2.21; platform_system == "Linux" and platform_machine == "x86_64"',
+    'tensorflow>=2.21; platform_system != "Linux" or platform_machine != "x86_64"',
+    "tensorflow-datasets>=4.9.10",
+    "importlib_resources",  # tensorflow-datasets imports it to write a dataset and does not ask for it
+    "ml_collections>=1.1",
+    "tokenizers>=0.22",
+    "safetensors>=0.5",
+    "matplotlib>=3.9",
+    "rich>=13",
+    "tqdm>=4.66",
+    "tensorboardX>=2.6.2",
+]
+EXTRAS = {
+    "gpu": ["jax[cuda13]>=0.10,<0.13"],
+    "tpu": ["jax[tpu]>=0.10,<0.13"],
+    "test": ["pytest>=8", "hypothesis>=6"],
+    "parity": ["torch>=2.6", "transformers>=5"],
+    "lint": ["ruff", "mypy", "types-tqdm"],
+}
+
+setup(
+    name="bert_jax",
+    version=VERSION,
+    description="Pretraining BERT-family encoders in JAX",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8")
+    if (HERE / "README.md").exists()
+    else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["bert_jax", "bert_jax.*"]),
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["bert-jax=bert_jax.__main__:main"]},
+)

@@ -1,0 +1,98 @@
+"""What is done with a trained run: evaluate, plot, predict, export, load, bench."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bert_jax
+from bert_jax.commands import bench, evaluate, export, plot, predict
+from bert_jax.errors import UserError
+from bert_jax.training.metrics import read_metrics
+
+TEXT = "The red [MASK] sees the old [MASK]."
+
+
+def test_evaluate_agrees_with_the_run_and_prints_json(straight, prepared, capsys):
+    values = evaluate.run(straight)
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert printed == values
+    assert values["step"] == 12
+    # The run looked at two batches of the split, which hold all of its rows or fewer.
+    last = [line for line in read_metrics(straight / "metrics.jsonl") if line["split"] == "eval"][-1]
+    assert values["mlm_loss"] == pytest.approx(last["mlm_loss"], abs=0.3)
+    assert 0 < values["pair_accuracy_standard_error"] < 0.5
+
+
+def test_evaluate_of_an_earlier_checkpoint(straight):
+    assert evaluate.run(straight, checkpoint="8")["step"] == 8
+    assert evaluate.run(straight, checkpoint="8") != evaluate.run(straight, checkpoint="last")
+
+
+def test_standard_error():
+    assert evaluate.standard_error(0.5, 100) == 0.05
+
+
+def test_plot_of_two_runs(straight, tmp_path):
+    picture = plot.run([straight, straight], tmp_path / "both.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match=r"has no metrics.jsonl with a line in it"):
+        plot.run([tmp_path], tmp_path / "none.png")
+
+
+def test_predict_prints_candidates_for_each_mask(straight, capsys):
+    predict.run(straight, "fill-mask", texts=[TEXT], top_k=2, as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["text"] == TEXT
+    assert [len(mask) for mask in found["masks"]] == [2, 2]
+    predict.run(straight, "fill-mask", texts=[TEXT], top_k=2)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "top_k", "message"),
+    [
+        ("no blank here", 1, r"nothing to fill: 'no blank here' has no \[MASK\]"),
+        (TEXT, 0, r"top_k=0 must be in 1..128"),
+        ("[MASK] " * 600, 1, r"the text has 602 tokens, the model takes 512"),
+    ],
+)
+def test_what_cannot_be_filled(text, top_k, message, straight):
+    with pytest.raises(UserError, match=message):
+        bert_jax.load(straight).fill_mask(text, top_k=top_k)
+
+
+def test_an_export_is_the_same_model(straight, tmp_path):
+    export.run(straight, tmp_path / "hf")
+    trained, exported = bert_jax.load(straight), bert_jax.load(tmp_path / "hf")
+    tokens_BL = np.array([trained.tokenizer.encode(TEXT, special=True)])
+    ours, theirs = trained(tokens_BL), exported(tokens_BL)
+    np.testing.assert_array_equal(ours.hidden_BLD, theirs.hidden_BLD)
+    np.testing.assert_array_equal(ours.mlm_logits_BLV, theirs.mlm_logits_BLV)
+    np.testing.assert_array_equal(ours.pair_logits_BC, theirs.pair_logits_BC)
+    assert trained.fill_mask(TEXT) == exported.fill_mask(TEXT)
+
+
+def test_padding_changes_nothing(straight):
+    model = bert_jax.load(straight)
+    tokens = model.tokenizer.encode("the red cat", special=True)
+    padded = np.array([tokens + [0] * 5])
+    mask_BL = np.arange(padded.shape[1])[None] < len(tokens)
+    short, long = model(np.array([tokens])), model(padded, mask_BL=mask_BL)
+    np.testing.assert_allclose(short.hidden_BLD, long.hidden_BLD[:, : len(tokens)], atol=1e-5)
+    vectors = model.embed(["the red cat", "the red cat sees the old dog and the blue house"])
+    np.testing.assert_allclose(vectors[0], np.asarray(short.hidden_BLD)[0].mean(0), atol=1e-5)
+
+
+def test_load_of_nothing(tmp_path):
+    with pytest.raises(UserError, match="no such directory"):
+        bert_jax.load(tmp_path / "absent")
+
+
+def test_bench_step_and_pipeline(prepared, capsys):
+    values = bench.step(prepared, seconds=0.2, repeats=1)
+    assert values["sequences_per_s"] > 0
+    assert 0 < values["mfu"] < 1
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == values
+    values = bench.pipeline(prepared, seconds=0.2, repeats=1)
+    assert values["rows_per_s"] > 0

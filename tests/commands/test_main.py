@@ -1,0 +1,123 @@
+"""The command line: help, exit statuses, and faults as single lines."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bert_jax.__main__ import COMMANDS, main
+from bert_jax.commands import split_overrides
+
+
+def call(capsys, *argv):
+    """(exit status, stdout, stderr) of a command run in this process."""
+    try:
+        status = main(argv)
+    except SystemExit as stop:  # argparse
+        status = stop.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_help_names_every_command(capsys):
+    status, out, _ = call(capsys, "--help")
+    assert status == 0
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_says_what_it_does(command, capsys):
+    status, out, _ = call(capsys, command, "--help")
+    assert status == 0
+    assert out.startswith(f"usage: bert-jax {command}")
+    assert len(out.splitlines()) > 6
+
+
+def test_help_imports_neither_jax_nor_tensorflow():
+    code = (
+        "import sys; from bert_jax.__main__ import main\n"
+        "try: main(['pretrain', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print({'jax', 'tensorflow'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "message"),
+    [
+        (["prepare", "--config", "nowhere.py"], 2, "--config=nowhere.py: no such file: nowhere.py"),
+        (["bench", "--what", "pipeline", "--peer", "hf", "--config", "x.py"], 2, "--peer hf has no effect"),
+        (["predict", "--model", "nowhere", "--task", "embed", "hi"], 1, "no such directory: nowhere"),
+        (["evaluate", "--workdir", "nowhere"], 1, "nowhere is not a workdir: it has no config.json"),
+        (["export", "--workdir", "nowhere", "--format", "hf", "--out", "o"], 1, "nowhere is not the folder of a run"),
+        (["plot", "--workdir", "nowhere"], 1, "nowhere has no metrics.jsonl"),
+        (["evaluate", "--workdir", "x", "--config.seed=1"], 2, "--config.seed=1 has no effect here"),
+        (["pretrain", "--config", "x.py", "--workdir", "w", "--config.seed"], 2, "--config.seed needs a value"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_one_line_with_the_right_status(argv, status, message, capsys):
+    found, _, err = call(capsys, *argv)
+    assert found == status
+    assert message in err
+    assert err.startswith("bert-jax: ")
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_command_is_usage(capsys):
+    status, _, err = call(capsys, "pretrian")
+    assert status == 2
+    assert "invalid choice: 'pretrian'" in err
+
+
+def test_every_fault_of_a_config_at_once(experiment, capsys):
+    status, _, err = call(
+        capsys, "config", "--config", str(experiment), "--config.optim.lr=1", "--config.train.steps", "ten"
+    )
+    assert status == 2
+    assert "config.optim.lr is unknown" in err
+    assert "config.train.steps='ten' must be a whole number" in err
+
+
+def test_config_prints_every_value_and_marks_what_differs(experiment, capsys):
+    status, out, _ = call(capsys, "config", "--config", str(experiment), "--config.seed=5")
+    assert status == 0
+    assert "* seed                             5 " in out
+    assert "  optim.b1                         0.9 " in out
+
+
+def test_a_batch_that_does_not_divide_is_usage(experiment, prepared, tmp_path, capsys):
+    argv = [
+        "pretrain",
+        "--config",
+        str(experiment),
+        "--config.train.batch_size=9",
+        "--workdir",
+        str(tmp_path / "w"),
+    ]
+    status, _, err = call(capsys, *argv)
+    assert status == 2
+    assert "config.train.batch_size=9 must be a multiple of 8 = 8 devices" in err
+    assert not (tmp_path / "w").exists()
+
+
+def test_an_unwritable_workdir_is_one_line(experiment, prepared, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    status, _, err = call(
+        capsys, "pretrain", "--config", str(experiment), "--workdir", str(tmp_path / "file" / "run")
+    )
+    assert status == 1
+    assert err.splitlines()[-1].startswith("bert-jax: Not a directory: ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--config.a.b=1", "x"], (["x"], ["a.b=1"])),
+        (["--config.a.b", "1", "--config", "f"], (["--config", "f"], ["a.b=1"])),
+        (["--config=f", "--config.a.b=x=y"], (["--config=f"], ["a.b=x=y"])),
+    ],
+)
+def test_overrides_are_taken_out(argv, expected):
+    assert split_overrides(argv) == expected

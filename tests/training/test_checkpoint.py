@@ -1,0 +1,83 @@
+"""Checkpoints: bit-identical round trips, the latest few and the best, nothing half-written trusted."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from bert_jax.errors import UserError
+from bert_jax.training import state as states
+from bert_jax.training.checkpoint import Checkpoints
+
+
+def make_state(step=0):
+    params = {"dense": {"kernel": jax.random.normal(jax.random.key(step), (4, 3))}}
+    state = states.create(params, optax.adam(1e-3), ("mlm_loss",))
+    return state.replace(step=jax.numpy.int32(step))
+
+
+def abstract():
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), make_state())
+
+
+def test_round_trip_is_bit_identical(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(make_state(7))
+        checkpoints.wait()
+        restored = checkpoints.restore(abstract(), 7)
+        params = checkpoints.restore_params(abstract().params, 7)
+    assert jax.tree.structure(restored) == jax.tree.structure(make_state(7))
+    jax.tree.map(np.testing.assert_array_equal, restored, make_state(7))
+    jax.tree.map(np.testing.assert_array_equal, params, make_state(7).params)
+
+
+def test_the_latest_few_and_the_best_stay(tmp_path):
+    losses = {1: 5.0, 2: 1.0, 3: 4.0, 4: None, 5: 3.0, 6: 2.0}
+    with Checkpoints(tmp_path / "c", keep=2) as checkpoints:
+        for step, loss in losses.items():
+            checkpoints.save(make_state(step), evaluation=loss and {"loss": loss})
+        checkpoints.wait()
+        assert checkpoints.steps() == [2, 5, 6]
+        assert (checkpoints.latest(), checkpoints.best()) == (6, 2)
+        assert [checkpoints.choose(which) for which in ("last", "best", "5")] == [6, 2, 5]
+        with pytest.raises(UserError, match=r"no checkpoint '3' in .*there are last, best, 2, 5, 6"):
+            checkpoints.choose("3")
+
+
+def test_reopened_read_only_it_sees_the_same(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(make_state(3), evaluation={"loss": 1.0})
+    with Checkpoints(tmp_path / "c", read_only=True) as checkpoints:
+        assert (checkpoints.latest(), checkpoints.best()) == (3, 3)
+
+
+def test_what_a_kill_left_unfinished_is_not_a_checkpoint(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(make_state(3))
+    (tmp_path / "c" / "4.orbax-checkpoint-tmp").mkdir()
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.steps() == [3]
+        checkpoints.save(make_state(4))
+        checkpoints.wait()
+        assert checkpoints.steps() == [4]
+
+
+def test_an_empty_folder_has_none(tmp_path):
+    with (
+        Checkpoints(tmp_path / "c") as checkpoints,
+        pytest.raises(UserError, match="the run saved none yet"),
+    ):
+        checkpoints.choose("last")
+
+
+def test_a_checkpoint_that_lost_a_file_is_one_line(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(make_state(3))
+    for file in (tmp_path / "c" / "3" / "params").rglob("*"):
+        if file.is_file() and "manifest" in file.name:
+            file.unlink()
+    with (
+        Checkpoints(tmp_path / "c") as checkpoints,
+        pytest.raises(UserError, match=r"^checkpoint 3 in .* could not be read: [^\n]*$"),
+    ):
+        checkpoints.restore(abstract(), 3)

@@ -1,0 +1,65 @@
+"""FLOPs against the published arithmetic; metrics.jsonl after a kill."""
+
+import json
+
+import pytest
+
+from bert_jax import config as configs
+from bert_jax.errors import UserError
+from bert_jax.training import metrics
+
+
+@pytest.mark.parametrize(
+    ("preset", "length", "per_token"),
+    [
+        # 6 L (4 d^2 + 2 d f) + 12 L S d per token by hand: 509.6 + 14.2 MFLOP for base at 128, and so on.
+        ("bert-base", 128, 509.6e6 + 14.2e6),
+        ("bert-base", 512, 509.6e6 + 56.6e6),
+        ("bert-large", 128, 1811.9e6 + 37.7e6),
+        ("bert-large", 512, 1811.9e6 + 151.0e6),
+    ],
+)
+def test_flops_are_the_published_formula(preset, length, per_token):
+    config = configs.resolve({"model": {"preset": preset}, "data": {"sequence_length": length}})
+    d = config.model.hidden_size
+    head = 6 * config.masking.max_predictions * (d * d + d * 30522)
+    assert metrics.flops_per_sequence(config) == pytest.approx(length * per_token + head, rel=1e-3)
+
+
+def test_reopening_at_a_step_leaves_each_step_once(tmp_path):
+    log = metrics.MetricsLog(tmp_path, resume_step=0)
+    for step in (10, 20, 30):
+        log.write(step, "train", {"loss": 1.0 / step})
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 40, "split": "tr')  # killed while writing
+    log = metrics.MetricsLog(tmp_path, resume_step=20)
+    log.write(30, "train", {"loss": 0.5})
+    log.close()
+    lines = metrics.read_metrics(tmp_path / "metrics.jsonl")
+    assert [(line["step"], line["loss"]) for line in lines] == [(10, 0.1), (20, 0.05), (30, 0.5)]
+
+
+def test_a_damaged_line_that_is_not_the_last_is_reported(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "split": "train"}\noops\n{"step": 2, "split": "train"}\n')
+    with pytest.raises(UserError, match=r"metrics.jsonl:2: not a line of metrics"):
+        metrics.read_metrics(path)
+
+
+def test_values_keep_seven_digits_and_nan_survives(tmp_path):
+    log = metrics.MetricsLog(tmp_path, resume_step=0)
+    log.write(1, "train", {"loss": 1.23456789, "grad_norm": float("nan")})
+    log.close()
+    [line] = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["loss"] == 1.234568
+    assert "NaN" in line
+
+
+def test_an_unknown_device_is_measured_and_virtual_ones_count_once():
+    import jax
+
+    one, source = metrics.peak_flops(jax.devices()[:1])
+    eight, _ = metrics.peak_flops(jax.devices())
+    assert one == eight > 1e9
+    assert "measured" in source

@@ -1,0 +1,124 @@
+"""Update rules against optax and against NumPy; schedules at their corners."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bert_jax import config as configs
+from bert_jax.models.bert import init_params
+from bert_jax.training import optim
+
+
+def make_config(**fields):
+    return configs.resolve(
+        {"model": {"preset": "bert-tiny"}, "train": {"steps": 100}, "optim": {"warmup_steps": 10} | fields}
+    )
+
+
+def tree(seed):
+    rng = np.random.default_rng(seed)
+    return {
+        "dense": {
+            "kernel": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32),
+            "bias": jnp.asarray(rng.normal(size=4), jnp.float32),
+        },
+        "norm": {"scale": jnp.asarray(rng.normal(size=4), jnp.float32)},
+    }
+
+
+def updates(optimizer, steps=5):
+    params = tree(0)
+    state = optimizer.init(params)
+    for i in range(steps):
+        change, state = optimizer.update(tree(i + 1), state, params)
+        params = optax.apply_updates(params, change)
+    return params
+
+
+def test_adamw_is_optax_adamw_with_the_published_exclusions():
+    config = make_config(name="adamw", weight_decay=0.1, clip_norm=0.5, learning_rate=1e-2)
+    schedule = optim.make_schedule(config.optim, 100)
+    mask = {"dense": {"kernel": True, "bias": False}, "norm": {"scale": False}}
+    reference = optax.chain(
+        optax.clip_by_global_norm(0.5),
+        optax.adamw(schedule, b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.1, mask=mask),
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+        updates(optim.make_optimizer(config)),
+        updates(reference),
+    )
+
+
+def test_bert_adam_is_the_released_code_written_out():
+    config = make_config(name="bert_adam", weight_decay=0.01, clip_norm=0, schedule="bert_linear")
+    params = jax.tree.map(np.asarray, tree(0))
+    m = jax.tree.map(np.zeros_like, params)
+    v = jax.tree.map(np.zeros_like, params)
+    for step in range(5):
+        grads = jax.tree.map(np.asarray, tree(step + 1))
+        rate = 1e-4 * step / 10  # still warming up
+        for group, name in (("dense", "kernel"), ("dense", "bias"), ("norm", "scale")):
+            g = grads[group][name]
+            m[group][name] = 0.9 * m[group][name] + 0.1 * g
+            v[group][name] = 0.999 * v[group][name] + 0.001 * g**2
+            update = m[group][name] / (np.sqrt(v[group][name]) + 1e-6)
+            if name == "kernel":
+                update = update + 0.01 * params[group][name]
+            params[group][name] = params[group][name] - rate * update
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        updates(optim.make_optimizer(config)),
+        params,
+    )
+
+
+def test_bias_correction_is_what_tells_the_two_apart():
+    first_steps = [
+        updates(optim.make_optimizer(make_config(name=name, weight_decay=0)), steps=1)["dense"]["bias"]
+        for name in ("adamw", "bert_adam")
+    ]
+    moved = [np.abs(bias - tree(0)["dense"]["bias"]) for bias in first_steps]
+    np.testing.assert_allclose(moved[1] / moved[0], 0.1 / np.sqrt(0.001), rtol=2e-2)
+
+
+def test_decay_spares_biases_and_layer_norms_of_the_real_model():
+    params = jax.eval_shape(lambda: init_params(make_config().model, jax.random.key(0)))
+    flat = jax.tree_util.tree_leaves_with_path(optim.decays(params))
+    spared = {str(path[-1].key) for path, decayed in flat if not decayed}
+    acted_on = {str(path[-1].key) for path, decayed in flat if decayed}
+    assert spared == {"bias", "scale"}
+    assert acted_on == {"kernel", "token", "position", "type"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("linear", {0: 1 / 11, 5: 6 / 11, 10: 1.0, 55: 0.5, 100: 0.0}),
+        ("cosine", {0: 1 / 11, 10: 1.0, 55: 0.5, 100: 0.0}),
+        ("constant", {0: 1 / 11, 10: 1.0, 99: 1.0}),
+        # The original steps down as warmup ends: 0.9 at step 9, then 1 - 10 / 100 at step 10, and 0 at 0.
+        ("bert_linear", {0: 0.0, 5: 0.5, 9: 0.9, 10: 0.9, 11: 0.89, 50: 0.5, 100: 0.0}),
+    ],
+)
+def test_schedules(schedule, expected):
+    rate = optim.make_schedule(make_config(schedule=schedule, learning_rate=2.0).optim, 100)
+    for step, share in expected.items():
+        assert float(rate(step)) == pytest.approx(2 * share, abs=1e-6), step
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "bert_linear"])
+def test_without_warmup_the_first_step_is_at_the_peak(schedule):
+    rate = optim.make_schedule(make_config(schedule=schedule, warmup_steps=0, learning_rate=2.0).optim, 100)
+    assert float(rate(0)) == pytest.approx(2.0)
+
+
+def test_clipping_bounds_the_gradient_before_adam():
+    """Adam hides the scale of a gradient, so look at its first moment."""
+    big = jax.tree.map(lambda g: 100 * g, tree(1))
+    for clip_norm, expected in ((1.0, 1.0), (0.0, float(optax.tree.norm(big)))):
+        optimizer = optim.make_optimizer(make_config(clip_norm=clip_norm))
+        _, state = optimizer.update(big, optimizer.init(tree(0)), tree(0))
+        assert float(optax.tree.norm(state[1].mu)) == pytest.approx(0.1 * expected, rel=1e-5)
