@@ -1,10 +1,15 @@
-"""Every test sees eight CPU devices and no accelerator; nothing may promote dtypes by accident."""
+"""Every test sees eight CPU devices and no accelerator. Programs that several tests compile alike are
+compiled once: they share a cache that lives for the session."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import jax
-
-jax.config.update("jax_num_cpu_devices", 8)
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bert_jax-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"

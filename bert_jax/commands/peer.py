@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
         ) from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model_config = config.model
-    model = transformers.BertForPreTraining(
+    model: Any = transformers.BertForPreTraining(
         transformers.BertConfig(
             vocab_size=model_config.vocab_size,
             hidden_size=model_config.hidden_size,
@@ -40,10 +41,9 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
             hidden_act={"gelu": "gelu", "gelu_tanh": "gelu_new"}[model_config.activation],
             hidden_dropout_prob=model_config.dropout_rate,
             attention_probs_dropout_prob=model_config.attention_dropout_rate,
-            attn_implementation="sdpa",
         )
-    ).to(device)
-    model.train()
+    )
+    model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.optim.learning_rate, weight_decay=config.optim.weight_decay
     )

@@ -46,20 +46,20 @@ def run(
     from bert_jax.commands.evaluate import evaluation_batches
     from bert_jax.data.pipeline import Batches
     from bert_jax.objectives.sums import means
+    from bert_jax.training import workdir as workdirs
     from bert_jax.training.checkpoint import Checkpoints
     from bert_jax.training.loop import Run, train
     from bert_jax.training.metrics import MetricsLog, peak_flops
     from bert_jax.training.optim import make_schedule
-    from bert_jax.training.workdir import Workdir
 
     parts = Assembly.of(config)
     batches = Batches(shards, config, "train")
     held_out = Batches(shards, config, "eval") if config.data.eval_fraction else None
-    folder = Workdir.claim(workdir, config, corpus=shards.digest)
-    for name in ("tokenizer.json", "vocab.txt"):
-        shutil.copyfile(shards.folder / name, workdir / name)
-
-    with Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest))
+        for name in ("tokenizer.json", "vocab.txt"):
+            shutil.copyfile(shards.folder / name, workdir / name)
+        checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep))
         latest = checkpoints.latest()
         if latest is None:
             state = parts.new_state()
@@ -70,28 +70,25 @@ def run(
         if held_out:
             sums = parts.evaluator(evaluation_batches(held_out, config.train.eval_batches))
             evaluate = lambda params: parts.objective.report(means(sums(params)))  # noqa: E731
-        with contextlib.closing(MetricsLog(workdir, resume_step=latest or 0)) as log:
-            if latest is None and evaluate:
-                log.write(0, "eval", evaluate(state.params))
-            if latest is None or latest < config.train.steps:
-                peak, _ = peak_flops(_devices())
-                state = train(
-                    Run(
-                        config=config,
-                        objective=parts.objective,
-                        place=parts.plan.place,
-                        train_step=parts.compile_train(state, batches.at(latest or 0)),
-                        batches=batches.iterate,
-                        evaluate=evaluate,
-                        schedule=make_schedule(config.optim, config.train.steps),
-                        checkpoints=checkpoints,
-                        log=log,
-                        peak_flops=peak,
-                        resume_hint=f"Resume with: {command}",
-                    ),
-                    state,
-                )
-    folder.close()
+        log = stack.enter_context(contextlib.closing(MetricsLog(workdir, resume_step=latest or 0)))
+        if latest is None and evaluate:
+            log.write(0, "eval", evaluate(state.params))
+        if latest is None or latest < config.train.steps:
+            peak, _ = peak_flops(_devices())
+            job = Run(
+                config=config,
+                objective=parts.objective,
+                place=parts.plan.place,
+                train_step=parts.compile_train(state, batches.at(latest or 0)),
+                batches=batches.iterate,
+                evaluate=evaluate,
+                schedule=make_schedule(config.optim, config.train.steps),
+                checkpoints=checkpoints,
+                log=log,
+                peak_flops=peak,
+                resume_hint=f"Resume with: {command}",
+            )
+            train(job, state)
     _finish(workdir, config)
 
 

@@ -63,7 +63,7 @@ class Encoder(nn.Module):
         def body(x_BLD: Array, layer: tuple[Any, Array | None]) -> tuple[Array, Array]:
             layer_params, keys_B3 = layer
             module = EncoderLayer(self.config, parent=None)
-            y_BLD = module.apply({"params": layer_params}, x_BLD, visible, keys_B3)
+            y_BLD: Any = module.apply({"params": layer_params}, x_BLD, visible, keys_B3)
             return y_BLD, y_BLD
 
         if self.config.remat:

@@ -99,7 +99,7 @@ class JitPlan:
         shardings = self.state_shardings(jax.eval_shape(create))
         return jax.jit(create, out_shardings=shardings)()
 
-    def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, jax.Array]):
+    def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, Any]):
         """(state, batch) -> (state, sums), compiled ahead of time; the old state's memory is reused."""
         shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
         step = jax.jit(
@@ -110,7 +110,7 @@ class JitPlan:
         )
         return step.lower(state, batch).compile()
 
-    def compile_eval(self, body: Callable, params: Any, batch: Mapping[str, jax.Array]):
+    def compile_eval(self, body: Callable, params: Any, batch: Mapping[str, Any]):
         """(params, batch) -> sums, compiled ahead of time."""
         shardings = jax.tree.map(lambda leaf: leaf.sharding, params)
         step = jax.jit(
@@ -143,15 +143,15 @@ class PmapPlan:
         """Runs `create` on every device."""
         return jax.jit(create, out_shardings=self.replicated)()
 
-    def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, np.ndarray]):
+    def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, Any]):
         """(state, batch) -> (state, sums); no device axis going in or coming out."""
         return self._compile(body, state, batch, donate_argnums=0)
 
-    def compile_eval(self, body: Callable, params: Any, batch: Mapping[str, np.ndarray]):
+    def compile_eval(self, body: Callable, params: Any, batch: Mapping[str, Any]):
         """(params, batch) -> sums."""
         return self._compile(body, params, batch)
 
-    def _compile(self, body: Callable, first: Any, batch: Mapping[str, np.ndarray], **options: Any):
+    def _compile(self, body: Callable, first: Any, batch: Mapping[str, Any], **options: Any):
         psum = functools.partial(jax.lax.psum, axis_name=_PMAP_AXIS)
         step = jax.pmap(
             functools.partial(body, reduce=psum),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -41,4 +42,4 @@ def create(params: Any, optimizer: optax.GradientTransformation, metric_names: t
 
 def clear_window(state: TrainState) -> TrainState:
     """The state after its window was logged."""
-    return state.replace(window=jax.tree.map(jnp.zeros_like, state.window))
+    return dataclasses.replace(state, window=jax.tree.map(jnp.zeros_like, state.window))

@@ -5,10 +5,11 @@ config.json  metrics.jsonl  tensorboard/  checkpoints/  tokenizer.json  vocab.tx
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bert_jax import config as configs
 from bert_jax.config import Config
@@ -20,47 +21,40 @@ _FREE = ("data.directory", "data.tfds_dir", "parallel.", "checkpoint.")
 CONFIG_FILE = "config.json"
 
 
-class Workdir:
-    """An opened run folder, held by one process at a time."""
+@contextlib.contextmanager
+def claim(path: Path, config: Config, *, corpus: str) -> Iterator[None]:
+    """Holds `path` for a run of `config` on the corpus with digest `corpus`; creates it if need be.
 
-    def __init__(self, path: Path, lock: Any):
-        self.path = path
-        self._lock = lock
-
-    @classmethod
-    def claim(cls, path: Path, config: Config, *, corpus: str) -> Workdir:
-        """Opens `path` for a run of `config` on the corpus with digest `corpus`, or creates it.
-
-        Raises:
-          UserError: another process works there, or it holds something else.
-          ConfigError: it is the folder of another config; names every value that differs.
-        """
-        file = path / CONFIG_FILE
-        if path.is_dir() and not file.is_file() and any(p.name != ".lock" for p in path.iterdir()):
-            raise UserError(f"--workdir {path} is not empty and has no {CONFIG_FILE}: choose another folder")
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / ".lock").open("w")
+    Raises:
+      UserError: another process works there, or it holds something else.
+      ConfigError: it is the folder of another config; names every value that differs.
+    """
+    file = path / CONFIG_FILE
+    if path.is_dir() and not file.is_file() and any(p.name != ".lock" for p in path.iterdir()):
+        raise UserError(f"--workdir {path} is not empty and has no {CONFIG_FILE}: choose another folder")
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"--workdir {path} is in use by another process") from None
         if file.is_file():
-            theirs, their_corpus = read_config(path)
-            faults = configs.differences(config, theirs, ignore=_FREE)
-            if their_corpus != corpus:
-                faults.append(f"corpus: {corpus} now, {their_corpus} there (its text or vocabulary changed)")
-            if faults:
-                where = f"--workdir {path} is of another config; resume with its values or choose another:"
-                raise ConfigError([where, *(f"  {fault}" for fault in faults)])
+            _refuse_another_config(path, config, corpus)
         text = json.dumps({"config": configs.to_dict(config), "corpus": corpus}, indent=1)
         partial = file.with_name(CONFIG_FILE + ".partial")
         partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(file)
-        return cls(path, lock)
+        yield
 
-    def close(self) -> None:
-        """Lets another process in."""
-        self._lock.close()
+
+def _refuse_another_config(path: Path, config: Config, corpus: str) -> None:
+    theirs, their_corpus = read_config(path)
+    faults = configs.differences(config, theirs, ignore=_FREE)
+    if their_corpus != corpus:
+        faults.append(f"corpus: {corpus} now, {their_corpus} there (its text or vocabulary changed)")
+    if faults:
+        where = f"--workdir {path} is of another config; resume with its values or choose another:"
+        raise ConfigError([where, *(f"  {fault}" for fault in faults)])
 
 
 def is_workdir(path: Path) -> bool:

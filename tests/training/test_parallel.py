@@ -21,7 +21,7 @@ BASE = {
         "hidden_size": 32,
         "num_heads": 4,
         "mlp_size": 64,
-        "num_layers": 2,
+        "num_layers": 1,
         "max_positions": 24,
     },
     "train": {"steps": 100, "batch_size": 16},
