@@ -20,12 +20,12 @@ def get_config():
     config.model.preset = "bert-tiny"
     config.model.dropout_rate = 0.0
     config.model.attention_dropout_rate = 0.0
-    config.optim.learning_rate = 2e-3
-    config.optim.warmup_steps = 200
-    config.train.steps = 2000
+    config.optim.learning_rate = 3e-3
+    config.optim.warmup_steps = 100
+    config.train.steps = 800
     config.train.batch_size = 32
-    config.train.log_every = 50
-    config.train.eval_every = 500
-    config.train.eval_batches = 40
-    config.checkpoint.every = 500
+    config.train.log_every = 20
+    config.train.eval_every = 100
+    config.train.eval_batches = 20
+    config.checkpoint.every = 100
     return config
