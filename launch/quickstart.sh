@@ -32,6 +32,6 @@ Done in $((SECONDS / 60)) min $((SECONDS % 60)) s.
 
 Next, the same with next-sentence prediction instead of sentence order, and both in one picture:
   . .venv/bin/activate; export BERT_JAX_DATA=$BERT_JAX_DATA
-  bert-jax pretrain --config $config --config.data.sentence_objective=nsp --workdir runs/nsp
+  bert-jax pretrain --config $config:nsp --workdir runs/nsp
   bert-jax plot --workdir $run --workdir runs/nsp --out runs/compare.png
 EOF

@@ -1,0 +1,33 @@
+"""BERT-large as published, phase one: MLM and next-sentence prediction on rows of 128 (Devlin et al. 2019, A.2).
+
+    bert-jax prepare  --config experiments/bert_large.py --config.data.path='corpus/*.jsonl.gz'
+    bert-jax pretrain --config experiments/bert_large.py --config.data.path='corpus/*.jsonl.gz' --workdir runs/large
+
+As experiments/bert_base.py with 24 layers of 1024; 64 TPU chips for four days then. Layers are scanned
+and recomputed, which compiles fast and fits batch 256 on few devices: set layers=loop and remat=False
+where memory allows.
+
+Published: GLUE test average 82.1. Not yet trained with this code.
+"""
+
+from bert_jax.config import base
+
+
+def get_config(sequence_length="128"):
+    config = base()
+    config.data.source = "files"
+    config.data.path = "corpus"
+    config.data.sequence_length = int(sequence_length)
+    config.data.sentence_objective = "nsp"
+    config.tokenizer.vocab_size = 30522
+    config.model.preset = "bert-large"
+    config.model.dtype = "bfloat16"
+    config.model.layers = "scan"
+    config.model.remat = True
+    config.optim.name = "bert_adam"
+    config.optim.schedule = "bert_linear"
+    config.optim.learning_rate = 1e-4
+    config.optim.warmup_steps = 10_000
+    config.train.steps = 900_000
+    config.train.batch_size = 256
+    return config

@@ -1,0 +1,84 @@
+"""Dropout, activations and attention masks by themselves."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.models import layers
+from bert_jax.models.attention import visibility
+
+KEY = jax.random.key(3, impl="threefry2x32")
+
+
+def keys(ids, sites=4):
+    return layers.dropout_keys(KEY, jnp.asarray(ids, jnp.uint32), sites)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(rate):
+    x = jnp.ones((64, 50, 33))  # an odd width: words that are half used
+    y = layers.dropout(x, rate, keys(range(64))[:, 0])
+    share, count = float((y == 0).mean()), x.size
+    assert abs(share - rate) < 4 * math.sqrt(rate * (1 - rate) / count)
+    kept = np.unique(np.asarray(y)[np.asarray(y) != 0])
+    np.testing.assert_allclose(kept, [1 / (1 - rate)], rtol=2e-5)
+
+
+def test_a_row_keeps_its_mask_whatever_batch_it_is_in():
+    x = jax.random.normal(jax.random.key(0), (4, 6, 8))
+    whole = layers.dropout(x, 0.3, keys([7, 8, 9, 10])[:, 1])
+    alone = layers.dropout(x[2:3], 0.3, keys([9])[:, 1])
+    np.testing.assert_array_equal(whole[2:3], alone)
+
+
+def test_rows_sites_and_steps_have_masks_of_their_own():
+    x = jnp.ones((2, 16, 16))
+    all_keys = keys([0, 1])
+    masks = [layers.dropout(x, 0.5, all_keys[:, site]) for site in range(4)]
+    other_step = layers.dropout_keys(jax.random.fold_in(KEY, 1), jnp.arange(2, dtype=jnp.uint32), 4)
+    masks.append(layers.dropout(x, 0.5, other_step[:, 0]))
+    seen = [np.asarray(mask[row]) for mask in masks for row in range(2)]
+    for i, a in enumerate(seen):
+        for b in seen[:i]:
+            assert 0.3 < (a == b).mean() < 0.7
+
+
+def test_without_keys_or_rate_dropout_is_the_identity():
+    x = jnp.ones((2, 3))
+    assert layers.dropout(x, 0.5, None) is x
+    assert layers.dropout(x, 0.0, keys([0, 1])[:, 0]) is x
+
+
+def test_gelu_is_x_times_the_normal_distribution():
+    x = np.linspace(-6, 6, 101)
+    exact = np.array([v * 0.5 * (1 + math.erf(v / math.sqrt(2))) for v in x])
+    np.testing.assert_allclose(layers.ACTIVATIONS["gelu"](jnp.asarray(x, jnp.float32)), exact, atol=2e-6)
+    tanh = 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    np.testing.assert_allclose(layers.ACTIVATIONS["gelu_tanh"](jnp.asarray(x, jnp.float32)), tanh, atol=2e-6)
+    assert np.abs(exact - tanh).max() > 1e-4  # the two are not the same function
+
+
+def test_visibility_of_a_packed_row_drawn_by_hand():
+    seen = visibility(jnp.array([[1, 1, 2, 2, 2, 0]]), packed=True)
+    drawing = """
+        xx....
+        xx....
+        ..xxx.
+        ..xxx.
+        ..xxx.
+        xxxxx.
+    """  # the last row is padding: its output is never used
+    expected = [[mark == "x" for mark in line.strip()] for line in drawing.strip().split("\n")]
+    np.testing.assert_array_equal(seen.mask[0, 0], expected)
+    assert seen.lengths_B is None
+
+
+def test_visibility_of_an_unpacked_row_is_one_line():
+    seen = visibility(jnp.array([[1, 1, 1, 0], [1, 0, 0, 0]]), packed=False)
+    np.testing.assert_array_equal(
+        seen.mask[:, 0, 0], [[True, True, True, False], [True, False, False, False]]
+    )
+    np.testing.assert_array_equal(seen.lengths_B, [3, 1])
