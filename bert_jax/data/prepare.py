@@ -68,6 +68,10 @@ def prepare(config: Config) -> tuple[TokenShards, bool]:
     folder = corpus_folder(config)
     source = open_source(config.data, cache_dir=data_root(config))
     identity = source.identity()  # before reading: text that changes meanwhile counts as changed
+    if config.tokenizer.path:
+        vocabulary = Path(config.tokenizer.path)
+        checksum = hashlib.sha256(vocabulary.read_bytes()).hexdigest() if vocabulary.is_file() else None
+        identity = identity | {"vocabulary": checksum}
     found = _find(folder, identity)
     if found:
         return found, False
@@ -76,15 +80,18 @@ def prepare(config: Config) -> tuple[TokenShards, bool]:
         if pid == os.getpid() or not _is_running(pid):  # ours, left by an earlier process of this number
             shutil.rmtree(stale)
     partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         _write(config, source, identity, partial)
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
+    except OSError as error:  # numpy's carry neither the path nor, for a full disk, an errno
+        raise UserError(
+            f"{folder} cannot be written: {error.strerror or error}; make room there, or set config.data.directory"
+        ) from error
     finally:
-        if partial.exists():
-            shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)
     return TokenShards.open(folder), True
 
 

@@ -11,7 +11,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bert_jax.config import TokenizerConfig
-from bert_jax.errors import UserError
+from bert_jax.errors import ConfigError, UserError
 
 # Ids 0 to 4 of a vocabulary trained here. A loaded vocabulary keeps its own ids.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -107,7 +107,7 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     published vocabularies have them.
 
     Raises:
-      UserError: `vocab_size` cannot even hold the special tokens and the alphabet.
+      ConfigError: `vocab_size` cannot even hold the special tokens and the alphabet.
     """
     # Without special tokens, or a "[MASK]" in the corpus would be learned as pieces that no text splits into.
     backend = _wordpiece({}, config.lowercase)
@@ -120,9 +120,11 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
     backend.train_from_iterator(texts, trainer)
     size = backend.get_vocab_size()
     if size > config.vocab_size:  # the library keeps the alphabet whatever size was asked for
-        raise UserError(
-            f"config.tokenizer.vocab_size={config.vocab_size} must be >= {size}: the corpus has that many"
-            " special tokens and characters (each at the start and inside of words)"
+        raise ConfigError(
+            [
+                f"config.tokenizer.vocab_size={config.vocab_size} must be >= {size}: the corpus has that many"
+                " special tokens and characters (each at the start and inside of words)"
+            ]
         )
     pieces = sorted(backend.get_vocab(), key=backend.get_vocab().__getitem__)
     pieces += [f"[unused{i}]" for i in range(config.vocab_size - size)]
