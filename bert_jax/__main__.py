@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -58,6 +60,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; a fault the user can mend is one line on stderr, never a traceback."""
+    _quiet_libraries()
     argv = sys.argv[1:] if argv is None else list(argv)
     command = next((word for word in argv if word in COMMANDS), None)
     try:
@@ -76,6 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("bert-jax: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _quiet_libraries() -> None:
+    """What TensorFlow and orbax say of their own workings is not news to a user; errors still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # unused by the pipeline, but announced at import
+    logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

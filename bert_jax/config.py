@@ -373,6 +373,8 @@ def _range_faults(config: Config) -> Iterator[str]:
 def _rule_faults(config: Config) -> Iterator[str]:
     data, masking, model = config.data, config.masking, config.model
     train, parallel = config.train, config.parallel
+    if config.seed >= 2**31:
+        yield f"config.seed={config.seed} must be < 2147483648 = 2**31"
     if not 0 < masking.rate < 1:
         yield f"config.masking.rate={masking.rate} must be in (0, 1)"
     total = masking.mask + masking.random + masking.keep
@@ -461,7 +463,7 @@ def _walk(config, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(ours: Config, theirs: Config, *, ignore: Sequence[str] = ()) -> list[str]:
-    """`config.a: 1 here, 2 there` for every field that differs; `ignore` holds key prefixes."""
+    """`config.a: 1 now, 2 there` for every field that differs; `ignore` holds key prefixes."""
     pairs = zip(_walk(ours), _walk(theirs), strict=True)
     return [
         f"config.{key}: {a!r} now, {b!r} there"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -20,6 +20,11 @@ from bert_jax.training.optim import make_optimizer
 from bert_jax.training.parallel import JitPlan, PmapPlan, make_plan
 from bert_jax.training.state import TrainState
 from bert_jax.training.step import eval_step, metric_names, train_step
+
+if TYPE_CHECKING:
+    from bert_jax.data.instances import Split
+    from bert_jax.data.pipeline import Batches
+    from bert_jax.data.shards import TokenShards
 
 Batch = Mapping[str, np.ndarray]
 
@@ -38,6 +43,13 @@ class Assembly:
         model = BertForPretraining(config.model)
         objective = pretraining(model.apply, config.data.sentence_objective)
         return cls(config, make_plan(config, devices), objective)
+
+    def batches(self, shards: TokenShards, split: Split) -> Batches:
+        """The rows of every batch of `split` that this process feeds."""
+        from bert_jax.data.pipeline import Batches, Host  # TensorFlow, which `bench --what step` goes without
+
+        host = Host(jax.process_index(), jax.process_count())
+        return Batches(shards, self.config, split, host=host)
 
     @functools.cached_property
     def _create(self) -> Callable[[], TrainState]:

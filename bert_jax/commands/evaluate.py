@@ -48,7 +48,6 @@ def run(workdir: Path, *, checkpoint: str = "last") -> dict[str, float]:
 
     from bert_jax.commands.assembly import Assembly
     from bert_jax.commands.console import table
-    from bert_jax.data.pipeline import Batches
     from bert_jax.objectives.sums import means
     from bert_jax.training.checkpoint import Checkpoints
 
@@ -56,7 +55,7 @@ def run(workdir: Path, *, checkpoint: str = "last") -> dict[str, float]:
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         step = checkpoints.choose(checkpoint)
         params = checkpoints.restore_params(parts.abstract_state().params, step)
-    sums = parts.evaluator(evaluation_batches(Batches(shards, config, "eval"), 0))(params)
+    sums = parts.evaluator(evaluation_batches(parts.batches(shards, "eval"), 0))(params)
     values = {"step": step, **parts.objective.report(means(sums))}
     rows = {name: f"{value:.4f}" for name, value in values.items() if name != "step"}
     for name, (_, weight) in sums.items():

@@ -44,7 +44,6 @@ def run(
 
     from bert_jax.commands.assembly import Assembly
     from bert_jax.commands.evaluate import evaluation_batches
-    from bert_jax.data.pipeline import Batches
     from bert_jax.objectives.sums import means
     from bert_jax.training import workdir as workdirs
     from bert_jax.training.checkpoint import Checkpoints
@@ -53,8 +52,8 @@ def run(
     from bert_jax.training.optim import make_schedule
 
     parts = Assembly.of(config)
-    batches = Batches(shards, config, "train")
-    held_out = Batches(shards, config, "eval") if config.data.eval_fraction else None
+    batches = parts.batches(shards, "train")
+    held_out = parts.batches(shards, "eval") if config.data.eval_fraction else None
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest))
         for name in ("tokenizer.json", "vocab.txt"):

@@ -1,0 +1,53 @@
+"""Every experiment that is shipped: resolved, and its whole step traced at full size without computing."""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bert_jax import batch as contract
+from bert_jax import config as configs
+from bert_jax.models.bert import BertForPretraining, init_params
+from bert_jax.objectives.pretrain import pretraining
+from bert_jax.training import optim, state, step
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
+    config = configs.load(str(ROOT / file))
+    objective = pretraining(BertForPretraining(config.model).apply, config.data.sentence_objective)
+    optimizer = optim.make_optimizer(config)
+    fields = {
+        name: jax.ShapeDtypeStruct(shape, contract.FIELDS[name])
+        for name, shape in contract.shapes(config, config.train.batch_size).items()
+    }
+    params = jax.eval_shape(lambda: init_params(config.model, jax.random.key(0)))
+    names = step.metric_names(objective, params, fields)
+    before = jax.eval_shape(lambda p: state.create(p, optimizer, names), params)
+    body = functools.partial(
+        step.train_step,
+        reduce=lambda tree: tree,
+        objective=objective,
+        optimizer=optimizer,
+        accumulate=config.train.accumulate,
+        dropout_seed=config.seed,
+    )
+    after, sums = jax.eval_shape(body, before, fields)
+    assert jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), before, after)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((after.params, sums)))
+    assert ("pair_loss" in names) == (config.data.sentence_objective != "none")
+
+
+@pytest.mark.parametrize("arm", ["none", "nsp", "sop"])
+def test_the_arms_of_the_quickstart_share_their_corpus(arm):
+    from bert_jax.data.prepare import corpus_folder
+
+    config = configs.load(f"{ROOT / 'experiments/quickstart.py'}:{arm}")
+    assert config.data.sentence_objective == arm
+    assert corpus_folder(config) == corpus_folder(configs.load(str(ROOT / "experiments/quickstart.py")))
