@@ -27,7 +27,7 @@ Split = Literal["train", "eval"]
 INSTANCE = np.dtype(
     [("a_start", "<i8"), ("b_start", "<i8"), ("a_length", "<i4"), ("b_length", "<i4"), ("label", "<i4")]
 )
-_FORMAT = 1
+_FORMAT = 2
 _EVAL_SEED = 20181011  # held-out rows are the same for every seed of an ablation
 _MIN_HELD_OUT = 2  # nsp needs another document to draw from, and every objective shares the split
 
@@ -140,9 +140,11 @@ def _sentence_orders(corpus: _Corpus, data: DataConfig, rng: random.Random) -> I
             else:
                 middle = first + rng.randint(1, end - first - 1)
                 a, b = corpus.run(first, middle), corpus.run(middle, end)
-                a, b = _truncate_pair(a, b, longest, rng)
                 swapped = rng.random() < 0.5
-                yield _pair(b, a, 1) if swapped else _pair(a, b, 0)
+                # Swapped before it is truncated: truncation favours the first of two equals, and would
+                # otherwise write the label into the lengths.
+                a, b = _truncate_pair(*((b, a) if swapped else (a, b)), longest, rng)
+                yield _pair(a, b, int(swapped))
             first = end
 
 

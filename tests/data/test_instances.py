@@ -139,8 +139,11 @@ def plain_sop(documents: list[Document], length: int, short: float, rng, sizes: 
             else:
                 a_end = rng.randint(1, len(chunk) - 1)
                 a, b = joined(chunk[:a_end]), joined(chunk[a_end:])
+                swapped = rng.random() < 0.5
+                if swapped:
+                    a, b = b, a
                 truncate(a, b, longest, rng)
-                yield (b, a, 1) if rng.random() < 0.5 else (a, b, 0)
+                yield a, b, int(swapped)
             chunk = []
 
 
@@ -334,6 +337,14 @@ def test_sop_swaps_half_of_the_pairs(tmp_path):
     assert len(pairs) > 3000
     assert abs(pairs.sum() - len(pairs) / 2) < 4 * (len(pairs) / 4) ** 0.5
     assert (label == -1).any()
+
+
+def test_the_lengths_of_a_pair_do_not_tell_its_label(tmp_path):
+    """Two equal sentences, cut to an odd sum: the longer half is the first one, whichever that is."""
+    shards = write(tmp_path, numbered([[40, 40] for _ in range(2000)]), shard_tokens=10**6)
+    index = build_index(shards, settings_of("sop", length=64, short=0.0), "train", seed=1)
+    assert set(zip(index["a_length"].tolist(), index["b_length"].tolist(), strict=True)) == {(31, 30)}
+    assert abs(index["label"].sum() - 1000) < 4 * (2000 / 4) ** 0.5
 
 
 def test_truncation_cuts_front_and_back_alike(tmp_path):
