@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: makes .venv in the project folder, installs the package there
 # with the pinned versions of constraints.txt, and activates it.
 #
@@ -15,7 +16,7 @@ install_package() {
     }
     "${PYTHON:-python3}" -m venv .venv
   fi
-  # shellcheck disable=SC1091
+  # shellcheck disable=SC1091 # made above
   . .venv/bin/activate
   # What is installed already for these very files is not asked for again.
   stamp="$(cat setup.py launch/constraints.txt | cksum | tr -d ' ')$extras"
