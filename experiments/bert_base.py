@@ -18,14 +18,8 @@ def get_config(sequence_length="128"):
     config.data.source = "files"
     config.data.path = "corpus"
     config.data.sequence_length = int(sequence_length)
-    config.data.sentence_objective = "nsp"
-    config.tokenizer.vocab_size = 30522
-    config.model.preset = "bert-base"
     config.model.dtype = "bfloat16"
     config.optim.name = "bert_adam"
     config.optim.schedule = "bert_linear"
-    config.optim.learning_rate = 1e-4
-    config.optim.warmup_steps = 10_000
     config.train.steps = 900_000
-    config.train.batch_size = 256
     return config

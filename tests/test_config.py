@@ -202,7 +202,7 @@ def test_a_range_that_another_rule_needs_too_is_still_named(changes, fault):
 
 
 def test_every_range_of_validate_has_a_case_here():
-    source = (ROOT / "bert_jax/config.py").read_text()
+    source = (ROOT / "bert_jax/rules.py").read_text()
     rules = source[source.index("_POSITIVE = (") : source.index("def _range_faults")]
     ranged = set(re.findall(r'"([a-z_]+(?:\.[a-z_0-9]+)?)"', rules))
     assert ranged <= set(known_keys()), "a range is set for a field that does not exist"

@@ -9,6 +9,7 @@ import numpy as np
 
 from bert_jax.config import Config
 from bert_jax.errors import UserError
+from bert_jax.interop.names import config_to_hf
 
 
 def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], None]:
@@ -28,21 +29,8 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
             f"--peer hf needs torch and transformers, and {error.name} is not installed"
         ) from None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model_config = config.model
-    model: Any = transformers.BertForPreTraining(
-        transformers.BertConfig(
-            vocab_size=model_config.vocab_size,
-            hidden_size=model_config.hidden_size,
-            num_hidden_layers=model_config.num_layers,
-            num_attention_heads=model_config.num_heads,
-            intermediate_size=model_config.mlp_size,
-            max_position_embeddings=model_config.max_positions,
-            type_vocab_size=model_config.type_vocab_size,
-            hidden_act={"gelu": "gelu", "gelu_tanh": "gelu_new"}[model_config.activation],
-            hidden_dropout_prob=model_config.dropout_rate,
-            attention_probs_dropout_prob=model_config.attention_dropout_rate,
-        )
-    )
+    architecture = config_to_hf(config.model, pad_token_id=0)
+    model: Any = transformers.BertForPreTraining(transformers.BertConfig(**architecture))
     model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.optim.learning_rate, weight_decay=config.optim.weight_decay
@@ -60,7 +48,7 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
     run_model = torch.compile(model) if device.type == "cuda" else model
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=model_config.dtype == "bfloat16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.model.dtype == "bfloat16"):
             loss = run_model(**inputs).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm or float("inf"))

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -157,12 +156,3 @@ _DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission 
 def _rest(state: TrainState) -> dict[str, Any]:
     names = ("step", "opt_state", "window", "failed_step")
     return {name: getattr(state, name) for name in names}
-
-
-def abstract_like(tree: Any, shardings: Any) -> Any:
-    """Shapes and types of `tree` (arrays or shape structs) with `shardings`, to restore into."""
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        tree,
-        shardings,
-    )

@@ -26,7 +26,7 @@ def rows(*texts: str) -> str:
     return "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts))
 
 
-def fault(make, pattern: str):
+def assert_fault(make, pattern: str):
     """`make` fails with one line that matches `pattern`."""
     with pytest.raises(UserError) as caught:
         make()
@@ -135,7 +135,7 @@ def test_inputs_are_checked_on_opening(tmp_path, monkeypatch, path, pattern):
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.csv").write_text("a,b")
     monkeypatch.chdir(tmp_path)
-    fault(lambda: files(path), pattern)
+    assert_fault(lambda: files(path), pattern)
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_inputs_are_checked_on_opening(tmp_path, monkeypatch, path, pattern):
 )
 def test_faults_in_files(tmp_path, name, content, pattern):
     (tmp_path / name).write_bytes(content)
-    fault(lambda: read(tmp_path), pattern)
+    assert_fault(lambda: read(tmp_path), pattern)
 
 
 def test_damaged_gzip(tmp_path):
     data = bytearray(gzip.compress(os.urandom(1000).hex().encode()))
     data[200:220] = bytes(20)
     (tmp_path / "a.txt.gz").write_bytes(data)
-    fault(lambda: read(tmp_path), r"a\.txt\.gz: .*after line \d+")
+    assert_fault(lambda: read(tmp_path), r"a\.txt\.gz: .*after line \d+")
 
 
 def test_a_file_that_vanished(tmp_path):
@@ -189,11 +189,11 @@ def test_a_file_that_vanished(tmp_path):
     next(documents)
     (tmp_path / "b.txt").unlink()
     pattern = r"b\.txt: cannot be read: No such file or directory"
-    fault(lambda: list(documents), pattern)
+    assert_fault(lambda: list(documents), pattern)
     source = files(tmp_path / "a.txt")
     (tmp_path / "a.txt").unlink()
-    fault(source.identity, pattern.replace("b", "a", 1))
-    fault(lambda: list(source.documents()), pattern.replace("b", "a", 1))
+    assert_fault(source.identity, pattern.replace("b", "a", 1))
+    assert_fault(lambda: list(source.documents()), pattern.replace("b", "a", 1))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -297,12 +297,12 @@ def test_tfds_identity(prepared):
     ],
 )
 def test_tfds_inputs_are_checked_on_opening(prepared, changes, pattern):
-    fault(lambda: tfds_source(prepared, **changes), pattern)
+    assert_fault(lambda: tfds_source(prepared, **changes), pattern)
 
 
 def test_tfds_text_that_is_not_utf8(prepared):
     source = tfds_source(prepared, split="broken")
-    fault(
+    assert_fault(
         lambda: list(source.documents()),
         r"tiny_text/plain:broken:1: byte 0xff at offset 1 of the field 'text'",
     )
@@ -310,7 +310,9 @@ def test_tfds_text_that_is_not_utf8(prepared):
 
 def test_tfds_without_text(prepared):
     source = tfds_source(prepared, split="blank")
-    fault(lambda: list(source.documents()), r"'tiny_text/plain' holds no text: .* blank in all 1 examples")
+    assert_fault(
+        lambda: list(source.documents()), r"'tiny_text/plain' holds no text: .* blank in all 1 examples"
+    )
 
 
 def test_tfds_damaged_file(prepared, tmp_path):
@@ -318,4 +320,6 @@ def test_tfds_damaged_file(prepared, tmp_path):
     source = tfds_source(prepared, tfds_dir=str(tmp_path))
     shard = next(tmp_path.rglob("*train*00001"))
     shard.write_bytes(shard.read_bytes()[:20])
-    fault(lambda: list(source.documents()), r"plain/1\.0\.0: cannot be read: .*; prepare the dataset again")
+    assert_fault(
+        lambda: list(source.documents()), r"plain/1\.0\.0: cannot be read: .*; prepare the dataset again"
+    )

@@ -1,0 +1,113 @@
+"""The rules that a configuration keeps, over values and between groups. Needs no device and no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bert_jax.schema import Config, walk
+
+
+def validate(config: Config) -> list[str]:
+    """Every broken rule, as `config.a=1 must be < config.b=0`. Needs no device and no data."""
+    return [*_range_faults(config), *_rule_faults(config)]
+
+
+# Half-open or closed intervals that single fields must lie in.
+_POSITIVE = (
+    "data.sequence_length", "tokenizer.vocab_size", "masking.max_predictions", "model.hidden_size",
+    "model.num_layers", "model.num_heads", "model.mlp_size", "model.max_positions",
+    "model.type_vocab_size", "model.layer_norm_eps", "model.initializer_range", "optim.learning_rate",
+    "optim.eps", "parallel.fsdp", "parallel.tensor", "train.steps", "train.batch_size",
+    "train.accumulate", "train.log_every", "train.eval_every", "checkpoint.every", "checkpoint.keep",
+)  # fmt: skip
+_NOT_NEGATIVE = ("seed", "optim.warmup_steps", "optim.weight_decay", "optim.clip_norm", "train.eval_batches")
+_SHARES = ("data.short_sequence_probability", "masking.mask", "masking.random", "masking.keep")
+_BELOW_ONE = (
+    "data.eval_fraction", "model.dropout_rate", "model.attention_dropout_rate", "optim.b1", "optim.b2",
+)  # fmt: skip
+
+
+def _range_faults(config: Config) -> Iterator[str]:
+    values = dict(walk(config))
+    for keys, holds, rule in (
+        (_POSITIVE, lambda v: v > 0, "> 0"),
+        (_NOT_NEGATIVE, lambda v: v >= 0, ">= 0"),
+        (_SHARES, lambda v: 0 <= v <= 1, "in [0, 1]"),
+        (_BELOW_ONE, lambda v: 0 <= v < 1, "in [0, 1)"),
+    ):
+        for key in keys:
+            if not holds(values[key]):
+                yield f"config.{key}={values[key]} must be {rule}"
+
+
+def _rule_faults(config: Config) -> Iterator[str]:
+    data, masking, model = config.data, config.masking, config.model
+    train, parallel = config.train, config.parallel
+    if config.seed >= 2**31:
+        yield f"config.seed={config.seed} must be < 2147483648 = 2**31"
+    if not 0 < masking.rate < 1:
+        yield f"config.masking.rate={masking.rate} must be in (0, 1)"
+    total = masking.mask + masking.random + masking.keep
+    if abs(total - 1) > 1e-6:
+        yield (
+            f"config.masking.mask={masking.mask} + random={masking.random} + keep={masking.keep}"
+            f" = {total:.6g} must be 1"
+        )
+    if data.sequence_length < 8:
+        yield f"config.data.sequence_length={data.sequence_length} must be >= 8"
+    if masking.max_predictions > data.sequence_length:
+        yield (
+            f"config.masking.max_predictions={masking.max_predictions} must be <="
+            f" config.data.sequence_length={data.sequence_length}"
+        )
+    if data.sequence_length > model.max_positions:
+        yield (
+            f"config.data.sequence_length={data.sequence_length} must be <="
+            f" config.model.max_positions={model.max_positions}"
+        )
+    if data.source in ("files", "tfds") and not data.path:
+        yield f"config.data.path='' must be set for config.data.source={data.source!r}"
+    if data.sentence_objective != "none" and model.type_vocab_size < 2:
+        yield (
+            f"config.model.type_vocab_size={model.type_vocab_size} must be >= 2 for"
+            f" config.data.sentence_objective={data.sentence_objective!r}"
+        )
+    if model.vocab_size != config.tokenizer.vocab_size:
+        yield (
+            f"config.model.vocab_size={model.vocab_size} must equal"
+            f" config.tokenizer.vocab_size={config.tokenizer.vocab_size}"
+        )
+    if model.num_heads > 0 and model.hidden_size % model.num_heads:
+        yield (
+            f"config.model.hidden_size={model.hidden_size} must be a multiple of"
+            f" config.model.num_heads={model.num_heads}"
+        )
+    if model.attention_backend == "cudnn" and (model.dtype, model.attention_dropout_rate) != ("bfloat16", 0):
+        yield (
+            "config.model.attention_backend='cudnn' must have config.model.dtype='bfloat16' (is"
+            f" {model.dtype!r}) and config.model.attention_dropout_rate=0 (is {model.attention_dropout_rate})"
+        )
+    if config.optim.schedule != "constant" and config.optim.warmup_steps >= train.steps:
+        yield (
+            f"config.optim.warmup_steps={config.optim.warmup_steps} must be <"
+            f" config.train.steps={train.steps}"
+        )
+    if train.accumulate > 0 and train.batch_size % train.accumulate:
+        yield (
+            f"config.train.batch_size={train.batch_size} must be a multiple of"
+            f" config.train.accumulate={train.accumulate}"
+        )
+    if parallel.data < 1 and parallel.data != -1:
+        yield f"config.parallel.data={parallel.data} must be > 0, or -1 for the devices that are left"
+    if parallel.mode == "pmap" and (parallel.fsdp, parallel.tensor) != (1, 1):
+        yield (
+            "config.parallel.mode='pmap' must have config.parallel.fsdp=1 and config.parallel.tensor=1"
+            f" (are {parallel.fsdp} and {parallel.tensor}): pmap is data parallelism only"
+        )
+    for axis, size, field, width in (
+        ("fsdp", parallel.fsdp, "hidden_size", model.hidden_size),
+        ("tensor", parallel.tensor, "num_heads", model.num_heads),
+        ("tensor", parallel.tensor, "mlp_size", model.mlp_size),
+    ):
+        if size > 0 and width % size:
+            yield f"config.model.{field}={width} must be a multiple of config.parallel.{axis}={size}"
