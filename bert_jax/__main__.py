@@ -82,10 +82,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _quiet_libraries() -> None:
-    """What TensorFlow and orbax say of their own workings is not news to a user; errors still show."""
+    """What TensorFlow and orbax say of their own workings is not news to a user.
+
+    A checkpoint that cannot be written is reported by us, in one line; orbax logs it too, with its
+    traceback, and tensorstore's remaining writes then complain that orbax's event loop is gone.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # unused by the pipeline, but announced at import
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    sys.excepthook = _excepthook
+
+
+def _excepthook(kind, error, traceback) -> None:
+    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
+        sys.__excepthook__(kind, error, traceback)
 
 
 if __name__ == "__main__":

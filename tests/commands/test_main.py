@@ -1,5 +1,6 @@
 """The command line: help, exit statuses, and faults as single lines."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from bert_jax.__main__ import COMMANDS, main
 from bert_jax.commands import split_overrides
+from bert_jax.training.checkpoint import Checkpoints
 
 
 def call(capsys, *argv):
@@ -109,6 +111,35 @@ def test_an_unwritable_workdir_is_one_line(experiment, prepared, tmp_path, capsy
     )
     assert status == 1
     assert err.splitlines()[-1].startswith("bert-jax: Not a directory: ")
+
+
+def call_with_files_up_to(size, *argv):
+    """The command in a process that may write no file larger than `size` bytes: a disk that fills."""
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))"
+    code = f"{limit}; import sys; from bert_jax.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False)
+
+
+def test_a_corpus_that_does_not_fit_leaves_nothing(experiment, tmp_path):
+    directory = f"--config.data.directory={tmp_path}"
+    done = call_with_files_up_to(5000, "prepare", "--config", str(experiment), directory)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"bert-jax: .* cannot be written: .*; make room there, or set config\.data\.directory",
+        done.stderr.splitlines()[-1],
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_does_not_fit_is_one_line_and_is_not_trusted(experiment, prepared, tmp_path):
+    arguments = ("pretrain", "--config", str(experiment), "--workdir", str(tmp_path / "run"))
+    done = call_with_files_up_to(30_000, *arguments)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"^bert-jax: .*checkpoint.* could not be written: .*File too large", last)
+    assert "Traceback" not in done.stderr
+    with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.steps() == []
 
 
 @pytest.mark.parametrize(
