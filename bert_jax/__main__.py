@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from bert_jax import __version__
@@ -84,18 +85,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _quiet_libraries() -> None:
     """What TensorFlow and orbax say of their own workings is not news to a user.
 
-    A checkpoint that cannot be written is reported by us, in one line; orbax logs it too, with its
-    traceback, and tensorstore's remaining writes then complain that orbax's event loop is gone.
+    A checkpoint that cannot be written is reported by us, in one line. Orbax logs it too, with its traceback;
+    its other tasks, failing alike, are reported by asyncio as exceptions that nobody fetched; and what tensorstore
+    still writes then finds orbax's event loop gone, or is never begun.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # unused by the pipeline, but announced at import
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    sys.excepthook = _excepthook
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _unraisablehook
+    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
 
 
-def _excepthook(kind, error, traceback) -> None:
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, traceback)
+def _unraisablehook(unraisable) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":
