@@ -21,6 +21,7 @@ REQUIRES = [
     "importlib_resources",  # tensorflow-datasets imports it to write a dataset and does not ask for it
     "ml_collections>=1.1",
     "tokenizers>=0.22",
+    "pyarrow>=18",  # Parquet and zstd; tensorflow-datasets brings it too
     "safetensors>=0.5",
     "matplotlib>=3.9",
     "rich>=13",
@@ -30,6 +31,9 @@ REQUIRES = [
 EXTRAS = {
     "gpu": ["jax[cuda13]>=0.10,<0.13"],
     "tpu": ["jax[tpu]>=0.10,<0.13"],
+    "beam": ["apache-beam>=2.70"],
+    "sentencepiece": ["sentencepiece>=0.2"],
+    "sentencex": ["sentencex>=1.0"],
     "test": ["pytest>=8", "hypothesis>=6"],
     "parity": ["torch>=2.6", "transformers>=5"],
     "lint": ["ruff", "mypy", "types-tqdm"],

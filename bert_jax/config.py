@@ -22,9 +22,11 @@ from typing import Any, Literal
 
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.models.presets import PRESETS, ModelConfig
+from bert_jax.phases import prediction_slots
 from bert_jax.rules import validate
 from bert_jax.schema import (
     CheckpointConfig,
+    CleaningConfig,
     Config,
     DataConfig,
     MaskingConfig,
@@ -36,7 +38,7 @@ from bert_jax.schema import (
 )
 
 __all__ = [
-    "CheckpointConfig", "Config", "DataConfig", "MaskingConfig", "ModelConfig", "OptimConfig", "ParallelConfig",
+    "CheckpointConfig", "CleaningConfig", "Config", "DataConfig", "MaskingConfig", "ModelConfig", "OptimConfig", "ParallelConfig",
     "TokenizerConfig", "TrainConfig", "base", "describe", "differences", "known_keys", "load", "resolve", "to_dict",
     "validate",
 ]  # fmt: skip
@@ -145,6 +147,8 @@ def _parse(text: str, kind) -> Any:
         with contextlib.suppress(ValueError):
             number = float(text)  # a whole number may be written 2e4
             return int(number) if number.is_integer() else number
+    if typing.get_origin(kind) is tuple:
+        return tuple(_parse(part.strip(), typing.get_args(kind)[0]) for part in text.split(",") if part.strip())
     return text
 
 
@@ -181,7 +185,7 @@ def _resolve(raw: dict[str, Any], faults: list[str]) -> Config:
     config = _build(Config, raw, "", faults)
     slots = config.masking.max_predictions
     if slots == 0 and isinstance(config.masking.rate, float):
-        slots = math.ceil(round(config.masking.rate * config.data.sequence_length, 6))
+        slots = prediction_slots(config.masking.rate, config.data.sequence_length)
         config = dataclasses.replace(
             config, masking=dataclasses.replace(config.masking, max_predictions=slots)
         )
@@ -216,15 +220,31 @@ def _build(schema, raw: dict[str, Any], prefix: str, faults: list[str]):
             else:
                 faults.append(f"config.{place}={value!r} must be a group of fields")
         else:
+            value = _canonical(value, kind)
             fault = _type_fault(value, kind)
             if fault:
                 faults.append(f"config.{place}={value!r} must be {fault}")
             else:
-                values[name] = float(value) if kind is float else value
+                values[name] = value
     return schema(**values)
 
 
+def _canonical(value: Any, kind) -> Any:
+    """The one spelling of a value: 1 as 1.0, a list as a tuple, "whole-word" as "whole_word"."""
+    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_canonical(item, typing.get_args(kind)[0]) for item in value)
+    if typing.get_origin(kind) is Literal and isinstance(value, str):
+        return value.replace("-", "_")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
 def _type_fault(value: Any, kind) -> str:
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            return "a sequence"
+        return next((f"a sequence, each {f}" for v in value if (f := _type_fault(v, typing.get_args(kind)[0]))), "")
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         return "" if value in choices else f"one of: {', '.join(choices)}"

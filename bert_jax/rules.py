@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bert_jax.schema import Config, walk
+from bert_jax.phases import first_steps
+from bert_jax.schema import Config, DataConfig, walk
 
 
 def validate(config: Config) -> list[str]:
@@ -14,17 +15,22 @@ def validate(config: Config) -> list[str]:
 
 # Half-open or closed intervals that single fields must lie in.
 _POSITIVE = (
-    "data.sequence_length", "tokenizer.vocab_size", "masking.max_predictions", "model.hidden_size",
+    "data.sequence_length", "data.packing", "tokenizer.vocab_size", "tokenizer.training_words",
+    "masking.max_predictions", "masking.max_ngram", "masking.max_span", "masking.copies", "model.hidden_size",
     "model.num_layers", "model.num_heads", "model.mlp_size", "model.max_positions",
     "model.type_vocab_size", "model.layer_norm_eps", "model.initializer_range", "optim.learning_rate",
     "optim.eps", "parallel.fsdp", "parallel.tensor", "train.steps", "train.batch_size",
     "train.accumulate", "train.log_every", "train.eval_every", "checkpoint.every", "checkpoint.keep",
 )  # fmt: skip
-_NOT_NEGATIVE = ("seed", "optim.warmup_steps", "optim.weight_decay", "optim.clip_norm", "train.eval_batches")
+_NOT_NEGATIVE = (
+    "seed", "data.first_length", "cleaning.min_characters", "cleaning.boilerplate_documents",
+    "optim.warmup_steps", "optim.weight_decay", "optim.clip_norm", "train.eval_batches",
+)  # fmt: skip
 _SHARES = ("data.short_sequence_probability", "masking.mask", "masking.random", "masking.keep")
 _BELOW_ONE = (
     "data.eval_fraction", "model.dropout_rate", "model.attention_dropout_rate", "optim.b1", "optim.b2",
 )  # fmt: skip
+_BETWEEN_ZERO_AND_ONE = ("data.first_share", "masking.rate", "masking.span_p")
 
 
 def _range_faults(config: Config) -> Iterator[str]:
@@ -34,10 +40,37 @@ def _range_faults(config: Config) -> Iterator[str]:
         (_NOT_NEGATIVE, lambda v: v >= 0, ">= 0"),
         (_SHARES, lambda v: 0 <= v <= 1, "in [0, 1]"),
         (_BELOW_ONE, lambda v: 0 <= v < 1, "in [0, 1)"),
+        (_BETWEEN_ZERO_AND_ONE, lambda v: 0 < v < 1, "in (0, 1)"),
     ):
         for key in keys:
             if not holds(values[key]):
                 yield f"config.{key}={values[key]} must be {rule}"
+
+
+PAIR_FORMATS = ("segment_pair", "sentence_pair")
+
+
+def _data_faults(data: DataConfig) -> Iterator[str]:
+    sources = data.sources()
+    if not sources:
+        yield f"config.data.path={data.path!r} must name a source"
+    if data.weights and len(data.weights) != len(sources):
+        yield (
+            f"config.data.weights={data.weights} must be one for each of the {len(sources)} entries of"
+            f" config.data.path={data.path!r}"
+        )
+    if any(weight <= 0 for weight in data.weights):
+        yield f"config.data.weights={data.weights} must all be > 0"
+    if data.first_length and not 8 <= data.first_length < data.sequence_length:
+        yield (
+            f"config.data.first_length={data.first_length} must be 0, or >= 8 and <"
+            f" config.data.sequence_length={data.sequence_length}"
+        )
+    if data.sentence_objective != "none" and data.format not in PAIR_FORMATS:
+        yield (
+            f"config.data.format={data.format!r} must be one of {', '.join(PAIR_FORMATS)} for"
+            f" config.data.sentence_objective={data.sentence_objective!r}"
+        )
 
 
 def _rule_faults(config: Config) -> Iterator[str]:
@@ -45,8 +78,6 @@ def _rule_faults(config: Config) -> Iterator[str]:
     train, parallel = config.train, config.parallel
     if config.seed >= 2**31:
         yield f"config.seed={config.seed} must be < 2147483648 = 2**31"
-    if not 0 < masking.rate < 1:
-        yield f"config.masking.rate={masking.rate} must be in (0, 1)"
     total = masking.mask + masking.random + masking.keep
     if abs(total - 1) > 1e-6:
         yield (
@@ -65,12 +96,16 @@ def _rule_faults(config: Config) -> Iterator[str]:
             f"config.data.sequence_length={data.sequence_length} must be <="
             f" config.model.max_positions={model.max_positions}"
         )
-    if data.source in ("files", "tfds") and not data.path:
-        yield f"config.data.path='' must be set for config.data.source={data.source!r}"
-    if data.sentence_objective != "none" and model.type_vocab_size < 2:
+    yield from _data_faults(data)
+    if data.first_length and train.steps > 0 and first_steps(config) in (0, train.steps):
+        yield (
+            f"config.data.first_share={data.first_share} must leave each length a step of"
+            f" config.train.steps={train.steps}"
+        )
+    if data.format in PAIR_FORMATS and model.type_vocab_size < 2:
         yield (
             f"config.model.type_vocab_size={model.type_vocab_size} must be >= 2 for"
-            f" config.data.sentence_objective={data.sentence_objective!r}"
+            f" config.data.format={data.format!r}"
         )
     if model.vocab_size != config.tokenizer.vocab_size:
         yield (

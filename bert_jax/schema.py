@@ -13,26 +13,65 @@ from bert_jax.models.presets import ModelConfig, option
 class DataConfig:
     """Where the text comes from and how rows are cut from it."""
 
-    source: Literal["installed_docs", "files", "tfds"] = option(
-        "installed_docs", "documentation of the installed Python packages, text files, or a TFDS dataset"
-    )
     path: str = option(
-        "", "files: files, folders or globs (.txt, .jsonl, also .gz), comma-separated; tfds: name[/config]"
+        "installed_docs",
+        "where the text is, comma-separated: installed_docs (documentation of the Python packages here),"
+        " tfds:NAME[/CONFIG]:SPLIT, or files, folders and globs (.txt, .jsonl, .parquet, also .gz and .zst)",
     )
-    split: str = option("train", "tfds: the split to read")
+    weights: tuple[float, ...] = option(
+        (), "passes over each entry of path in an epoch, such as 1,0.5; empty: one each"
+    )
     tfds_dir: str = option("", "tfds: the data_dir; empty is TFDS's own default")
-    text_field: str = option("text", "tfds, .jsonl: the field that holds the text")
-    sentences: Literal["rule", "line"] = option(
-        "rule", "rule: split each line into sentences; line: each line already is one"
+    text_field: str = option("text", "tfds, .jsonl, .parquet: the field that holds the text")
+    sentences: Literal["rule", "line", "sentencex"] = option(
+        "rule",
+        "rule: split each line into sentences, fast, for English; line: each line already is one;"
+        " sentencex: split by that library, in its [sentencex] extra",
     )
     directory: str = option("", "root of the prepared corpora; empty: $BERT_JAX_DATA, else ~/.cache/bert_jax")
-    eval_fraction: float = option(0.02, "share of the documents held out (at least one; 0: none)")
+    eval_fraction: float = option(0.02, "share of the documents held out (at least two; 0: none)")
     sequence_length: int = option(128, "L, tokens a row, special tokens included")
-    sentence_objective: Literal["none", "nsp", "sop"] = option(
-        "nsp", "none: one segment; nsp: next sentence (BERT); sop: sentence order (ALBERT)"
+    first_length: int = option(
+        0, "rows have this length for the first part of the run, as in BERT's 128 then 512; 0: one length"
     )
-    short_sequence_probability: float = option(
-        0.1, "share of the rows cut to a random shorter length, as in BERT"
+    first_share: float = option(0.9, "share of train.steps that first_length lasts")
+    sentence_objective: Literal["none", "nsp", "sop"] = option(
+        "nsp", "none: no label; nsp: next sentence (BERT); sop: sentence order (ALBERT)"
+    )
+    format: Literal["segment_pair", "sentence_pair", "full_sentences", "doc_sentences"] = option(
+        "segment_pair",
+        "an example (RoBERTa, section 4.2): two segments of many sentences; two single sentences; whole"
+        " sentences across documents; whole sentences of one document",
+    )
+    boundaries: Literal["cut", "whole"] = option(
+        "cut",
+        "segment_pair: cut: fill the row, then cut the longer segment (BERT, ALBERT); whole: only whole"
+        " sentences that fit, so that no cut tells the order",
+    )
+    short_sequence_probability: float = option(0.1, "share of the examples built to a random shorter length")
+    quirks: tuple[Literal["short_per_document", "lone_is_random", "ten_draws"], ...] = option(
+        (),
+        "what the released code does and the papers do not say: short_per_document: one draw of"
+        " short_sequence_probability a document; lone_is_random: a chunk of one sentence is paired at random"
+        " and labelled 1 (nsp: over half, as in BERT; sop: as in ALBERT); ten_draws: ten tries for another"
+        " document, then any (BERT)",
+    )
+    packing: int = option(1, "P, examples that may share a row, none attending to another; 1: no packing")
+
+    def sources(self) -> tuple[str, ...]:
+        """The entries of `path`."""
+        return tuple(entry for part in self.path.split(",") if (entry := part.strip()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CleaningConfig:
+    """What is mended in the text or left out of it; every change is counted in the manifest."""
+
+    normalize: Literal["none", "nfc", "nfkc"] = option("nfc", "Unicode normalisation form")
+    drop_duplicates: bool = option(True, "keep the first of documents that are equal character by character")
+    min_characters: int = option(0, "leave out documents shorter than this")
+    boilerplate_documents: int = option(
+        0, "leave out lines that stand in at least this many documents, such as footers; 0: none"
     )
 
 
@@ -40,10 +79,21 @@ class DataConfig:
 class TokenizerConfig:
     """The vocabulary: trained on the corpus, or loaded."""
 
-    kind: Literal["wordpiece"] = option("wordpiece", "the subword model")
+    kind: Literal["wordpiece", "bpe", "unigram"] = option(
+        "wordpiece", "WordPiece (BERT), byte-level BPE (RoBERTa) or Unigram (ALBERT, DeBERTa-v3)"
+    )
     vocab_size: int = option(30522, "entries, special tokens included; also the model's V")
-    path: str = option("", "load this vocab.txt or tokenizer.json instead of training one")
-    lowercase: bool = option(True, "lower-case and strip accents (uncased)")
+    path: str = option(
+        "",
+        "load instead of training: vocab.txt, tokenizer.json, a SentencePiece .model, or a folder with one of"
+        " them or with vocab.json and merges.txt",
+    )
+    lowercase: bool = option(
+        True, "lower-case and strip accents (uncased); a loaded tokenizer.json or .model keeps its own way"
+    )
+    training_words: int = option(
+        50_000_000, "words that training sees at most: beyond it their counts are scaled down together"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +105,22 @@ class MaskingConfig:
     random: float = option(0.1, "share shown as a random vocabulary entry")
     keep: float = option(0.1, "share shown as themselves")
     max_predictions: int = option(0, "M, prediction slots a row; 0: ceil(rate * sequence_length)")
+    unit: Literal["token", "whole_word", "ngram", "span"] = option(
+        "token",
+        "what is hidden together: tokens; whole words; n-grams of words (ALBERT, section 4.1); spans of"
+        " words that share one fate (SpanBERT, section 3.1)",
+    )
+    max_ngram: int = option(3, "ngram: longest, in words; length n has probability proportional to 1/n")
+    span_p: float = option(0.2, "span: p of the geometric distribution of its words")
+    max_span: int = option(10, "span: longest, in words; longer draws are drawn again")
+    mode: Literal["dynamic", "static"] = option(
+        "dynamic", "dynamic: new masks each epoch (RoBERTa); static: `copies` masks, taken in turn (BERT)"
+    )
+    copies: int = option(10, "static: different masks that an example has")
+    random_from: Literal["vocabulary", "ordinary"] = option(
+        "vocabulary",
+        "random entries are drawn from all (BERT), or from those neither special nor unused (RoBERTa)",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,6 +180,7 @@ class Config:
 
     seed: int = option(0, "seed of initialisation, order, masks and dropout")
     data: DataConfig = DataConfig()
+    cleaning: CleaningConfig = CleaningConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     masking: MaskingConfig = MaskingConfig()
     model: ModelConfig = ModelConfig()

@@ -1,4 +1,4 @@
-"""BERT-large as published, phase one: MLM and next-sentence prediction on rows of 128 (Devlin et al. 2019, A.2).
+"""BERT-large as published: MLM and next-sentence prediction, rows of 128, then of 512 (Devlin et al. 2019, A.2).
 
     bert-jax prepare  --config experiments/bert_large.py --config.data.path='corpus/*.jsonl.gz'
     bert-jax pretrain --config experiments/bert_large.py --config.data.path='corpus/*.jsonl.gz' --workdir runs/large
@@ -13,16 +13,17 @@ Published: GLUE test average 82.1. Not yet trained with this code.
 from bert_jax.config import base
 
 
-def get_config(sequence_length="128"):
+def get_config():
     config = base()
-    config.data.source = "files"
     config.data.path = "corpus"
-    config.data.sequence_length = int(sequence_length)
+    config.data.sequence_length = 512
+    config.data.first_length = 128
+    config.data.first_share = 0.9
     config.model.preset = "bert-large"
     config.model.dtype = "bfloat16"
     config.model.layers = "scan"
     config.model.remat = True
     config.optim.name = "bert_adam"
     config.optim.schedule = "bert_linear"
-    config.train.steps = 900_000
+    config.train.steps = 1_000_000
     return config

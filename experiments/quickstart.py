@@ -17,7 +17,6 @@ from bert_jax.config import base
 
 def get_config(sentence_objective="sop"):
     config = base()
-    config.data.source = "installed_docs"
     config.data.sentence_objective = sentence_objective
     config.data.sequence_length = 64
     config.tokenizer.vocab_size = 8192

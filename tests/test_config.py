@@ -82,12 +82,19 @@ _ONE_FIELD = [
     ("checkpoint.every", 0, "> 0"),
     ("checkpoint.keep", 0, "> 0"),
     ("tokenizer.vocab_size", 0, "> 0"),
+    ("tokenizer.training_words", 0, "> 0"),
+    ("data.packing", 0, "> 0"),
+    ("masking.max_ngram", 0, "> 0"),
+    ("masking.max_span", 0, "> 0"),
+    ("masking.copies", 0, "> 0"),
     # >= 0
     ("seed", -1, ">= 0"),
     ("optim.warmup_steps", -1, ">= 0"),
     ("optim.weight_decay", -0.01, ">= 0"),
     ("optim.clip_norm", -1.0, ">= 0"),
     ("train.eval_batches", -1, ">= 0"),
+    ("cleaning.min_characters", -1, ">= 0"),
+    ("cleaning.boilerplate_documents", -1, ">= 0"),
     # in [0, 1)
     ("data.eval_fraction", 1.0, "in [0, 1)"),
     ("data.eval_fraction", -0.1, "in [0, 1)"),
@@ -98,8 +105,13 @@ _ONE_FIELD = [
     # in [0, 1]
     ("data.short_sequence_probability", 1.5, "in [0, 1]"),
     ("data.short_sequence_probability", -0.5, "in [0, 1]"),
-    # rules of their own
+    # in (0, 1)
     ("masking.rate", 1.0, "in (0, 1)"),
+    ("masking.span_p", 0.0, "in (0, 1)"),
+    ("masking.span_p", 1.0, "in (0, 1)"),
+    ("data.first_share", 0.0, "in (0, 1)"),
+    ("data.first_share", 1.0, "in (0, 1)"),
+    # rules of their own
     ("data.sequence_length", 7, ">= 8"),
     ("parallel.data", 0, "> 0, or -1 for the devices that are left"),
     ("parallel.data", -2, "> 0, or -1 for the devices that are left"),
@@ -126,15 +138,47 @@ _SEVERAL_FIELDS = [
         "config.data.sequence_length=513 must be <= config.model.max_positions=512",
     ),
     ({"seed": 2**31}, "config.seed=2147483648 must be < 2147483648 = 2**31"),
-    ({"data__source": "files"}, "config.data.path='' must be set for config.data.source='files'"),
-    ({"data__source": "tfds"}, "config.data.path='' must be set for config.data.source='tfds'"),
+    ({"data__path": ""}, "config.data.path='' must name a source"),
+    ({"data__path": " , "}, "config.data.path=' , ' must name a source"),
     (
-        {"model__type_vocab_size": 1},
-        "config.model.type_vocab_size=1 must be >= 2 for config.data.sentence_objective='nsp'",
+        {"data__path": "a.txt, b.txt", "data__weights": (1.0,)},
+        "config.data.weights=(1.0,) must be one for each of the 2 entries of config.data.path='a.txt, b.txt'",
+    ),
+    ({"data__weights": (0.0,)}, "config.data.weights=(0.0,) must all be > 0"),
+    ({"data__weights": [-1]}, "config.data.weights=(-1.0,) must all be > 0"),
+    (
+        {"data__first_length": 7},
+        "config.data.first_length=7 must be 0, or >= 8 and < config.data.sequence_length=128",
     ),
     (
-        {"model__type_vocab_size": 1, "data__sentence_objective": "sop"},
-        "config.model.type_vocab_size=1 must be >= 2 for config.data.sentence_objective='sop'",
+        {"data__first_length": 128},
+        "config.data.first_length=128 must be 0, or >= 8 and < config.data.sequence_length=128",
+    ),
+    (
+        {"data__first_length": 64, "train__steps": 4, "optim__warmup_steps": 0},
+        "config.data.first_share=0.9 must leave each length a step of config.train.steps=4",
+    ),
+    (
+        {"data__first_length": 64, "data__first_share": 0.01, "train__steps": 40, "optim__warmup_steps": 0},
+        "config.data.first_share=0.01 must leave each length a step of config.train.steps=40",
+    ),
+    (
+        {"data__format": "full_sentences"},
+        "config.data.format='full_sentences' must be one of segment_pair, sentence_pair for"
+        " config.data.sentence_objective='nsp'",
+    ),
+    (
+        {"data__format": "doc_sentences", "data__sentence_objective": "sop"},
+        "config.data.format='doc_sentences' must be one of segment_pair, sentence_pair for"
+        " config.data.sentence_objective='sop'",
+    ),
+    (
+        {"model__type_vocab_size": 1},
+        "config.model.type_vocab_size=1 must be >= 2 for config.data.format='segment_pair'",
+    ),
+    (
+        {"model__type_vocab_size": 1, "data__format": "sentence_pair", "data__sentence_objective": "none"},
+        "config.model.type_vocab_size=1 must be >= 2 for config.data.format='sentence_pair'",
     ),
     (
         {"model__vocab_size": 100},
@@ -195,6 +239,7 @@ def test_a_rule_over_several_fields_names_all_their_values(changes, fault):
         ({"masking__random": -0.1}, "config.masking.random=-0.1 must be in [0, 1]"),
         ({"masking__keep": 1.1}, "config.masking.keep=1.1 must be in [0, 1]"),
         ({"masking__rate": 0.0}, "config.masking.rate=0.0 must be in (0, 1)"),
+        ({"data__first_length": -1}, "config.data.first_length=-1 must be >= 0"),
     ],
 )
 def test_a_range_that_another_rule_needs_too_is_still_named(changes, fault):
@@ -208,7 +253,7 @@ def test_every_range_of_validate_has_a_case_here():
     assert ranged <= set(known_keys()), "a range is set for a field that does not exist"
     tried = {key for key, _, _ in _ONE_FIELD}
     tried |= {"data.sequence_length", "model.max_positions", "model.type_vocab_size", "train.steps"}
-    tried |= {"masking.mask", "masking.random", "masking.keep"}
+    tried |= {"masking.mask", "masking.random", "masking.keep", "data.first_length"}
     assert ranged <= tried
 
 
@@ -220,8 +265,16 @@ def test_every_range_of_validate_has_a_case_here():
         {"masking__max_predictions": 128},
         {"data__sequence_length": 512},
         {"data__sequence_length": 8},
-        {"data__source": "files", "data__path": "x.txt"},
-        {"model__type_vocab_size": 1, "data__sentence_objective": "none"},
+        {"data__path": "x.txt,installed_docs", "data__weights": (0.1, 3)},
+        {"data__first_length": 8},
+        {"data__first_length": 127},
+        {"data__first_length": 64, "train__steps": 5, "data__first_share": 0.5, "optim__warmup_steps": 0},
+        {"data__format": "sentence_pair"},
+        {
+            "model__type_vocab_size": 1,
+            "data__sentence_objective": "none",
+            "data__format": "full_sentences",
+        },
         {
             "model__attention_backend": "cudnn",
             "model__attention_dropout_rate": 0,
@@ -272,8 +325,8 @@ def test_an_unknown_group_is_answered_with_the_groups():
     with pytest.raises(ConfigError) as caught:
         resolve({"optimizer": {}})
     assert str(caught.value) == (
-        "config.optimizer is unknown: known here: checkpoint, data, masking, model, optim, parallel, seed,"
-        " tokenizer, train"
+        "config.optimizer is unknown: known here: checkpoint, cleaning, data, masking, model, optim,"
+        " parallel, seed, tokenizer, train"
     )
 
 
@@ -299,6 +352,17 @@ def test_a_field_in_the_wrong_group_is_found_by_its_name():
         ({"data__path": None}, "config.data.path=None must be text"),
         ({"model__layers": "unroll"}, "config.model.layers='unroll' must be one of: loop, scan"),
         ({"optim__name": None}, "config.optim.name=None must be one of: adamw, bert_adam"),
+        ({"data__weights": 1.0}, "config.data.weights=1.0 must be a sequence"),
+        ({"data__weights": "1"}, "config.data.weights='1' must be a sequence"),
+        (
+            {"data__weights": [1, "b"]},
+            "config.data.weights=(1.0, 'b') must be a sequence, each a finite number",
+        ),
+        (
+            {"data__quirks": ["ten-draws", "five-draws"]},
+            "config.data.quirks=('ten_draws', 'five_draws') must be a sequence, each one of:"
+            " short_per_document, lone_is_random, ten_draws",
+        ),
         ({"train": 3}, "config.train=3 must be a group of fields"),
         ({"model": 3}, "config.model=3 must be a group of fields"),
         ({"seed": {"a": 1}}, "config.seed={'a': 1} must be a whole number"),
@@ -347,6 +411,23 @@ def test_the_order_of_the_faults_does_not_change_from_run_to_run():
     assert len(outputs.pop().splitlines()) == 7
 
 
+@pytest.mark.parametrize(
+    ("field", "given", "expected"),
+    [
+        ("data__format", "full-sentences", "full_sentences"),
+        ("optim__name", "bert-adam", "bert_adam"),
+        ("masking__unit", "whole-word", "whole_word"),
+        ("data__quirks", ["ten-draws", "short_per_document"], ("ten_draws", "short_per_document")),
+        ("data__weights", [1, 0.5], (1.0, 0.5)),
+    ],
+)
+def test_a_value_has_one_spelling(field, given, expected):
+    others = {"data__path": "a,b", "data__sentence_objective": "none"}
+    assert resolved(**others, **{field: given}) == resolved(**others, **{field: expected})
+    group, name = field.split("__")
+    assert getattr(getattr(resolved(**others, **{field: given}), group), name) == expected
+
+
 def test_a_whole_number_is_accepted_where_a_float_is_meant():
     learning_rate = resolved(optim__learning_rate=1).optim.learning_rate
     assert learning_rate == 1.0
@@ -373,9 +454,13 @@ def test_a_whole_number_is_accepted_where_a_float_is_meant():
         ("model.remat=1", True),
         ("model.preset=bert-tiny", "bert-tiny"),
         ("data.path=a=b.txt,c d.txt", "a=b.txt,c d.txt"),
-        ("data.path=", ""),
         ("tokenizer.path=1", "1"),
+        ("tokenizer.path=", ""),
         ("data.sentence_objective=sop", "sop"),
+        ("data.format=sentence-pair", "sentence_pair"),
+        ("data.weights=2", (2.0,)),
+        ("data.weights=", ()),
+        ("data.quirks=ten-draws, lone_is_random", ("ten_draws", "lone_is_random")),
     ],
 )
 def test_an_override_is_parsed_by_the_type_of_its_field(tmp_path, override, expected):
@@ -394,8 +479,10 @@ def test_an_override_is_parsed_by_the_type_of_its_field(tmp_path, override, expe
         ("train.steps=", r"config\.train\.steps='' must be a whole number"),
         ("optim.b1=nan", r"config\.optim\.b1=nan must be a finite number"),
         ("model.remat=yes", r"config\.model\.remat='yes' must be true or false"),
+        ("data.weights=1,x", r"config\.data\.weights=\(1\.0, 'x'\) must be a sequence, each a finite number"),
+        ("data.quirks=none", r"config\.data\.quirks=\('none',\) must be a sequence, each one of: short_per"),
         ("train.steps", r"--config\.train\.steps needs a value: --config\.train\.steps=VALUE"),
-        ("train=5", r"config\.train is unknown: .*known here: checkpoint, data"),
+        ("train=5", r"config\.train is unknown: .*known here: checkpoint, cleaning, data"),
         ("nothing.at.all=5", r"config\.nothing\.at\.all is unknown"),
         ("seed.more=5", r"config\.seed\.more is unknown"),
         ("train.step=5", r"config\.train\.step is unknown: did you mean config\.train\.steps\?"),
@@ -415,6 +502,12 @@ def test_faults_of_overrides_and_of_the_file_come_together(tmp_path):
         "--config.model.remat",
         "config.train.steps='x'",
     ]
+
+
+def test_an_override_of_several_values_is_a_list_of_them(tmp_path):
+    data = load(experiment(tmp_path, ""), ["data.path=a.txt, tfds:b:train", "data.weights=1,0.5"]).data
+    assert data.weights == (1.0, 0.5)
+    assert data.sources() == ("a.txt", "tfds:b:train")
 
 
 def test_a_later_override_wins(tmp_path):
@@ -494,11 +587,13 @@ def test_resolving_leaves_its_input_alone():
     rate=st.floats(0.01, 0.99),
     learning_rate=st.floats(1e-9, 10),
     objective=st.sampled_from(["none", "nsp", "sop"]),
+    weight=st.floats(1e-3, 1e3),
+    quirks=st.lists(st.sampled_from(["short_per_document", "lone_is_random", "ten_draws"]), unique=True),
     remat=st.booleans(),
     seed=st.integers(0, 2**31 - 1),
 )
 def test_a_resolved_config_survives_json_and_resolves_to_itself(
-    preset, vocabulary, length, rate, learning_rate, objective, remat, seed
+    preset, vocabulary, length, rate, learning_rate, objective, weight, quirks, remat, seed
 ):
     config = resolved(
         model__preset=preset,
@@ -506,6 +601,8 @@ def test_a_resolved_config_survives_json_and_resolves_to_itself(
         tokenizer__vocab_size=vocabulary,
         data__sequence_length=length,
         data__sentence_objective=objective,
+        data__weights=[weight],
+        data__quirks=quirks,
         masking__rate=rate,
         optim__learning_rate=learning_rate,
         seed=seed,
@@ -524,7 +621,7 @@ def test_differences_name_each_field_that_differs_and_no_other():
     assert differences(ours, ours) == []
     assert differences(ours, theirs) == [
         "config.seed: 1 now, 0 there",
-        "config.data.path: 'x' now, '' there",
+        "config.data.path: 'x' now, 'installed_docs' there",
         "config.optim.b1: 0.5 now, 0.9 there",
     ]
     assert differences(ours, theirs, ignore=["data.", "seed"]) == ["config.optim.b1: 0.5 now, 0.9 there"]
