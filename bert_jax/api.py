@@ -67,7 +67,7 @@ class Model:
         """Raises `UserError` where the directory came without one."""
         if self._tokenizer is None:
             raise UserError(
-                "the model's directory has neither tokenizer.json nor vocab.txt: no text can be read"
+                "the model's directory has no tokenizer (tokenizer.json, vocab.txt, ...): no text can be read"
             )
         return self._tokenizer
 
@@ -205,6 +205,6 @@ def load_workdir(directory: Path, *, checkpoint: str = "last") -> tuple[ModelCon
 
 def _load_tokenizer(directory: Path) -> Tokenizer | None:
     from bert_jax.interop.load import load_tokenizer
+    from bert_jax.text.files import has_tokenizer
 
-    has_one = any((directory / name).is_file() for name in ("tokenizer.json", "vocab.txt"))
-    return load_tokenizer(directory) if has_one else None
+    return load_tokenizer(directory) if has_tokenizer(directory) else None

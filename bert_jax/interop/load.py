@@ -69,16 +69,17 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokenizer of a Hugging Face directory: tokenizer.json, or a vocab.txt cased as
-    tokenizer_config.json says (uncased where it says nothing, as `transformers` has it).
+    """The tokenizer of a Hugging Face directory: tokenizer.json; vocab.json with merges.txt; a SentencePiece
+    .model; or a vocab.txt cased as tokenizer_config.json says (uncased where it says nothing, as
+    `transformers` has it).
 
     Raises:
-      UserError: neither file, one that cannot be read, or a vocab.txt whose tokenizer_config.json asks
+      UserError: no such file, one that cannot be read, or a vocab.txt whose tokenizer_config.json asks
         for accents or CJK to be treated as BERT does not.
     """
     folder = Path(folder)
-    if (folder / "tokenizer.json").is_file():
-        return tokenizers.load(folder / "tokenizer.json")
+    if (folder / "tokenizer.json").is_file() or not (folder / "vocab.txt").is_file():
+        return tokenizers.load(folder, lowercase=False)
     path = folder / "tokenizer_config.json"
     settings = _read_json(path) if path.is_file() else {}
     lowercase = settings.get("do_lower_case", True)

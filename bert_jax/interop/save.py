@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tokenizers
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.models.presets import ModelConfig
-from bert_jax.text.tokenizer import SPECIAL_TOKENS, Tokenizer
+from bert_jax.text import files
+from bert_jax.text.tokenizer import Tokenizer
 
 
 def save_hf(
@@ -25,8 +24,8 @@ def save_hf(
     """Exports `BertForPretraining` for `BertForPreTraining.from_pretrained` and `AutoTokenizer`.
 
     Writes config.json, model.safetensors (float32; the tied output projection once, as `transformers`
-    writes it itself), tokenizer.json, vocab.txt, tokenizer_config.json and special_tokens_map.json. The
-    folder appears whole or not at all.
+    writes it itself), the tokenizer's files (`Tokenizer.save`) and special_tokens_map.json. The folder
+    appears whole or not at all.
 
     Args:
       folder: must not exist, or be empty.
@@ -50,10 +49,9 @@ def save_hf(
         partial.mkdir(parents=True)
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
         pad = tokenizer.special.pad
-        _write_json(partial / "config.json", names.config_to_hf(config, pad_token_id=pad))
-        tokenizer.save(partial)
-        _write_json(partial / "tokenizer_config.json", _tokenizer_settings(tokenizer, config.max_positions))
-        _write_json(partial / "special_tokens_map.json", _SPECIAL_TOKENS_MAP)
+        files.write_json(partial / "config.json", names.config_to_hf(config, pad_token_id=pad))
+        tokenizer.save(partial, max_length=config.max_positions)
+        files.write_json(partial / "special_tokens_map.json", files.special_tokens_map(tokenizer.names))
         os.rename(partial, folder)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -67,36 +65,3 @@ def _check_free(folder: Path) -> None:
         raise UserError(f"{folder}: is not empty; an export needs a new or an empty folder: name another one")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; an export needs a new or an empty folder: name another one")
-
-
-_SPECIAL_TOKENS_MAP = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL_TOKENS}
-
-
-def _tokenizer_settings(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
-    """tokenizer_config.json.
-
-    `transformers` 5 rebuilds a BertTokenizer from its vocabulary and these settings, whatever the
-    normaliser in tokenizer.json is; its generic class takes tokenizer.json as it stands. So only a
-    tokenizer that is BERT's in every part goes under BERT's name.
-    """
-    shared: dict[str, Any] = {"model_max_length": max_length, **_SPECIAL_TOKENS_MAP}
-    backend = tokenizer.backend
-    normalizer = backend.normalizer
-    if (
-        isinstance(normalizer, tokenizers.normalizers.BertNormalizer)
-        and normalizer.clean_text
-        and isinstance(backend.pre_tokenizer, tokenizers.pre_tokenizers.BertPreTokenizer)
-        and isinstance(backend.model, tokenizers.models.WordPiece)
-    ):
-        return shared | {
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": normalizer.lowercase,
-            "strip_accents": normalizer.strip_accents,
-            "tokenize_chinese_chars": normalizer.handle_chinese_chars,
-        }
-    inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    return shared | {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": inputs}
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

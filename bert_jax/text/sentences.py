@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Callable
+
+from bert_jax.errors import UserError
 
 # A possible end: terminators, what closes after them, one space, and (looked at, not taken) what opens before
 # the next word and its first character.
 _CANDIDATE = re.compile(
     r"""([.!?…]+)((?:[)\]}"'”’»*_]|\[\d+\])*)[ ](?=(["'“‘«(\[{_*—–-]*)([^\W_]|[$£€¿¡]))""", re.VERBOSE
+)
+# After a closing quote or bracket an unsure case (“你好。”他说) stays one sentence, unless another one opens.
+_CJK_CANDIDATE = re.compile(
+    r"[。！？]+(?:(?=[ ]?[^\W_]|[ ]?[“‘「『（《【])|[”’」』）》】]+(?=[ ]?[“‘「『（《【]))"
 )
 _OPENING = "\"'“‘«([{_*—–-"
 _QUOTES = frozenset("\"'”’»")
@@ -34,6 +42,7 @@ _EITHER = _words(
     "st mt ft inc ltd co corp jr sr bros esq al ave blvd rd dept univ assn est jan feb apr jun jul aug sept oct"
     " nov dec mon tue tues wed thu thur thurs fri"
 )
+_ABBREVIATIONS = frozenset(word.lower() for word in _TITLES) | _LATIN | _NUMBERED | _EITHER
 _STARTERS = _words(
     "A After All Although An And Another Any As At Because Before Both But By Did Do Does Each Every For From Had"
     " Has Have He Hence Her Here His How However I If In Is It Its Many Meanwhile More Most My No Nor Not Now Of"
@@ -51,22 +60,77 @@ _SPEECH_TAG = re.compile(
 )
 
 
-def split(line: str) -> list[str]:
-    """The sentences of one line, in order; joined by a space they give the line, whitespace normalised.
+def cuts(line: str) -> list[int]:
+    """Where the sentences of a whitespace-normalised line begin, but for the first: ascending offsets.
 
-    A blank line has none. Where a full stop may be an abbreviation's, an unsure case stays one sentence.
+    Each is that of the space before the sentence, or of its first character where no space stands between
+    (after 。, ！ and ？). Where a full stop may be an abbreviation's, an unsure case stays one sentence.
     """
-    text = " ".join(line.split())
-    sentences = []
+    if line.isascii() or ("。" not in line and "！" not in line and "？" not in line):
+        return _cuts_between(line, 0, len(line))
+    found = []
     start = 0
-    for match in _CANDIDATE.finditer(text):
-        if _ends_sentence(text, start, match):
-            end = match.end()
-            sentences.append(text[start : end - 1])
-            start = end
-    if start < len(text):
-        sentences.append(text[start:])
-    return sentences
+    for match in _CJK_CANDIDATE.finditer(line):
+        end = match.end()
+        found += [*_cuts_between(line, start, end), end]
+        start = end + (line[end] == " ")
+    return found + _cuts_between(line, start, len(line))
+
+
+def _cuts_between(line: str, start: int, end: int) -> list[int]:
+    found = []
+    for match in _CANDIDATE.finditer(line, start, end):
+        if _ends_sentence(line, start, match):
+            start = match.end()
+            found.append(start - 1)
+    return found
+
+
+def split(line: str) -> list[str]:
+    """The sentences of one line, in order, without the space between them. A blank line has none."""
+    text = " ".join(line.split())
+    edges = [0, *cuts(text), len(text)]
+    return [text[a:b].strip() for a, b in itertools.pairwise(edges)] if text else []
+
+
+def splitter(name: str) -> Callable[[str], list[int]]:
+    """What finds the `cuts` of a line: "rule"; "line", where each line is one sentence; or "sentencex".
+
+    Raises:
+      UserError: "sentencex" without that package.
+    """
+    if name == "sentencex":
+        try:
+            import sentencex  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                "config.data.sentences='sentencex' needs that package: pip install 'bert_jax[sentencex]'"
+            ) from error
+    return SPLITTERS[name]
+
+
+def _no_cuts(line: str) -> list[int]:
+    return []
+
+
+def _sentencex_cuts(line: str) -> list[int]:
+    """The boundaries of Wikimedia's sentencex, by its English rules; its sentences end with their space."""
+    from sentencex import segment
+
+    found = []
+    end = 0
+    for sentence in segment("en", line):
+        end += len(sentence)
+        if sentence.strip():
+            found.append(end - 1 if sentence[-1] == " " else end)
+    return [cut for cut in found if 0 < cut < len(line)]
+
+
+SPLITTERS: dict[str, Callable[[str], list[int]]] = {
+    "rule": cuts,
+    "line": _no_cuts,
+    "sentencex": _sentencex_cuts,
+}
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
@@ -86,6 +150,8 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     if before == start and _ENUMERATOR.fullmatch(word):
         return False  # "1. The first point", "IV. In which ..."
     word = word.lstrip(_OPENING)
+    if len(word) > 1 and "." not in word and word.lower() not in _ABBREVIATIONS:
+        return True  # nearly always, so asked first
     return not _is_abbreviation(word, text, match.end(), following)
 
 

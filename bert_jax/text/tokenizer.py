@@ -1,20 +1,19 @@
-"""Vocabularies: training, loading and saving, all through the `tokenizers` library."""
+"""Text to ids and back: a subword vocabulary, trained here or loaded, over the `tokenizers` library."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from bert_jax.config import TokenizerConfig
-from bert_jax.errors import ConfigError, UserError
-
-# Ids 0 to 4 of a vocabulary trained here. A loaded vocabulary keeps its own ids.
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+from bert_jax.errors import UserError
+from bert_jax.text import files, kinds, vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,21 +27,35 @@ class SpecialIds:
     mask: int
 
 
-class Tokenizer:
-    """A trained subword vocabulary: text to ids and back."""
+class Chunks(NamedTuple):
+    """The T tokens of many chunks, one after the other."""
 
-    def __init__(self, backend: tokenizers.Tokenizer):
+    ids: np.ndarray  # uint32 [T]
+    lengths: np.ndarray  # int64, tokens of each chunk
+    word_starts: np.ndarray  # bool [T]
+
+
+class Tokenizer:
+    """A subword vocabulary: text to ids and back.
+
+    names: the token of each role ("pad", "unk", "cls", "sep", "mask"); roles it leaves out go to the usual
+      tokens, "[CLS]" or "<s>" and so on.
+
+    Raises:
+      UserError: a role has no token.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, names: Mapping[str, str] | None = None):
         self.backend = backend
-        vocabulary = backend.get_vocab()
-        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+        entries = backend.get_vocab()
+        self._plain: tokenizers.Tokenizer | None = None
+        self.names = files.roles(entries, names or {})
+        missing = [kinds.NAMES[role][0] for role in kinds.NAMES if role not in self.names]
         if missing:
             raise UserError(f"the vocabulary lacks the special tokens {', '.join(missing)}")
-        pad, unk, cls, sep, mask = (vocabulary[token] for token in SPECIAL_TOKENS)
-        self.special = SpecialIds(pad=pad, unk=unk, cls=cls, sep=sep, mask=mask)
-
-    @property
-    def vocab_size(self) -> int:
-        return self.backend.get_vocab_size()
+        self.special = SpecialIds(**{role: entries[token] for role, token in self.names.items()})
+        # Ids, not entries: the model needs a row for the last one even where the numbering has holes.
+        self.vocab_size = max(entries.values()) + 1
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
         """Ids of `text`; see `encode_batch`."""
@@ -54,8 +67,46 @@ class Tokenizer:
         special: put [CLS] and [SEP] around each text, and read a "[MASK]" in it as the token. Without,
         such words are ordinary text: a corpus that mentions "[SEP]" must not get structure from it.
         """
-        self.backend.encode_special_tokens = not special
-        return [e.ids for e in self.backend.encode_batch_fast(texts, add_special_tokens=special)]
+        if special:
+            self.backend.encode_special_tokens = False
+            backend = self.backend
+        else:
+            backend = self._for_plain_text()
+        return [e.ids for e in backend.encode_batch_fast(texts, add_special_tokens=special)]
+
+    def encode_chunks(self, chunks: list[str]) -> Chunks:
+        """Ids of each chunk of a line, a "[MASK]" in it being text, and which of them begin a word.
+
+        A word is what the tokenizer's own pre-tokenizer cuts out: "don't" is three for WordPiece.
+        """
+        encodings = self._for_plain_text().encode_batch(chunks, add_special_tokens=False)
+        ids = [e.ids for e in encodings]
+        lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+        count = int(lengths.sum())
+        flat = np.fromiter(chain.from_iterable(ids), np.uint32, count)
+        # Added tokens that are not special stand outside of all words: each is one.
+        words = (-1 if word is None else word for e in encodings for word in e.word_ids)
+        word_ids = np.fromiter(words, np.int64, count)
+        starts = np.ones(count, bool)
+        starts[1:] = (word_ids[1:] != word_ids[:-1]) | (word_ids[1:] < 0)
+        first = np.cumsum(lengths)[:-1]
+        starts[first[first < count]] = True
+        return Chunks(flat, lengths, starts)
+
+    def _for_plain_text(self) -> tokenizers.Tokenizer:
+        if self._plain is None or self._plain is self.backend:
+            self._plain = kinds.for_plain_text(self.backend)
+        return self._plain
+
+    def ordinary_ids(self) -> np.ndarray:
+        """Ids of the entries that are neither special nor unused, ascending."""
+        special = {
+            token.content for token in self.backend.get_added_tokens_decoder().values() if token.special
+        }
+        special.update(self.names.values())
+        entries = self.backend.get_vocab().items()
+        kept = [i for token, i in entries if token not in special and not kinds.UNUSED.fullmatch(token)]
+        return np.array(sorted(kept), np.int64)
 
     def decode(self, ids: Iterable[int]) -> str:
         return self.backend.decode(list(ids), skip_special_tokens=False)
@@ -63,103 +114,34 @@ class Tokenizer:
     def token(self, index: int) -> str:
         return self.backend.id_to_token(index) or f"[{index}]"
 
-    def save(self, folder: Path) -> None:
-        """Writes tokenizer.json and vocab.txt, as `transformers` reads them."""
-        (folder / "tokenizer.json").write_text(self.backend.to_str(pretty=True) + "\n", encoding="utf-8")
-        by_id = sorted(self.backend.get_vocab().items(), key=lambda item: item[1])
-        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in by_id), encoding="utf-8")
+    def save(self, folder: Path, *, max_length: int | None = None) -> None:
+        """Writes what `load` and `transformers` read.
+
+        tokenizer.json and tokenizer_config.json, and besides, for WordPiece, vocab.txt, or for BPE,
+        vocab.json and merges.txt.
+
+        max_length: the model's longest row, which `transformers` is told.
+        """
+        files.write(folder, self.backend, self.names, max_length=max_length)
 
 
-def load(path: str | Path, *, lowercase: bool = True) -> Tokenizer:
-    """A tokenizer from tokenizer.json, or from vocab.txt (WordPiece, cased as `lowercase` says).
-
-    Raises:
-      UserError: no such file, unreadable, or without BERT's special tokens.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"no vocabulary at {path}: expected a tokenizer.json or vocab.txt")
-    try:
-        if path.suffix == ".json":
-            backend = tokenizers.Tokenizer.from_file(str(path))
-            backend.no_padding()
-            backend.no_truncation()
-        else:
-            tokens = path.read_text(encoding="utf-8").split("\n")
-            tokens = tokens[:-1] if tokens[-1] == "" else tokens
-            backend = _wordpiece({token: i for i, token in enumerate(tokens)}, lowercase)
-            if len(tokens) != backend.get_vocab_size():
-                raise UserError(f"{path}: {len(tokens)} lines but {backend.get_vocab_size()} distinct tokens")
-    except UserError:
-        raise
-    except Exception as error:  # the library raises bare Exception
-        raise UserError(f"{path}: not a vocabulary that can be read: {error}") from error
-    try:
-        return Tokenizer(backend)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
-    """Trains a WordPiece vocabulary of exactly `config.vocab_size` entries.
-
-    A corpus too small for that many pieces leaves entries named [unused0], [unused1], ... as the
-    published vocabularies have them.
+def train(counts: Mapping[str, int], config: TokenizerConfig) -> Tokenizer:
+    """A tokenizer of exactly `config.vocab_size` entries for a corpus of these chunks: see `vocabulary.learn`.
 
     Raises:
       ConfigError: `vocab_size` cannot even hold the special tokens and the alphabet.
     """
-    # Without special tokens, or a "[MASK]" in the corpus would be learned as pieces that no text splits into.
-    backend = _wordpiece({}, config.lowercase)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=config.vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, *_alphabet(texts, backend)],
-        limit_alphabet=0,
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    size = backend.get_vocab_size()
-    if size > config.vocab_size:  # the library keeps the alphabet whatever size was asked for
-        raise ConfigError(
-            [
-                f"config.tokenizer.vocab_size={config.vocab_size} must be >= {size}: the corpus has that many"
-                " special tokens and characters (each at the start and inside of words)"
-            ]
-        )
-    pieces = sorted(backend.get_vocab(), key=backend.get_vocab().__getitem__)
-    pieces += [f"[unused{i}]" for i in range(config.vocab_size - size)]
-    return Tokenizer(_wordpiece({token: i for i, token in enumerate(pieces)}, config.lowercase))
+    return Tokenizer(vocabulary.learn(counts, config), kinds.SPECIAL[config.kind])
 
 
-def _alphabet(texts: Iterable[str], backend: tokenizers.Tokenizer) -> list[str]:
-    """The 1,000 most frequent characters, at the start and inside of words, in an order that the text decides.
+def load(path: str | Path, *, lowercase: bool = True) -> Tokenizer:
+    """The tokenizer at `path`: see `files.read`.
 
-    Left to itself the trainer numbers them in the order of a hash map with a random seed, and merges of equal
-    frequency then follow these numbers: another vocabulary in every process.
+    Raises:
+      UserError: no such file, one that cannot be read, or without the special tokens.
     """
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(backend.normalizer.normalize_str(text))
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    kept = sorted([character for character, _ in ranked if not character.isspace()][:1000])
-    inside = [c for c in kept if len(backend.pre_tokenizer.pre_tokenize_str(f"a{c}")) == 1]
-    return [*kept, *(f"##{c}" for c in inside)]
-
-
-def _wordpiece(vocabulary: dict[str, int], lowercase: bool) -> tokenizers.Tokenizer:
-    """BERT's tokenizer: cleaning, splitting at spaces, punctuation and CJK, then WordPiece."""
-    backend = tokenizers.Tokenizer(
-        models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100)
-    )
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    known = [token for token in SPECIAL_TOKENS if token in vocabulary]
-    if len(known) == len(SPECIAL_TOKENS):
-        backend.add_special_tokens(known)
-        backend.post_processor = processors.TemplateProcessing(
-            single="[CLS] $A [SEP]",
-            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-            special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-        )
-    return backend
+    backend, names = files.read(Path(path), lowercase=lowercase)
+    try:
+        return Tokenizer(backend, names)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

@@ -23,6 +23,7 @@ from bert_jax.interop.save import save_hf
 from bert_jax.models import bert, presets
 from bert_jax.objectives.pretrain import pretraining
 from bert_jax.text import tokenizer as tokenizers
+from bert_jax.text.vocabulary import count_chunks
 
 torch = pytest.importorskip("torch", reason="the reference needs torch")
 transformers = pytest.importorskip("transformers", reason="the reference is transformers itself")
@@ -111,7 +112,7 @@ TEXTS = ["The École sat, naïvely, on 漢字 mats.", "It won't stop; [MASK] cos
 
 @functools.cache
 def trained(lowercase):
-    return tokenizers.train(TEXTS * 3, TokenizerConfig(vocab_size=90, lowercase=lowercase))
+    return tokenizers.train(count_chunks(TEXTS * 3), TokenizerConfig(vocab_size=90, lowercase=lowercase))
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,12 @@ from bert_jax.interop.save import save_hf
 from bert_jax.models import bert
 from bert_jax.models.presets import ModelConfig
 from bert_jax.text import tokenizer as tokenizers
+from bert_jax.text.vocabulary import count_chunks
 
 CONFIG = ModelConfig(
     vocab_size=41, hidden_size=12, num_layers=2, num_heads=3, mlp_size=20, max_positions=9, type_vocab_size=2
 )
-TOKENIZER = tokenizers.train(["a cat", "a dog"], TokenizerConfig(vocab_size=41))
+TOKENIZER = tokenizers.train(count_chunks(["a cat", "a dog"]), TokenizerConfig(vocab_size=41))
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_a_failed_export_leaves_nothing(params, tmp_path, monkeypatch):
 
 
 def test_a_larger_vocabulary_than_the_model_has(params, folder, tmp_path):
-    larger = tokenizers.train(["a cat", "a dog"], TokenizerConfig(vocab_size=42))
+    larger = tokenizers.train(count_chunks(["a cat", "a dog"]), TokenizerConfig(vocab_size=42))
     with pytest.raises(UserError, match="tokenizer has 42 entries, the model vocab_size=41"):
         save_hf(tmp_path / "other", params, config=CONFIG, tokenizer=larger)
     larger.save(folder)

@@ -1,0 +1,128 @@
+"""The three kinds of tokenizer: their special tokens, and how the `tokenizers` library builds them from a vocabulary."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+
+# Role -> token, in the order of the ids of a vocabulary trained here. BPE's <mask> comes last of all, as RoBERTa has it.
+SPECIAL: dict[str, dict[str, str]] = {
+    "wordpiece": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
+    "bpe": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
+    "unigram": {"pad": "<pad>", "unk": "<unk>", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
+}
+# What published vocabularies call each role, first match first.
+NAMES = {
+    "pad": ("[PAD]", "<pad>"),
+    "unk": ("[UNK]", "<unk>"),
+    "cls": ("[CLS]", "<cls>", "<s>"),
+    "sep": ("[SEP]", "<sep>", "</s>"),
+    "mask": ("[MASK]", "<mask>"),
+}
+UNUSED = re.compile(r"\[unused\d+\]|<unused\d+>")
+# The score of unused Unigram pieces: below any way to spell their names.
+NEVER = -10_000.0
+
+
+def unused(kind: str, count: int) -> list[str]:
+    """Names for the entries that a corpus could not fill."""
+    return [f"<unused{i}>" if kind == "bpe" else f"[unused{i}]" for i in range(count)]
+
+
+def wordpiece(vocabulary: Mapping[str, int], *, lowercase: bool) -> tokenizers.Tokenizer:
+    """BERT's: cleaning, splitting at spaces, punctuation and CJK, then WordPiece."""
+    backend = tokenizers.Tokenizer(
+        models.WordPiece(dict(vocabulary), unk_token="[UNK]", max_input_chars_per_word=100)
+    )
+    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    special = SPECIAL["wordpiece"].values()
+    if vocabulary.keys() >= set(special):
+        backend.add_special_tokens(list(special))
+        backend.post_processor = _bert_template(vocabulary)
+    return backend
+
+
+def bpe(
+    vocabulary: Mapping[str, int], merges: Iterable[tuple[str, str]], *, lowercase: bool
+) -> tokenizers.Tokenizer:
+    """RoBERTa's: GPT-2's byte-level BPE, a space belonging to the word after it, between <s> and </s>."""
+    # Without an unknown token: every byte has an entry, so nothing is unknown.
+    backend = tokenizers.Tokenizer(models.BPE(dict(vocabulary), list(merges)))
+    if lowercase:
+        backend.normalizer = normalizers.Sequence(
+            [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase(), normalizers.NFC()]
+        )
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = SPECIAL["bpe"]
+    if vocabulary.keys() >= set(special.values()):
+        mask = AddedToken(special["mask"], lstrip=True, special=True, normalized=False)
+        backend.add_special_tokens([*list(special.values())[:-1], mask])
+        sep, cls = special["sep"], special["cls"]
+        backend.post_processor = processors.RobertaProcessing(
+            (sep, vocabulary[sep]), (cls, vocabulary[cls]), trim_offsets=True, add_prefix_space=False
+        )
+    return backend
+
+
+def unigram(pieces: Sequence[tuple[str, float]], *, lowercase: bool) -> tokenizers.Tokenizer:
+    """ALBERT's: each word with a ▁ before it, cut into the most probable pieces. Ids as in `SPECIAL`."""
+    special = list(SPECIAL["unigram"].values())
+    if not pieces:
+        model = models.Unigram()
+    else:
+        model = models.Unigram(list(pieces), unk_id=special.index("<unk>"), byte_fallback=False)
+    backend = tokenizers.Tokenizer(model)
+    steps: list[normalizers.Normalizer] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if lowercase:
+        steps += [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
+    else:
+        steps += [normalizers.NFKC()]
+    backend.normalizer = normalizers.Sequence(steps)
+    unigram_words(backend)
+    if pieces:
+        backend.add_special_tokens(special)
+        backend.post_processor = _bert_template({token: i for i, token in enumerate(special)})
+    return backend
+
+
+def unigram_words(backend: tokenizers.Tokenizer) -> None:
+    """Cuts text at whitespace and puts a ▁ before each word, as SentencePiece does."""
+    metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+
+
+def for_plain_text(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """The same tokenizer (itself or a copy) to which the name of a special token is a text like any other.
+
+    WordPiece and BPE spell such names, for `encode_special_tokens` keeps the tokens themselves out. Unigram
+    has them among its pieces and would still match them, so there a copy holds them under names that no line
+    contains, as SentencePiece keeps its control symbols out of what it searches.
+    """
+    if not isinstance(backend.model, models.Unigram):
+        backend.encode_special_tokens = True
+        return backend
+    special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
+    raw = json.loads(backend.to_str())
+    raw["post_processor"] = raw["padding"] = raw["truncation"] = None
+    raw["added_tokens"] = [token for token in raw["added_tokens"] if not token["special"]]
+    raw["model"]["vocab"] = [
+        [f"\n{piece}" if piece in special or UNUSED.fullmatch(piece) else piece, score]
+        for piece, score in raw["model"]["vocab"]
+    ]
+    return tokenizers.Tokenizer.from_str(json.dumps(raw))
+
+
+def _bert_template(ids: Mapping[str, int]) -> processors.TemplateProcessing:
+    return processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
+    )

@@ -1,0 +1,149 @@
+"""A SentencePiece .model of the Unigram kind as a tokenizer of the `tokenizers` library.
+
+The file is one Protocol Buffers message, read here: the `sentencepiece` package's own reader needs a newer protobuf
+than apache-beam allows.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tokenizers
+from tokenizers import models, normalizers, processors
+
+from bert_jax.errors import UserError
+from bert_jax.text import kinds
+
+_UNIGRAM = 1  # TrainerSpec.ModelType
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5  # SentencePiece.Type
+
+
+class Piece(NamedTuple):
+    """An entry of the vocabulary; `type` is of SentencePiece.Type."""
+
+    name: str
+    score: float
+    type: int
+
+
+class Model(NamedTuple):
+    """What is read of a ModelProto."""
+
+    pieces: list[Piece]
+    is_unigram: bool  # and marks the beginnings of words, which end at white space
+    byte_fallback: bool
+    charsmap: bytes  # the normaliser's
+
+
+def read(path: Path) -> tokenizers.Tokenizer:
+    """The tokenizer of a .model, with the same ids for words parted by single spaces.
+
+    A [MASK] goes behind the last entry where the model has none, as DeBERTa-v3 has it.
+
+    Raises:
+      UserError: the file is no SentencePiece model, or not of that kind.
+    """
+    try:
+        model = parse(path.read_bytes())
+        unk = next(i for i, piece in enumerate(model.pieces) if piece.type == _UNKNOWN)
+    except (ValueError, IndexError, KeyError, TypeError, struct.error, StopIteration) as error:
+        raise UserError(f"{path}: not a vocabulary that can be read: no SentencePiece model") from error
+    if not model.is_unigram:
+        raise UserError(
+            f"{path}: must be a SentencePiece model of the unigram kind that splits at spaces and marks the"
+            " beginning of words; save this one as tokenizer.json with transformers, and name that file"
+        )
+    pieces = [(p.name, kinds.NEVER if p.type == _UNUSED else p.score) for p in model.pieces]
+    backend = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=unk, byte_fallback=model.byte_fallback))
+    if model.charsmap:
+        backend.normalizer = normalizers.Precompiled(model.charsmap)
+    kinds.unigram_words(backend)
+    usual = {name for names in kinds.NAMES.values() for name in names}
+    special = [p.name for p in model.pieces if p.type in (_UNKNOWN, _CONTROL) or p.name in usual]
+    backend.add_special_tokens(special)
+    backend.add_tokens([p.name for p in model.pieces if p.type == _USER_DEFINED and p.name not in usual])
+    if not set(kinds.NAMES["mask"]).intersection(special):
+        backend.add_special_tokens(["[MASK]"])
+    _frame(backend)
+    return backend
+
+
+def _frame(backend: tokenizers.Tokenizer) -> None:
+    """[CLS] A [SEP] B [SEP], where the model has both."""
+    entries = backend.get_vocab()
+    cls, sep = (next((t for t in kinds.NAMES[role] if t in entries), None) for role in ("cls", "sep"))
+    if cls is not None and sep is not None:
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{cls} $A {sep}",
+            pair=f"{cls} $A {sep} $B:1 {sep}:1",
+            special_tokens=[(cls, entries[cls]), (sep, entries[sep])],
+        )
+
+
+# ---------------------------------------------------------------------------------------------
+# Protocol Buffers
+# ---------------------------------------------------------------------------------------------
+
+
+def parse(message: bytes) -> Model:
+    """The fields of a ModelProto that decide ids; numbers and defaults as in sentencepiece_model.proto.
+
+    Raises:
+      ValueError, IndexError, KeyError, TypeError, struct.error: it is none.
+    """
+    pieces = []
+    trainer: dict[int, Any] = {}
+    normalizer: dict[int, Any] = {}
+    for number, value in _fields(message):
+        if number == 1:
+            piece = dict(_fields(value))
+            (score,) = struct.unpack("<f", piece.get(2, bytes(4)))
+            pieces.append(Piece(piece[1].decode(), score, piece.get(3, _NORMAL)))
+        elif number == 2:
+            trainer = dict(_fields(value))
+        elif number == 3:
+            normalizer = dict(_fields(value))
+    splits, marks_ends = trainer.get(22, 1), trainer.get(24, 0)
+    marks_beginnings = normalizer.get(3, 1) and normalizer.get(5, 1)
+    return Model(
+        pieces,
+        is_unigram=bool(
+            trainer.get(3, _UNIGRAM) == _UNIGRAM and splits and not marks_ends and marks_beginnings
+        ),
+        byte_fallback=bool(trainer.get(35, 0)),
+        charsmap=normalizer.get(2, b""),
+    )
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """(number, value) of each field: int for a varint, bytes for the other wire types."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        wire_type = key & 7
+        if wire_type == 0:
+            value, at = _varint(message, at)
+            yield key >> 3, value
+            continue
+        if wire_type == 2:
+            size, at = _varint(message, at)
+        else:
+            size = {1: 8, 5: 4}[wire_type]
+        if at + size > len(message):
+            raise ValueError("a field goes beyond the end")
+        yield key >> 3, message[at : at + size]
+        at += size
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
