@@ -30,14 +30,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from bert_jax.data.blocks import BLOCK_BYTES, DOCUMENT_BYTES, Document, RawBlock
+from bert_jax.data.cutting import Cutter, after_last_line
 from bert_jax.errors import UserError
 from bert_jax.progress import bar
 from bert_jax.text.docstrings import prose
-
-if TYPE_CHECKING:
-    from bert_jax.data.corpus import Document
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +229,7 @@ def _read_all(modules: list[_Module], *, processes: int) -> Iterator[tuple[str, 
             except BrokenProcessPool as error:
                 raise UserError(
                     "reading the installed documentation: a worker process was killed, most often for lack of"
-                    " memory; free some, or set config.data.source='files'"
+                    " memory; free some, or name text files in config.data.path"
                 ) from error
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -247,10 +246,22 @@ FORMAT = 1
 class InstalledDocs:
     """One document a module (and a help topic); each paragraph once in the whole corpus.
 
-    Made on the first iteration, then read from a file in `cache_dir` that is named by the identity.
+    Made on the first reading, then read from a file in `cache_dir` that is named by the identity.
     """
 
-    def __init__(self, cache_dir: Path, *, roots: Roots | None = None, processes: int | None = None):
+    name = "installed_docs"
+
+    def __init__(
+        self,
+        cache_dir: Path,
+        *,
+        source: int = 0,
+        first: int = 0,
+        roots: Roots | None = None,
+        processes: int | None = None,
+    ):
+        """`source` is the number of the entry of `data.path`, `first` that of the input among all inputs."""
+        self.source, self.number = source, first
         self._cache_dir = Path(cache_dir)
         self._roots = roots or Roots.of_this_python()
         self._processes = processes or _processors()
@@ -267,22 +278,47 @@ class InstalledDocs:
             "distributions": [list(key) for key in self._installed],
         }
 
-    def documents(self) -> Iterator[Document]:
-        from bert_jax.data.corpus import Document
-
+    @functools.cached_property
+    def _file(self) -> Path:
         key = hashlib.sha256(json.dumps(self.identity()).encode()).hexdigest()[:16]
-        path = self._cache_dir / f"installed_docs-{key}.jsonl.gz"
-        texts = _load(path)
-        if texts is None:
+        return self._cache_dir / f"installed_docs-{key}.jsonl.gz"
+
+    def inputs(self) -> list[InstalledDocs]:
+        """Everything is one input."""
+        return [self]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file; 0 before the first reading."""
+        return self._file.stat().st_size if self._file.is_file() else 0
+
+    def blocks(self, *, block_bytes: int = BLOCK_BYTES, limit: int = DOCUMENT_BYTES) -> Iterator[RawBlock]:
+        """Reads everything once, making it first if need be.
+
+        Raises:
+          UserError: there is no documentation, or the file cannot be written.
+        """
+        if not _is_whole(self._file):
             texts = self._make()
-            _save(path, texts)
-        if not texts:
-            raise UserError(
-                f"no documentation found in {self._roots.stdlib} and the packages of"
-                f" {', '.join(map(str, self._roots.site_packages)) or 'no folder'}; set config.data.source='files'"
-            )
-        for name, paragraphs in texts:
-            yield Document(name, tuple(paragraphs))
+            if not texts:
+                raise UserError(
+                    f"no documentation found in {self._roots.stdlib} and the packages of"
+                    f" {', '.join(map(str, self._roots.site_packages)) or 'no folder'}; name text files in"
+                    " config.data.path"
+                )
+            _save(self._file, texts)
+        with open(self._file, "rb") as raw, gzip.GzipFile(fileobj=raw) as rows:
+            rows.readline()  # their number
+            pieces = Cutter(rows, after_last_line, block_bytes=block_bytes, limit=limit)
+            for number, piece in enumerate(pieces):
+                yield _DocsBlock(
+                    source=self.source,
+                    input=self.number,
+                    number=number,
+                    skipped=piece.skipped,
+                    position=raw.tell(),
+                    data=piece.data,
+                )
 
     def _make(self) -> _Texts:
         modules = _standard_library(self._roots.stdlib)
@@ -303,15 +339,26 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _load(path: Path) -> _Texts | None:
-    """The cached texts; None if there are none or the file is damaged."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _DocsBlock(RawBlock):
+    """Rows of the file: JSON, [name, paragraphs]."""
+
+    data: bytes
+
+    def documents(self, text_field: str) -> Iterator[Document]:
+        for name, paragraphs in map(json.loads, self.data.splitlines()):
+            yield Document(name, "\n".join(paragraphs))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file is there, undamaged and with as many rows as its first line says."""
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            expected = json.loads(file.readline())
-            texts = [(name, paragraphs) for name, paragraphs in map(json.loads, file)]
-    except (OSError, EOFError, ValueError, TypeError, zlib.error):
-        return None
-    return texts if len(texts) == expected else None
+        with gzip.open(path) as file:
+            expected = int(file.readline())
+            rows = sum(data.count(b"\n") for data in iter(lambda: file.read(1 << 20), b""))
+    except (OSError, EOFError, ValueError, zlib.error):
+        return False
+    return rows == expected
 
 
 def _save(path: Path, texts: _Texts) -> None:

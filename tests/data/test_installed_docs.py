@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax.data.corpus import Document
+from bert_jax.data.blocks import Document
 from bert_jax.data.installed_docs import InstalledDocs, Roots
 from bert_jax.errors import UserError
 
@@ -89,28 +89,40 @@ def roots(tmp_path) -> Roots:
 
 
 EXPECTED = [
-    Document("pydoc_data.topics:if", ("An if is a choice.", "It has two of the ways.")),
-    Document("zebra", ("The first paragraph of zebra is here.", "The second paragraph of zebra is there.")),
+    Document("pydoc_data.topics:if", "An if is a choice.\nIt has two of the ways."),
+    Document("zebra", "The first paragraph of zebra is here.\nThe second paragraph of zebra is there."),
     Document(
         "some",
-        (
-            "The package is used for the tests.",
-            "This line is in all of the modules.",
-            "A thing that can be used.",
-            "Do what the thing can do.",
-            "This one is in a block.",
-            "This one is in the other block.",
-            "The last of the functions is here.",
-        ),
+        "The package is used for the tests.\n"
+        "This line is in all of the modules.\n"
+        "A thing that can be used.\n"
+        "Do what the thing can do.\n"
+        "This one is in a block.\n"
+        "This one is in the other block.\n"
+        "The last of the functions is here.",
     ),
-    Document("some.part", ("This is new in the part.", "So is this one of it.")),
+    Document("some.part", "This is new in the part.\nSo is this one of it."),
 ]
+
+
+def read(source: InstalledDocs, **sizes) -> list[Document]:
+    (docs,) = source.inputs()
+    return [document for block in docs.blocks(**sizes) for document in block.documents("text")]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_documents_of_an_environment(roots, tmp_path, processes):
     source = InstalledDocs(tmp_path / "cache", roots=roots, processes=processes)
-    assert list(source.documents()) == EXPECTED
+    assert read(source) == EXPECTED
+
+
+def test_blocks(roots, tmp_path):
+    source = InstalledDocs(tmp_path / "cache", roots=roots, processes=1, source=3, first=7)
+    assert source.size == 0
+    blocks = list(source.blocks(block_bytes=1))
+    assert [(b.source, b.input, b.number) for b in blocks] == [(3, 7, n) for n in range(4)]
+    assert blocks[-1].position == source.size > 0
+    assert read(source, block_bytes=1) == read(source, block_bytes=200) == EXPECTED
 
 
 def test_identity(roots, tmp_path):
@@ -125,12 +137,12 @@ def test_identity(roots, tmp_path):
 
 def test_the_second_reading_is_from_the_cache(roots, tmp_path):
     cache = tmp_path / "cache"
-    list(InstalledDocs(cache, roots=roots, processes=1).documents())
+    read(InstalledDocs(cache, roots=roots, processes=1))
     (roots.stdlib / "zebra.py").unlink()
-    assert list(InstalledDocs(cache, roots=roots, processes=1).documents()) == EXPECTED
+    assert read(InstalledDocs(cache, roots=roots, processes=1)) == EXPECTED
     assert [file.suffix for file in cache.iterdir()] == [".gz"]  # no part of a file is left
     install(roots.site_packages[0], "another", "2.0", {"another.py": TWO.format("another")})
-    names = [document.name for document in InstalledDocs(cache, roots=roots, processes=1).documents()]
+    names = [document.name for document in read(InstalledDocs(cache, roots=roots, processes=1))]
     assert "another" in names and "zebra" not in names
 
 
@@ -146,11 +158,11 @@ def _lose_rows(data: bytes) -> bytes:
 def test_a_damaged_cache_is_made_again(roots, tmp_path, damage):
     cache = tmp_path / "cache"
     source = InstalledDocs(cache, roots=roots, processes=1)
-    list(source.documents())
+    read(source)
     (file,) = cache.iterdir()
     whole = gzip.decompress(file.read_bytes())
     file.write_bytes(damage(file.read_bytes()))
-    assert list(source.documents()) == EXPECTED
+    assert read(source) == EXPECTED
     assert gzip.decompress(file.read_bytes()) == whole
 
 
@@ -158,9 +170,9 @@ def test_an_environment_without_documentation(tmp_path):
     (tmp_path / "stdlib").mkdir()
     source = InstalledDocs(tmp_path / "cache", roots=Roots(tmp_path / "stdlib", ()), processes=1)
     with pytest.raises(
-        UserError, match=r"no documentation found in .*stdlib .*; set config\.data\.source='files'"
+        UserError, match=r"no documentation found in .*stdlib .*; name text files in config\.data\.path"
     ):
-        list(source.documents())
+        read(source)
 
 
 def test_a_cache_that_cannot_be_written(roots, tmp_path):
@@ -169,7 +181,7 @@ def test_a_cache_that_cannot_be_written(roots, tmp_path):
     with pytest.raises(
         UserError, match=r"installed_docs-\w+\.jsonl\.gz: cannot be written: .*config\.data\.directory"
     ):
-        list(source.documents())
+        read(source)
 
 
 def test_the_roots_of_this_python_hold_its_documentation():

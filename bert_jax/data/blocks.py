@@ -1,0 +1,171 @@
+"""Runs of whole documents as they were read, and their decoding, which worker processes do.
+
+Workers import this module, so it imports nothing heavy: no numpy, no tensorflow, no pyarrow.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from bert_jax.errors import UserError
+
+BLOCK_BYTES = 8 << 20  # of decompressed text
+DOCUMENT_BYTES = 64 << 20  # longer ones are left out or cut, and counted
+
+_BYTE_ORDER_MARK = "\ufeff"
+_GAP = re.compile(r"\n(?:[^\S\n]*+\n)+")  # the end of a line, and blank lines
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """One text as it stands in the source; a sentence never crosses a line.
+
+    `name` is the place for messages: file:line (from 1), or file:row and dataset:split:index (from 0).
+    """
+
+    name: str
+    text: str
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text's lines, untouched: blank ones are there, and so is a CR before the line's end."""
+        return tuple(self.text.split("\n"))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RawBlock(abc.ABC):
+    """About `BLOCK_BYTES` of undecoded text, cut at documents' ends by content alone. Small to pickle."""
+
+    source: int  # entry of data.path, from 0
+    input: int  # file among all inputs of the corpus, from 0
+    number: int  # block of that input, from 0
+    skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """What the reader left out or cut: `too_long` lines and values, `cut` documents, `null` values."""
+    position: int = dataclasses.field(default=0, compare=False)
+    """Bytes of `Input.size` read so far, for a progress bar."""
+
+    @abc.abstractmethod
+    def documents(self, text_field: str) -> Iterator[Document]:
+        """Each document, in order; some may be blank.
+
+        Raises:
+          UserError: text that cannot be read, with its place.
+        """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Lines(RawBlock):
+    """Lines of a file."""
+
+    name: str
+    data: bytes
+    line: int  # number of the first line, from 1
+    offset: int  # byte of the decompressed file at which `data` begins
+
+    def _decode(self, data: bytes, *, line: int, offset: int) -> str:
+        """`data`, which begins at `line` and at `offset` of the file, without the file's byte-order mark."""
+        try:
+            text = str(data, "utf-8")
+        except UnicodeDecodeError as error:
+            number = line + data.count(b"\n", 0, error.start)
+            raise UserError(
+                f"{self.name}:{number}: byte 0x{data[error.start]:02x} at offset {offset + error.start} of the"
+                " text is not UTF-8; convert the file with: iconv -f ITS_ENCODING -t UTF-8"
+            ) from error
+        return text if offset else text.removeprefix(_BYTE_ORDER_MARK)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextBlock(_Lines):
+    """Of a `.txt` file: blank lines stand between documents."""
+
+    def documents(self, text_field: str) -> Iterator[Document]:
+        text = "\n" + self._decode(self.data, line=self.line, offset=self.offset)
+        line, start = self.line - 1, 0  # of the line feed that stands before each document
+        for gap in (*_GAP.finditer(text), None):
+            end = gap.start() if gap else len(text)
+            body = text[start + 1 : end]
+            if body and not body.isspace():
+                yield Document(f"{self.name}:{line + 1}", body)
+            if gap:
+                line += text.count("\n", start, gap.end() - 1)
+                start = gap.end() - 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JsonlBlock(_Lines):
+    """Of a `.jsonl` file: a document a line; blank lines are none."""
+
+    def documents(self, text_field: str) -> Iterator[Document]:
+        offset = self.offset
+        for number, raw in enumerate(self.data.split(b"\n"), self.line):
+            line = self._decode(raw, line=number, offset=offset)
+            offset += len(raw) + 1
+            if line and not line.isspace():
+                place = f"{self.name}:{number}"
+                yield Document(place, _json_text(line, text_field, place))
+
+
+# Raw control characters inside a string are let through; cleaning counts them.
+_parse = json.JSONDecoder(strict=False).decode
+
+
+def _json_text(line: str, field: str, place: str) -> str:
+    try:
+        row = _parse(line)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{place}: not JSON: {error.msg} at column {error.colno}; a .jsonl file has one object a line"
+        ) from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 10,000 nested brackets
+        raise UserError(f"{place}: JSON that cannot be read: {error}; leave the line out") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{place}: holds {type(row).__name__}, must be an object with the field {field!r}")
+    if field not in row:
+        raise UserError(
+            f"{place}: the object has no field {field!r} (config.data.text_field); it has: {', '.join(row) or 'none'}"
+        )
+    text = row[field]
+    if not isinstance(text, str):
+        raise UserError(
+            f"{place}: the field {field!r} holds {type(text).__name__}, must be text; set config.data.text_field"
+        )
+    if "\\ud" in line or "\\uD" in line:  # only an escape can make half a pair
+        _check_surrogates(text, field, place)
+    return text
+
+
+def _check_surrogates(text: str, field: str, place: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{place}: the field {field!r} holds half a surrogate pair (\\u{ord(text[error.start]):04x}) at character"
+            f" {error.start}, which is no Unicode text; write the line again"
+        ) from error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValuesBlock(RawBlock):
+    """Values of the text column of a table; None where there is none, or one too long."""
+
+    name: str
+    first: int  # row of the first value, from 0
+    values: tuple[bytes | None, ...]
+
+    def documents(self, text_field: str) -> Iterator[Document]:
+        for row, value in enumerate(self.values, self.first):
+            if value is None:
+                continue
+            place = f"{self.name}:{row}"
+            try:
+                yield Document(place, str(value, "utf-8"))
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{place}: byte 0x{value[error.start]:02x} at offset {error.start} of the field {text_field!r}"
+                    " is not UTF-8; set config.data.text_field to a field with text"
+                ) from error
