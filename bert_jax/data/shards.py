@@ -1,11 +1,13 @@
-"""Token shards: a corpus as ids, with its sentence and document boundaries, memory-mapped.
+"""Token shards: a corpus as ids, with word, sentence and document boundaries, memory-mapped.
 
-    tokens-00000.npy     ids of the shard's sentences, end to end (uint16, or uint32 for a large vocabulary)
-    sentences-00000.npy  tokens in each sentence (uint32)
-    documents-00000.npy  sentences in each document (uint32)
-    manifest.json        counts, checksums, vocabulary, where the text came from; written last
+    tokens-00000.npy  ids of the shard's sentences, end to end (uint16, or uint32 for a large vocabulary)
+    words-00000.npy   one bit a token, little-endian in uint8: whether the token begins a word
+    sentences.npy     first token of each sentence of the corpus, and the end (int64)
+    documents.npy     first sentence of each document of the corpus, and the end (int64)
+    manifest.json     counts, sources, checksums, vocabulary, where the text came from; written last
 
-A folder without a manifest is not a corpus. Positions are global: shard after shard.
+A folder without a manifest is not a corpus. Positions are global: shard after shard. Shards are few and large,
+because an open memory map costs a file descriptor.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import functools
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,73 +26,127 @@ import numpy as np
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import SpecialIds
 
-FORMAT = 1
-_PARTS = ("tokens", "sentences", "documents")
-_SHARD_TOKENS = 64 * 2**20
-"""Tokens after which a shard is closed: 128 MiB of uint16."""
+FORMAT = 2
+_SHARD_TOKENS = 2**28
+"""Tokens after which a shard is closed: 512 MiB of uint16."""
+_AGAIN = "run `bert-jax prepare` with this config again"
 
 
 class ShardWriter:
-    """Collects documents and writes them as shards into a folder."""
+    """Writes a corpus block after block; holds no more than one block."""
 
     def __init__(self, folder: Path, *, vocab_size: int, shard_tokens: int = _SHARD_TOKENS):
         self._folder = folder
-        self._dtype = np.uint16 if vocab_size <= 2**16 else np.uint32
+        self._dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
         self._limit = shard_tokens
         self._entries: list[dict[str, Any]] = []
-        self._clear()
+        self._tokens: _Growing | None = None
+        self._words: _Growing | None = None
+        self._odd_bits = np.zeros(0, bool)  # word starts that do not yet fill a byte
+        self._bounds = {
+            name: _Growing(folder / f"{name}.npy", np.int64) for name in ("sentences", "documents")
+        }
+        self._ends = {"sentences": 0, "documents": 0}
+        for bounds in self._bounds.values():
+            bounds.append(np.zeros(1, np.int64))
 
-    def add(self, sentences: Iterable[list[int]]) -> None:
-        """Adds one document, given as the ids of its sentences; empty sentences are left out."""
-        kept = [ids for ids in sentences if ids]
-        if not kept:
+    def add(
+        self, ids: np.ndarray, word_starts: np.ndarray, sentences: np.ndarray, documents: np.ndarray
+    ) -> None:
+        """Adds whole documents.
+
+        Args:
+          ids, word_starts: [T] of their tokens, end to end.
+          sentences: tokens in each sentence, all > 0. documents: sentences in each document, all > 0.
+        """
+        if not len(documents):
             return
-        self._tokens += [np.asarray(ids, self._dtype) for ids in kept]
-        self._sentences += [len(ids) for ids in kept]
-        self._documents.append(len(kept))
-        self._pending += sum(map(len, kept))
-        if self._pending >= self._limit:
-            self._flush()
+        if self._tokens is None or self._words is None:
+            number = len(self._entries)
+            self._tokens = _Growing(self._folder / f"tokens-{number:05d}.npy", self._dtype)
+            self._words = _Growing(self._folder / f"words-{number:05d}.npy", np.uint8)
+        self._tokens.append(ids)
+        bits = np.concatenate([self._odd_bits, word_starts])
+        whole = len(bits) // 8 * 8
+        self._words.append(np.packbits(bits[:whole], bitorder="little"))
+        self._odd_bits = bits[whole:]
+        for name, lengths in (("sentences", sentences), ("documents", documents)):
+            ends = self._ends[name] + np.cumsum(lengths, dtype=np.int64)
+            self._bounds[name].append(ends)
+            self._ends[name] = int(ends[-1])
+        if self._tokens.count >= self._limit:
+            self._close_shard()
 
-    def finish(self, **about: Any) -> dict[str, Any]:
-        """Writes the last shard and the manifest, with `about` in it; returns the manifest."""
-        self._flush()
+    def finish(
+        self,
+        *,
+        vocab_size: int,
+        special_ids: dict[str, int],
+        sources: list[dict[str, Any]],
+        counts: dict[str, Any],
+        **about: Any,
+    ) -> dict[str, Any]:
+        """Closes the last shard and writes the manifest, with `about` in it; returns the manifest.
+
+        sources: {"name", "documents"} of each, in the order in which their documents were added. Files that lie
+        in the folder by now (the vocabulary) are checksummed too.
+        """
+        self._close_shard()
+        ours = {entry[part]["file"] for entry in self._entries for part in entry}
+        sizes = {name: bounds.count - 1 for name, bounds in self._bounds.items()}
+        for bounds in self._bounds.values():
+            bounds.close()
+        others = sorted(file for file in self._folder.iterdir() if file.is_file() and file.name not in ours)
+        tokens = sum(entry["tokens"]["count"] for entry in self._entries)
         manifest = {
             "format": FORMAT,
             **about,
-            **{part: sum(entry[part]["count"] for entry in self._entries) for part in _PARTS},
+            "vocab_size": vocab_size,
+            "special_ids": special_ids,
+            "counts": {**sizes, "tokens": tokens, **counts},
+            "sources": sources,
+            "files": [_entry(file) for file in others],
             "shards": self._entries,
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (self._folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
         return manifest
 
-    def _flush(self) -> None:
-        if not self._documents:
+    def _close_shard(self) -> None:
+        if self._tokens is None or self._words is None:
             return
-        arrays = {
-            "tokens": np.concatenate(self._tokens),
-            "sentences": np.asarray(self._sentences, np.uint32),
-            "documents": np.asarray(self._documents, np.uint32),
-        }
-        entry = {}
-        for part, array in arrays.items():
-            file = self._folder / f"{part}-{len(self._entries):05d}.npy"
-            np.save(file, array)
-            entry[part] = {
-                "file": file.name,
-                "count": int(array.size),
-                "bytes": file.stat().st_size,
-                "crc32": _crc32(file),
-            }
-        self._entries.append(entry)
-        self._clear()
+        self._words.append(np.packbits(self._odd_bits, bitorder="little"))
+        self._odd_bits = self._odd_bits[:0]
+        parts = {"tokens": self._tokens, "words": self._words}
+        self._entries.append(
+            {name: _entry(part.close()) | {"count": part.count} for name, part in parts.items()}
+        )
+        self._tokens = self._words = None
 
-    def _clear(self) -> None:
-        self._tokens: list[np.ndarray] = []
-        self._sentences: list[int] = []
-        self._documents: list[int] = []
-        self._pending = 0
+
+class _Growing:
+    """A one-dimensional .npy file that is written piece by piece, its length filled in at the end."""
+
+    def __init__(self, path: Path, dtype: np.typing.DTypeLike):
+        self.count = 0
+        self._path = path
+        self._dtype = np.dtype(dtype)
+        self._stream = path.open("wb")
+        self._write_header()
+
+    def append(self, values: np.ndarray) -> None:
+        self._stream.write(np.ascontiguousarray(values, self._dtype).data)
+        self.count += len(values)
+
+    def close(self) -> Path:
+        self._stream.seek(0)
+        self._write_header()  # as long as the first: numpy leaves room for the largest length
+        self._stream.close()
+        return self._path
+
+    def _write_header(self) -> None:
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.count,)}
+        np.lib.format.write_array_header_1_0(self._stream, header)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +172,14 @@ class TokenShards:
             raise UserError(f"{path}: not valid JSON ({error}); {_AGAIN}") from None
         if manifest.get("format") != FORMAT:
             raise UserError(f"{path}: format {manifest.get('format')} must be {FORMAT}; {_AGAIN}")
-        for entry in manifest["shards"]:
-            for part in entry.values():
-                file = folder / part["file"]
-                size = file.stat().st_size if file.is_file() else None
-                if size != part["bytes"]:
-                    found = "is missing" if size is None else f"has {size} bytes"
-                    raise UserError(f"{file} {found}, must have {part['bytes']}; {_AGAIN}")
-        return cls(folder, manifest)
+        shards = cls(folder, manifest)
+        for part in shards._parts():
+            file = folder / part["file"]
+            size = file.stat().st_size if file.is_file() else None
+            if size != part["bytes"]:
+                found = "is missing" if size is None else f"has {size} bytes"
+                raise UserError(f"{file} {found}, must have {part['bytes']}; {_AGAIN}")
+        return shards
 
     def verify(self) -> None:
         """Compares every checksum.
@@ -131,12 +187,24 @@ class TokenShards:
         Raises:
           UserError: a file whose content changed.
         """
-        for entry in self.manifest["shards"]:
-            for part in entry.values():
-                file = self.folder / part["file"]
-                found = _crc32(file)
-                if found != part["crc32"]:
-                    raise UserError(f"{file}: checksum {found} must be {part['crc32']}; {_AGAIN}")
+        for part in self._parts():
+            self._verify(part)
+
+    def verify_vocabulary(self) -> None:
+        """Compares the checksums of the vocabulary's files alone: a manifest of another vocabulary is found.
+
+        Raises:
+          UserError: a file that is not the manifest's.
+        """
+        for part in self.manifest["files"]:
+            if not part["file"].endswith(".npy"):
+                self._verify(part)
+
+    def _verify(self, part: dict[str, Any]) -> None:
+        file = self.folder / part["file"]
+        found = _crc32(file)
+        if found != part["crc32"]:
+            raise UserError(f"{file}: checksum {found} must be {part['crc32']}; {_AGAIN}")
 
     @property
     def vocab_size(self) -> int:
@@ -148,20 +216,21 @@ class TokenShards:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identifies the content: equal digests, equal tokens and boundaries."""
-        checksums = [part["crc32"] for entry in self.manifest["shards"] for part in entry.values()]
-        text = json.dumps([checksums, self.manifest["vocab_size"], self.manifest["special_ids"]])
+        """Identifies the content: equal digests, equal tokens, boundaries, sources and vocabulary."""
+        files = [(part["file"], part["crc32"]) for part in self._parts()]
+        sizes = [source["documents"] for source in self.manifest["sources"]]
+        text = json.dumps([files, sizes, self.manifest["vocab_size"], self.manifest["special_ids"]])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @functools.cached_property
     def sentence_starts(self) -> np.ndarray:
-        """First token of each sentence, and the end: int64 [sentences + 1]."""
-        return self._starts("sentences")
+        """First token of each sentence, and the end: int64 [sentences + 1], memory-mapped."""
+        return _mapped(self.folder / "sentences.npy")
 
     @functools.cached_property
     def document_starts(self) -> np.ndarray:
-        """First sentence of each document, and the end: int64 [documents + 1]."""
-        return self._starts("documents")
+        """First sentence of each document, and the end: int64 [documents + 1], memory-mapped."""
+        return _mapped(self.folder / "documents.npy")
 
     def gather(self, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
         """Runs of tokens as rows: out[i, :lengths[i]] = tokens[starts[i] : starts[i] + lengths[i]].
@@ -170,31 +239,66 @@ class TokenShards:
         beyond a run's length is unspecified.
         """
         out = np.empty((len(starts), width), np.int32)
-        shard_of = np.searchsorted(self._shard_starts, starts, side="right") - 1
-        offsets = np.arange(width)
-        for shard in np.unique(shard_of):
-            rows = np.flatnonzero(shard_of == shard) if len(self._maps) > 1 else slice(None)
-            tokens = self._maps[shard]
-            within = (starts[rows] - self._shard_starts[shard])[:, None]
-            out[rows] = tokens[np.minimum(within + offsets, tokens.size - 1)]
+        for rows, shard, within in self._by_shard(starts):
+            out[rows] = _runs(self._tokens[shard], within, width)
         return out
 
+    def gather_words(self, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
+        """Whether each token of the runs begins a word: bool [runs, width]; otherwise as `gather`."""
+        out = np.empty((len(starts), width), bool)
+        for rows, shard, within in self._by_shard(starts):
+            packed = _runs(self._words[shard], within >> 3, -(-width // 8) + 1).astype(np.uint16)
+            shift = (within & 7).astype(np.uint16)[:, None]
+            aligned = ((packed[:, :-1] | packed[:, 1:] << 8) >> shift).astype(np.uint8)
+            out[rows] = np.unpackbits(aligned, axis=1, count=width, bitorder="little").view(bool)
+        return out
+
+    def _by_shard(self, starts: np.ndarray) -> Iterator[tuple[Any, int, np.ndarray]]:
+        """(which rows, shard, first token within the shard) of each shard that `starts` touch."""
+        if len(self._tokens) == 1:
+            yield slice(None), 0, np.asarray(starts)
+            return
+        shard_of = np.searchsorted(self._shard_starts, starts, side="right") - 1
+        for shard in np.unique(shard_of):
+            rows = np.flatnonzero(shard_of == shard)
+            yield rows, int(shard), starts[rows] - self._shard_starts[shard]
+
+    def _parts(self) -> Iterator[dict[str, Any]]:
+        yield from self.manifest["files"]
+        for entry in self.manifest["shards"]:
+            yield from entry.values()
+
     @functools.cached_property
-    def _maps(self) -> list[np.ndarray]:
-        files = [self.folder / entry["tokens"]["file"] for entry in self.manifest["shards"]]
-        return [np.load(file, mmap_mode="r") for file in files]
+    def _tokens(self) -> list[np.ndarray]:
+        return [_mapped(self.folder / entry["tokens"]["file"]) for entry in self.manifest["shards"]]
+
+    @functools.cached_property
+    def _words(self) -> list[np.ndarray]:
+        return [_mapped(self.folder / entry["words"]["file"]) for entry in self.manifest["shards"]]
 
     @functools.cached_property
     def _shard_starts(self) -> np.ndarray:
         counts = [entry["tokens"]["count"] for entry in self.manifest["shards"]]
         return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
 
-    def _starts(self, part: str) -> np.ndarray:
-        lengths = [np.load(self.folder / entry[part]["file"]) for entry in self.manifest["shards"]]
-        return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths), dtype=np.int64)])
+
+def _runs(values: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
+    """values[start : start + width] of each start: [starts, width]; the last value stands in beyond the end."""
+    inside = starts <= values.size - width
+    out = np.empty((len(starts), width), values.dtype)
+    if inside.any():  # rows of a strided view: whole runs are copied, 16 times faster than element by element
+        out[inside] = np.lib.stride_tricks.sliding_window_view(values, width)[starts[inside]]
+    if not inside.all():
+        out[~inside] = values[np.minimum(starts[~inside, None] + np.arange(width), values.size - 1)]
+    return out
 
 
-_AGAIN = "run `bert-jax prepare` with this config again"
+def _mapped(file: Path) -> np.ndarray:
+    return np.asarray(np.load(file, mmap_mode="r"))  # a plain array over the map: np.memmap is slow to index
+
+
+def _entry(file: Path) -> dict[str, Any]:
+    return {"file": file.name, "bytes": file.stat().st_size, "crc32": _crc32(file)}
 
 
 def _crc32(file: Path) -> int:

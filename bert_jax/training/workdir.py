@@ -1,17 +1,17 @@
 """A run's folder: its configuration, and the guarantee that it belongs to one run.
 
-config.json  metrics.jsonl  tensorboard/  checkpoints/  tokenizer.json  vocab.txt  loss.png
+config.json  metrics.jsonl  tensorboard/  checkpoints/  tokenizer.json and its companions  loss.png
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from bert_jax import config as configs
+from bert_jax import locks
 from bert_jax.config import Config
 from bert_jax.errors import ConfigError, UserError
 
@@ -33,11 +33,7 @@ def claim(path: Path, config: Config, *, corpus: str) -> Iterator[None]:
     if path.is_dir() and not file.is_file() and any(p.name != ".lock" for p in path.iterdir()):
         raise UserError(f"--workdir {path} is not empty and has no {CONFIG_FILE}: choose another folder")
     path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"--workdir {path} is in use by another process") from None
+    with locks.held(path / ".lock", f"--workdir {path}"):
         if file.is_file():
             _refuse_another_config(path, config, corpus)
         text = json.dumps({"config": configs.to_dict(config), "corpus": corpus}, indent=1)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bert_jax import locks
 from bert_jax.config import Config, resolve
 from bert_jax.data import prepare as module
 from bert_jax.data.instances import load_index
 from bert_jax.data.prepare import corpus_folder, data_root, open_corpus, prepare
 from bert_jax.data.shards import TokenShards
-from bert_jax.errors import UserError
+from bert_jax.errors import ConfigError, UserError
 from bert_jax.text import sentences, tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -45,13 +49,29 @@ def config_of(folder: Path, *, text: str | None = TEXT, **changes) -> Config:
     vocabulary = folder / "given.txt"
     vocabulary.write_text("".join(f"{token}\n" for token in VOCABULARY))
     raw = {
-        "data": {"source": "files", "path": str(folder / "text.txt"), "directory": str(folder / "prepared")},
+        "data": {"path": str(folder / "text.txt"), "directory": str(folder / "prepared")},
         "tokenizer": {"path": str(vocabulary), "vocab_size": len(VOCABULARY)},
     }
     for name, value in changes.items():
         group, _, field = name.partition("__")
         raw.setdefault(group, {})[field] = value
     return resolve(raw)
+
+
+def elsewhere(config: Config, folder: Path) -> Config:
+    """The same corpus under another root."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, directory=str(folder)))
+
+
+def long_text(documents: int = 60) -> str:
+    """About 20 kB of random words; every tenth document is the one before again."""
+    rng = random.Random(0)
+    words = ["".join(rng.choices("abcdefghij", k=rng.randint(2, 7))) for _ in range(300)]
+    texts: list[str] = []
+    for number in range(documents):
+        line = " ".join(rng.choices(words, k=12)).capitalize()
+        texts.append(texts[-1] if number % 10 == 9 else f"{line}. {line[::-1]}\nThe same footer.")
+    return "\n\n".join(texts) + "\n"
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -61,7 +81,8 @@ def contents(folder: Path) -> dict[str, str]:
         data = path.read_bytes()
         if path.name == "manifest.json":
             manifest = json.loads(data)
-            manifest["text"]["files"] = [[name, size] for name, size, _ in manifest["text"]["files"]]
+            for source in manifest["text"]["sources"]:
+                source["files"] = [[name, size] for name, size, _ in source["files"]]
             data = json.dumps(manifest).encode()
         found[str(path.relative_to(folder))] = hashlib.sha256(data).hexdigest()
     return found
@@ -74,10 +95,8 @@ def documents_of(shards: TokenShards) -> list[list[list[int]]]:
     return [cut[a:b] for a, b in itertools.pairwise(bounds)]
 
 
-def dead_pid() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
+def listed(config: Config) -> list[str]:
+    return sorted(path.name for path in data_root(config).iterdir())
 
 
 # ---------------------------------------------------------------------------------------------
@@ -107,16 +126,27 @@ def test_text_that_names_special_tokens_gets_no_structure_from_them(tmp_path):
     assert special.unk in tokens  # the Greek letter
 
 
-def test_the_manifest_counts_characters_unknown_pieces_and_empty_documents(tmp_path):
-    shards, _ = prepare(config_of(tmp_path, text=TEXT + "\n\u200b\n\nΩ Ω a\n", data__sentences="line"))
-    lines = [line for line in TEXT.split("\n") if line] + ["\u200b", "Ω Ω a"]
+def test_the_manifest_counts_what_was_read_kept_and_left_out(tmp_path):
+    text = TEXT + "\n\u0301\n\nΩ Ω a\0\n\nΩ Ω a\n\nab\n\nFooter\nlong enough\n\nFooter\ne\u0301\n"
+    cleaning = {"cleaning__min_characters": 3, "cleaning__boilerplate_documents": 2}
+    shards, _ = prepare(config_of(tmp_path, text=text, data__sentences="line", **cleaning))
+    lines = [line for line in TEXT.split("\n") if line] + ["Ω Ω a", "long enough"]
     assert shards.manifest["counts"] == {
+        "documents": 5,
+        "sentences": len(lines),
+        "tokens": sum(len(ids) for document in documents_of(shards) for ids in document),
         "characters": sum(map(len, lines)),
         "unknown": 3,
-        "empty_documents": 1,  # a zero-width space is no token
         "unused_entries": 0,
+        "documents_read": 9,
+        "short_documents": 3,  # the accent, "ab", and "é" without its footer
+        "duplicate_documents": 1,
+        "boilerplate_lines": 2,
+        "control_characters": 1,
+        "normalized": 1,
+        "empty_documents": 0,
     }
-    assert shards.manifest["documents"] == 4
+    assert shards.manifest["sources"] == [{"name": str(tmp_path / "text.txt"), "documents": 5}]
 
 
 def test_a_prepared_folder_holds_the_vocabulary_that_transformers_reads(tmp_path):
@@ -134,30 +164,69 @@ def test_a_vocabulary_is_trained_when_none_is_given(tmp_path):
     assert documents_of(shards)[0][0] == vocabulary.encode("The first document has two sentences.")
 
 
-def test_encoding_in_small_batches_gives_the_same(tmp_path, monkeypatch):
-    config = config_of(tmp_path)
+def test_documents_that_cleaning_drops_change_neither_vocabulary_nor_tokens(tmp_path):
+    config = config_of(tmp_path, text=TEXT, tokenizer__path="", tokenizer__vocab_size=200)
     once = contents(prepare(config)[0].folder)
-    other = dataclasses.replace(config, data=dataclasses.replace(config.data, directory=str(tmp_path / "2")))
-    monkeypatch.setattr(module, "_SENTENCES_PER_BATCH", 2)
-    assert contents(prepare(other)[0].folder) == once
+    (tmp_path / "text.txt").write_text(TEXT + "\n" + TEXT)
+    twice, _ = prepare(elsewhere(config, tmp_path / "2"))
+    assert twice.manifest["counts"]["duplicate_documents"] == 3
+    assert {k: v for k, v in contents(twice.folder).items() if k != "manifest.json"} == {
+        k: v for k, v in once.items() if k != "manifest.json"
+    }
 
 
-def test_two_runs_write_the_same_bytes(tmp_path):
+def test_the_same_text_in_any_form_gives_the_same_tokens(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    documents = [document.strip("\n") for document in TEXT.split("\n\n")]
+    rows = "".join(json.dumps({"text": document}) + "\n" for document in documents)
+    (tmp_path / "a.txt").write_text("\r\n\r\n".join(documents).replace("\n", "\r\n"), newline="")
+    (tmp_path / "b.jsonl").write_text(rows)
+    (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(rows.encode()))
+    parquet.write_table(pyarrow.table({"text": documents}), tmp_path / "d.parquet")
+    digests = set()
+    for name in ("a.txt", "b.jsonl", "c.jsonl.gz", "d.parquet"):
+        shards, _ = prepare(config_of(tmp_path, text=None, data__path=str(tmp_path / name)))
+        digests.add(shards.digest)
+        assert [len(document) for document in documents_of(shards)] == [3, 2, 2]
+    assert len(digests) == 1
+
+
+def test_sources_keep_their_order_and_are_counted(tmp_path):
+    for name, text in (("b.txt", "Bee.\n\nBumble bee.\n"), ("a.txt", "Ant.\n")):
+        (tmp_path / name).write_text(text)
+    path = f"{tmp_path}/b.txt, {tmp_path}/a.txt"
+    shards, _ = prepare(config_of(tmp_path, text=None, data__path=path))
+    given = tokenizer.load(tmp_path / "given.txt")
+    assert documents_of(shards) == [[given.encode(text)] for text in ("Bee.", "Bumble bee.", "Ant.")]
+    assert [source["documents"] for source in shards.manifest["sources"]] == [2, 1]
+
+
+def test_two_runs_write_the_same_bytes_and_other_text_others(tmp_path):
     config = config_of(tmp_path)
-    other = dataclasses.replace(config, data=dataclasses.replace(config.data, directory=str(tmp_path / "2")))
-    first, second = contents(prepare(config)[0].folder), contents(prepare(other)[0].folder)
-    assert first == second
+    first = contents(prepare(config)[0].folder)
+    assert contents(prepare(elsewhere(config, tmp_path / "2"))[0].folder) == first
     assert {"manifest.json", "tokens-00000.npy", "vocab.txt", "tokenizer.json"} <= set(first)
     config_of(tmp_path, text=TEXT.replace("third", "fourth"))
-    assert contents(prepare(other)[0].folder) != first
+    assert contents(prepare(elsewhere(config, tmp_path / "2"))[0].folder) != first
 
 
-def test_two_runs_that_train_the_vocabulary_write_the_same_bytes(tmp_path):
-    words = [f"{a}{b}{c}" for a in "bcdfghjk" for b in "aeiouy" for c in "lmnpqrst"]
-    text = " ".join(words) + "\n"
-    config = config_of(tmp_path, text=text, tokenizer__path="", tokenizer__vocab_size=100)
-    other = dataclasses.replace(config, data=dataclasses.replace(config.data, directory=str(tmp_path / "2")))
-    assert contents(prepare(config)[0].folder) == contents(prepare(other)[0].folder)
+def test_any_number_of_blocks_and_processes_writes_the_same_bytes(tmp_path):
+    config = config_of(
+        tmp_path,
+        text=long_text(),
+        tokenizer__path="",
+        tokenizer__vocab_size=200,
+        cleaning__boilerplate_documents=5,
+    )
+    whole, _ = prepare(config)
+    counts = whole.manifest["counts"]
+    assert (counts["documents"], counts["duplicate_documents"], counts["boilerplate_lines"]) == (54, 6, 54)
+    expected = contents(whole.folder)
+    assert contents(prepare(elsewhere(config, tmp_path / "2"), block_bytes=700)[0].folder) == expected
+    several, _ = prepare(elsewhere(config, tmp_path / "3"), block_bytes=700, processes=2)
+    assert contents(several.folder) == expected
 
 
 # ---------------------------------------------------------------------------------------------
@@ -182,8 +251,9 @@ def test_the_root_is_the_field_else_the_variable_else_the_cache(tmp_path, monkey
         {"data__path": "other.txt"},
         {"data__text_field": "body"},
         {"data__sentences": "line"},
-        {"data__source": "tfds"},
-        {"data__split": "test"},
+        {"cleaning__normalize": "nfkc"},
+        {"cleaning__min_characters": 5},
+        {"tokenizer__kind": "bpe"},
         {"data__tfds_dir": "x"},
         {"tokenizer__path": ""},
         {"tokenizer__lowercase": False},
@@ -200,6 +270,7 @@ def test_what_decides_the_tokens_decides_the_folder(tmp_path, changes):
         {"data__sentence_objective": "sop"},
         {"data__sequence_length": 64},
         {"data__eval_fraction": 0.5},
+        {"data__weights": (0.5,)},
         {"data__short_sequence_probability": 0.0},
         {"masking__rate": 0.3},
         {"train__batch_size": 8},
@@ -208,6 +279,31 @@ def test_what_decides_the_tokens_decides_the_folder(tmp_path, changes):
 )
 def test_an_ablation_uses_the_same_folder(tmp_path, changes):
     assert corpus_folder(config_of(tmp_path, **changes)) == corpus_folder(config_of(tmp_path))
+
+
+def test_a_relative_path_is_another_corpus_elsewhere(tmp_path, monkeypatch):
+    names = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        names.append(corpus_folder(config_of(tmp_path, text=None, data__path="text.txt")).name)
+    assert names[0] != names[1]
+    absolute = config_of(tmp_path, text=None, data__path=str(tmp_path / "b" / "text.txt"))
+    assert corpus_folder(absolute).name == names[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a/classic books.jsonl.gz,b.txt", "classic_books"),
+        ("tfds:wikipedia/en:train[:1%]", "wikipedia_en_train_1"),
+        ("installed_docs", "installed_docs"),
+        ("texts/*.txt", "text"),
+    ],
+)
+def test_the_folder_has_a_name_to_recognise(tmp_path, path, name):
+    found = corpus_folder(config_of(tmp_path, text=None, data__path=path)).name
+    assert found[:-13] == name
 
 
 # ---------------------------------------------------------------------------------------------
@@ -231,7 +327,7 @@ def test_changed_text_is_prepared_again(tmp_path):
     second, made = prepare(config_of(tmp_path, text=TEXT + "\nA new document.\n"))
     assert made
     assert second.folder == first.folder
-    assert second.manifest["documents"] == first.manifest["documents"] + 1
+    assert second.manifest["counts"]["documents"] == first.manifest["counts"]["documents"] + 1
     assert prepare(config_of(tmp_path, text=None))[1] is False
 
 
@@ -243,7 +339,7 @@ def test_another_file_in_the_folder_of_texts_is_seen(tmp_path):
     prepare(config)
     (texts / "b.txt").write_text("More text.\n")
     shards, made = prepare(config)
-    assert made and shards.manifest["documents"] == 4
+    assert made and shards.manifest["counts"]["documents"] == 4
 
 
 # ---------------------------------------------------------------------------------------------
@@ -260,7 +356,7 @@ def test_opening_gives_what_was_prepared(tmp_path):
 def test_a_corpus_that_is_not_prepared_names_the_command(tmp_path):
     with pytest.raises(
         UserError,
-        match=r"^no prepared corpus at .*/prepared/files-[0-9a-f]{12}:"
+        match=r"^no prepared corpus at .*/prepared/text-[0-9a-f]{12}:"
         r" run `bert-jax prepare --config experiments/x\.py` first$",
     ):
         open_corpus(config_of(tmp_path), experiment="experiments/x.py")
@@ -296,134 +392,194 @@ def test_a_machine_that_only_trains_needs_no_text(tmp_path):
     assert open_corpus(config).digest == shards.digest
 
 
-class _Edited:
-    """A source whose file grows just after it was read."""
-
-    def __init__(self, source, file: Path):
-        self._source, self._file = source, file
-
-    def identity(self):
-        return self._source.identity()
-
-    def documents(self):
-        yield from self._source.documents()
-        with self._file.open("a") as stream:
-            stream.write("Too late.\n")
-
-
-def test_text_that_changes_while_it_is_prepared_counts_as_changed(tmp_path, monkeypatch):
+def test_text_that_changes_while_it_is_prepared_counts_as_changed(tmp_path):
     config = config_of(tmp_path)
-    original = module.open_source
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            module, "open_source", lambda *a, **k: _Edited(original(*a, **k), tmp_path / "text.txt")
-        )
-        prepare(config)
+
+    class Editing(module._Processes):
+        def encode(self, work, places):
+            super().encode(work, places)
+            with (tmp_path / "text.txt").open("a") as stream:
+                stream.write("Too late.\n")
+
+    prepare(config, engine=Editing(1))
     with pytest.raises(UserError, match=r"text\.txt was changed after it was prepared"):
         open_corpus(config)
     assert prepare(config)[1] is True
 
 
-# ---------------------------------------------------------------------------------------------
-# Killed and damaged
-# ---------------------------------------------------------------------------------------------
-
-
-class _Failing:
-    """A source that gives one document and then fails."""
-
-    def __init__(self, source, error: BaseException):
-        self._source, self._error = source, error
-
-    def identity(self):
-        return self._source.identity()
-
-    def documents(self):
-        yield next(self._source.documents())
-        raise self._error
-
-
-def fail_with(monkeypatch, error: BaseException) -> None:
-    original = module.open_source
-    monkeypatch.setattr(module, "open_source", lambda *a, **k: _Failing(original(*a, **k), error))
-
-
-@pytest.mark.parametrize("error", [RuntimeError("disk"), KeyboardInterrupt()], ids=["error", "interrupt"])
-def test_a_run_that_fails_leaves_nothing(tmp_path, monkeypatch, error):
+def test_a_vocabulary_that_changed_after_the_corpus_was_prepared_is_named(tmp_path):
     config = config_of(tmp_path)
-    with monkeypatch.context() as patch:
-        fail_with(patch, error)
-        with pytest.raises(type(error)):
-            prepare(config)
-    assert list((tmp_path / "prepared").iterdir()) == []
-    with pytest.raises(UserError, match=r"^no prepared corpus"):
+    prepare(config)
+    (tmp_path / "given.txt").write_text("\n".join([*VOCABULARY[:-1], "zebra"]) + "\n")
+    with pytest.raises(
+        UserError, match=r"/given\.txt was changed after the corpus was prepared with it: run"
+    ):
+        open_corpus(config)
+    assert prepare(config)[1] is True
+    open_corpus(config)
+
+
+def test_a_manifest_of_another_corpus_is_refused(tmp_path):
+    config, cased = config_of(tmp_path), config_of(tmp_path, tokenizer__lowercase=False)
+    ours, theirs = prepare(config)[0].folder, prepare(cased)[0].folder
+    (ours / "manifest.json").write_bytes((theirs / "manifest.json").read_bytes())
+    for name in ("tokens", "words"):  # even where every size fits
+        (ours / f"{name}-00000.npy").write_bytes((theirs / f"{name}-00000.npy").read_bytes())
+    (ours / "tokenizer.json").write_bytes((theirs / "tokenizer.json").read_bytes())
+    (ours / "tokenizer_config.json").write_bytes((theirs / "tokenizer_config.json").read_bytes())
+    with pytest.raises(UserError, match=r"manifest\.json: tokenizer\.lowercase=False must be True; run"):
         open_corpus(config)
     assert prepare(config)[1] is True
 
 
-def test_a_run_that_fails_leaves_the_older_corpus_in_place(tmp_path, monkeypatch):
-    before = contents(prepare(config_of(tmp_path))[0].folder)
-    config = config_of(tmp_path, text=TEXT + "\nMore.\n")
-    with monkeypatch.context() as patch:
-        fail_with(patch, RuntimeError("disk"))
-        with pytest.raises(RuntimeError, match="disk"):
-            prepare(config)
-    assert contents(corpus_folder(config)) == before
-    assert [path.name for path in (tmp_path / "prepared").iterdir()] == [corpus_folder(config).name]
-
-
-def test_a_killed_run_is_not_trusted_and_its_remains_are_removed(tmp_path):
+def test_another_vocabulary_beside_the_tokens_is_found_on_opening(tmp_path):
     config = config_of(tmp_path)
-    program = (
-        "import json, os, signal, sys\n"
-        "from bert_jax.config import resolve\n"
-        "from bert_jax.data import prepare, shards\n"
-        "original = shards.ShardWriter.finish\n"
-        "def finish(self, **about):\n"
-        "    original(self, **about)  # even the manifest is written\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-        "shards.ShardWriter.finish = finish\n"
-        "prepare.prepare(resolve(json.loads(sys.argv[1])))\n"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(dataclasses.asdict(config))],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-    )
-    assert process.returncode == -signal.SIGKILL
-    (remains,) = (tmp_path / "prepared").iterdir()
-    assert ".partial-" in remains.name
-    assert (remains / "manifest.json").is_file()
+    file = prepare(config)[0].folder / "vocab.txt"
+    file.write_text(file.read_text().replace("the\n", "eht\n"))
+    with pytest.raises(UserError, match=r"vocab\.txt: checksum \d+ must be \d+; run `bert-jax prepare`"):
+        open_corpus(config)
+
+
+# ---------------------------------------------------------------------------------------------
+# Stopped, killed and damaged
+# ---------------------------------------------------------------------------------------------
+
+
+class _Stopping(module._Processes):
+    """Works as it should until it has scanned, or encoded, so many blocks."""
+
+    def __init__(self, *, scanned: int = 10**9, encoded: int = 10**9, error: BaseException):
+        super().__init__(1)
+        object.__setattr__(self, "left", {"scan": scanned, "encode": encoded})
+        object.__setattr__(self, "error", error)
+
+    def scan(self, work, inputs):
+        super().scan(self.limited(work), inputs)
+
+    def encode(self, work, places):
+        super().encode(self.limited(work), places)
+
+    def limited(self, work):
+        engine = self
+
+        class Limited(type(work)):
+            def scan(self, block):
+                engine.count("scan")
+                super().scan(block)
+
+            def encode(self, place):
+                engine.count("encode")
+                super().encode(place)
+
+        return Limited(work.config, work.folder, work.block_bytes)
+
+    def count(self, step):
+        if not self.left[step]:
+            raise self.error
+        self.left[step] -= 1
+
+
+@pytest.mark.parametrize(
+    "stop", [{"scanned": 0}, {"scanned": 7}, {"encoded": 0}, {"encoded": 7}], ids=lambda s: str(s)
+)
+@pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt()], ids=["error", "interrupt"])
+def test_a_run_that_is_stopped_goes_on_and_makes_nothing_twice(tmp_path, stop, error):
+    config = config_of(tmp_path, text=long_text(), tokenizer__path="", tokenizer__vocab_size=200)
+    expected = contents(prepare(elsewhere(config, tmp_path / "straight"), block_bytes=700)[0].folder)
+    with pytest.raises(type(error)):
+        prepare(config, block_bytes=700, engine=_Stopping(error=error, **stop))
+    assert listed(config) == [f"{corpus_folder(config).name}.partial"]
     with pytest.raises(UserError, match=r"^no prepared corpus"):
         open_corpus(config)
-    shards, made = prepare(config)
+    blocks = 14
+    rest = {"scanned": blocks - stop["scanned"] if "scanned" in stop else 0}
+    rest["encoded"] = blocks - stop.get("encoded", 0)
+    engine = _Stopping(error=AssertionError("made twice"), **rest)
+    shards, made = prepare(config, block_bytes=700, engine=engine)
     assert made
-    assert list((tmp_path / "prepared").iterdir()) == [shards.folder]
+    assert engine.left == {"scan": 0, "encode": 0}
+    assert contents(shards.folder) == expected
+    assert listed(config) == [shards.folder.name]
 
 
-def partial(config: Config, pid: int) -> Path:
-    folder = corpus_folder(config)
-    stale = folder.with_name(f"{folder.name}.partial-{pid}")
-    stale.mkdir(parents=True)
-    (stale / "manifest.json").write_text("{}")
-    return stale
+@pytest.mark.parametrize("step", ["scanned", "encoded"])
+def test_a_block_that_was_damaged_meanwhile_is_made_again(tmp_path, step):
+    config = config_of(tmp_path, text=long_text())
+    expected = contents(prepare(elsewhere(config, tmp_path / "straight"), block_bytes=700)[0].folder)
+    with pytest.raises(RuntimeError):
+        prepare(config, block_bytes=700, engine=_Stopping(encoded=10, error=RuntimeError()))
+    files = sorted(data_root(config).glob(f"*.partial/{step}-*"))
+    assert len(files) == (4 if step == "scanned" else 10)
+    files[0].write_bytes(files[0].read_bytes()[:-9])
+    files[1].unlink()
+    assert contents(prepare(config, block_bytes=700)[0].folder) == expected
 
 
-def test_the_folder_of_a_dead_process_is_removed_and_of_a_live_one_is_not(tmp_path):
+def test_a_partial_corpus_of_other_text_is_not_used(tmp_path):
     config = config_of(tmp_path)
-    dead, alive = partial(config, dead_pid()), partial(config, os.getppid())
-    prepare(config)
-    assert not dead.exists()
-    assert alive.exists()
+    with pytest.raises(RuntimeError):
+        prepare(config, engine=_Stopping(encoded=0, error=RuntimeError()))
+    config_of(tmp_path, text="Other text altogether.\n")
+    shards, _ = prepare(config)
+    assert documents_of(shards) == [[tokenizer.load(tmp_path / "given.txt").encode("Other text altogether.")]]
+    assert listed(config) == [shards.folder.name]
 
 
-def test_the_folder_of_an_earlier_process_with_our_number_is_no_obstacle(tmp_path):
-    """In a container every run may have the same process number."""
+def test_a_run_that_fails_leaves_the_older_corpus_in_place(tmp_path):
+    before = contents(prepare(config_of(tmp_path))[0].folder)
+    config = config_of(tmp_path, text=TEXT + "\nMore.\n")
+    with pytest.raises(RuntimeError):
+        prepare(config, engine=_Stopping(encoded=0, error=RuntimeError()))
+    assert contents(corpus_folder(config)) == before
+
+
+_PROGRAM = """
+import json, sys
+from bert_jax.config import resolve
+from bert_jax.data.prepare import prepare
+prepare(resolve(json.loads(sys.argv[1])), block_bytes=100)
+"""
+
+
+def run_until(config: Config, appears: str, count: int) -> int:
+    """Prepares in another process and kills it once `count` files of that name are there; its exit status."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, json.dumps(dataclasses.asdict(config))],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    partial = corpus_folder(config).with_name(f"{corpus_folder(config).name}.partial")
+    while process.poll() is None and len(list(partial.glob(appears))) < count:
+        time.sleep(0.001)
+    process.kill()
+    return process.wait()
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
+    config = config_of(tmp_path, text=long_text(120), tokenizer__path="", tokenizer__vocab_size=300)
+    expected = contents(prepare(elsewhere(config, tmp_path / "straight"), block_bytes=100)[0].folder)
+    for appears, count in (("scanned-*", 40), ("encoded-*", 40), ("corpus", 1)):
+        assert run_until(config, appears, count) == -signal.SIGKILL
+        with pytest.raises(UserError, match=r"^no prepared corpus"):
+            open_corpus(config)
+    assert contents(prepare(config, block_bytes=100)[0].folder) == expected
+    assert corpus_folder(config).name in listed(config)
+    assert not list(data_root(config).glob("*.partial"))
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(tmp_path):
     config = config_of(tmp_path)
-    partial(config, os.getpid())
-    shards, made = prepare(config)
-    assert made
-    assert list((tmp_path / "prepared").iterdir()) == [shards.folder]
+    data_root(config).mkdir()
+    lock = data_root(config) / f".{corpus_folder(config).name}.lock"
+    with (
+        locks.held(lock, "the test"),
+        pytest.raises(
+            UserError,
+            match=rf"^the preparation of /.* is in use by another process \(process {os.getpid()} on",
+        ),
+    ):
+        prepare(config)
+    assert prepare(config)[1] is True
 
 
 @pytest.mark.parametrize(
@@ -431,7 +587,7 @@ def test_the_folder_of_an_earlier_process_with_our_number_is_no_obstacle(tmp_pat
     [lambda data: data[:-2], lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda data: b""],
     ids=["truncated", "flipped bit", "empty"],
 )
-@pytest.mark.parametrize("name", ["tokens-00000.npy", "sentences-00000.npy", "manifest.json"])
+@pytest.mark.parametrize("name", ["tokens-00000.npy", "words-00000.npy", "sentences.npy", "manifest.json"])
 def test_preparing_again_mends_a_damaged_corpus(tmp_path, name, change):
     """Every message about damage says to run `prepare` again, so that must help."""
     config = config_of(tmp_path)
@@ -457,17 +613,18 @@ def test_a_vocabulary_of_another_size_is_named(tmp_path):
         match=rf"^config\.tokenizer\.vocab_size=1000 must equal the size of .*/given\.txt: {len(VOCABULARY)}$",
     ):
         prepare(config)
-    assert list((tmp_path / "prepared").iterdir()) == []
+    assert not (tmp_path / "prepared").exists()
 
 
 def test_a_vocabulary_too_small_to_train_is_named(tmp_path):
     config = config_of(tmp_path, tokenizer__path="", tokenizer__vocab_size=10)
-    with pytest.raises(UserError, match=r"^config\.tokenizer\.vocab_size=10 must be >= \d+"):
+    with pytest.raises(ConfigError, match=r"^config\.tokenizer\.vocab_size=10 must be >= \d+"):
         prepare(config)
+    assert listed(config) == []  # another size is another folder: nothing would go on from here
 
 
 def test_text_without_a_single_token_is_no_corpus(tmp_path):
-    config = config_of(tmp_path, text="\u200b\n")
+    config = config_of(tmp_path, text="\u0301\n\n\u200b\n")
     with pytest.raises(UserError, match=r"the text of config\.data\.path=.* has no token: "):
         prepare(config)
     assert list((tmp_path / "prepared").iterdir()) == []

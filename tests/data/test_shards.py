@@ -19,15 +19,33 @@ SPECIAL = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
 Documents = list[list[list[int]]]
 
 
+def add(writer: ShardWriter, documents: Documents) -> None:
+    """Whole documents, as a block; a token begins a word if its id is even."""
+    left = kept(documents)
+    ids = np.array(flat(left), np.uint32)
+    sentences = np.array([len(ids) for document in left for ids in document], np.int64)
+    writer.add(ids, ids % 2 == 0, sentences, np.array([len(document) for document in left], np.int64))
+
+
 def write(
     folder: Path, documents: Documents, *, vocab_size: int = 500, shard_tokens: int = 50
 ) -> TokenShards:
     folder.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(folder, vocab_size=vocab_size, shard_tokens=shard_tokens)
     for document in documents:
-        writer.add(document)
-    writer.finish(vocab_size=vocab_size, special_ids=SPECIAL, text={"source": "test"})
+        add(writer, [document])
+    finish(writer, len(kept(documents)), vocab_size=vocab_size)
     return TokenShards.open(folder)
+
+
+def finish(writer: ShardWriter, documents: int, *, vocab_size: int = 500) -> None:
+    writer.finish(
+        vocab_size=vocab_size,
+        special_ids=SPECIAL,
+        sources=[{"name": "test", "documents": documents}],
+        counts={"characters": 7},
+        text={"source": "test"},
+    )
 
 
 def drawn(seed: int, *, documents: int = 30, vocab_size: int = 500) -> Documents:
@@ -49,7 +67,7 @@ def flat(documents: Documents) -> list[int]:
 
 def read(shards: TokenShards) -> Documents:
     """Every document, through the public boundaries and one-token-at-a-time gathering."""
-    starts = np.arange(shards.manifest["tokens"])
+    starts = np.arange(shards.manifest["counts"]["tokens"])
     tokens = shards.gather(starts, np.ones_like(starts), 1)[:, 0].tolist()
     sentences = [tokens[a:b] for a, b in itertools.pairwise(shards.sentence_starts)]
     return [sentences[a:b] for a, b in itertools.pairwise(shards.document_starts)]
@@ -77,9 +95,9 @@ def test_documents_come_back_whatever_the_size_of_a_shard(tmp_path_factory, docu
     folder = tmp_path_factory.mktemp("shards")
     shards = write(folder, documents, shard_tokens=shard_tokens)
     assert read(shards) == kept(documents)
-    assert shards.manifest["documents"] == len(kept(documents))
-    assert shards.manifest["sentences"] == sum(map(len, kept(documents)))
-    assert shards.manifest["tokens"] == len(flat(documents))
+    assert shards.manifest["counts"]["documents"] == len(kept(documents))
+    assert shards.manifest["counts"]["sentences"] == sum(map(len, kept(documents)))
+    assert shards.manifest["counts"]["tokens"] == len(flat(documents))
     shards.verify()
 
 
@@ -130,13 +148,48 @@ def test_gathering_equals_slicing(tmp_path, shard_tokens):
         assert row[:length].tolist() == tokens[start : start + length]
 
 
+@pytest.mark.parametrize("shard_tokens", [50, 10**6], ids=["several shards", "one shard"])
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 64, 200])
+def test_word_starts_are_gathered_bit_by_bit(tmp_path, shard_tokens, width):
+    documents = kept(drawn(4, documents=60))
+    shards = write(tmp_path, documents, shard_tokens=shard_tokens)
+    ids = np.array(flat(documents))
+    ends = np.cumsum([len(flat([document])) for document in documents])
+    starts = np.arange(len(ids))
+    lengths = np.minimum(ends[np.searchsorted(ends, starts, side="right")] - starts, width)
+    out = shards.gather_words(starts, lengths, width)
+    assert out.dtype == bool
+    assert out.shape == (len(ids), width)
+    for row, start, length in zip(out, starts, lengths, strict=True):
+        assert row[:length].tolist() == (ids[start : start + length] % 2 == 0).tolist()
+
+
+def test_blocks_of_any_size_give_the_same_corpus(tmp_path):
+    documents = drawn(10)
+    one = write(tmp_path / "one", documents, shard_tokens=10**6)
+    (tmp_path / "all").mkdir()
+    writer = ShardWriter(tmp_path / "all", vocab_size=500)
+    add(writer, documents[:17])
+    add(writer, [])
+    add(writer, documents[17:])
+    finish(writer, len(kept(documents)))
+    names = sorted(path.name for path in one.folder.iterdir())
+    assert names == ["documents.npy", "manifest.json", "sentences.npy", "tokens-00000.npy", "words-00000.npy"]
+    for name in names:
+        assert (tmp_path / "all" / name).read_bytes() == (one.folder / name).read_bytes()
+
+
 def test_gathering_reaches_the_last_token_and_nothing_at_all(tmp_path):
     documents = kept(drawn(5))
     shards = write(tmp_path, documents)
     count = len(flat(documents))
     last = shards.gather(np.array([count - 1]), np.array([1]), 9)
     assert last[0, 0] == flat(documents)[-1]
-    assert shards.gather(np.zeros(0, np.int64), np.zeros(0, np.int64), 4).shape == (0, 4)
+    assert shards.gather_words(np.array([count - 1]), np.array([1]), 9)[0, 0] == (last[0, 0] % 2 == 0)
+    nothing = np.zeros(0, np.int64)
+    assert (
+        shards.gather(nothing, nothing, 4).shape == shards.gather_words(nothing, nothing, 4).shape == (0, 4)
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,35 +223,34 @@ def test_equal_content_has_equal_digests_and_other_content_others(tmp_path):
 # ---------------------------------------------------------------------------------------------
 
 _AGAIN = r"run `bert-jax prepare` with this config again$"
+_FILES = ["tokens-00001.npy", "words-00001.npy", "sentences.npy", "documents.npy"]
 
 
-@pytest.mark.parametrize("part", ["tokens", "sentences", "documents"])
-def test_a_truncated_shard_is_refused_on_opening(tmp_path, part):
+@pytest.mark.parametrize("name", _FILES)
+def test_a_truncated_file_is_refused_on_opening(tmp_path, name):
     write(tmp_path, drawn(7))
-    file = tmp_path / f"{part}-00001.npy"
+    file = tmp_path / name
     size = file.stat().st_size
     file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(
-        UserError, match=rf"{part}-00001\.npy has {size - 3} bytes, must have {size}; {_AGAIN}"
-    ):
+    with pytest.raises(UserError, match=rf"{name} has {size - 3} bytes, must have {size}; {_AGAIN}"):
         TokenShards.open(tmp_path)
 
 
-@pytest.mark.parametrize("part", ["tokens", "sentences", "documents"])
-def test_a_missing_shard_is_refused_on_opening(tmp_path, part):
+@pytest.mark.parametrize("name", _FILES)
+def test_a_missing_file_is_refused_on_opening(tmp_path, name):
     write(tmp_path, drawn(7))
-    (tmp_path / f"{part}-00002.npy").unlink()
-    with pytest.raises(UserError, match=rf"{part}-00002\.npy is missing, must have \d+; {_AGAIN}"):
+    (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=rf"{name} is missing, must have \d+; {_AGAIN}"):
         TokenShards.open(tmp_path)
 
 
-@pytest.mark.parametrize("part", ["tokens", "sentences", "documents"])
+@pytest.mark.parametrize("name", _FILES)
 @pytest.mark.parametrize("offset", [-1, 0, 128])
-def test_a_flipped_bit_is_found_by_verify(tmp_path, part, offset):
+def test_a_flipped_bit_is_found_by_verify(tmp_path, name, offset):
     shards = write(tmp_path, drawn(8))
     shards.verify()
-    damage(tmp_path / f"{part}-00000.npy", offset=offset)
-    with pytest.raises(UserError, match=rf"{part}-00000\.npy: checksum \d+ must be \d+; {_AGAIN}"):
+    damage(tmp_path / name, offset=offset)
+    with pytest.raises(UserError, match=rf"{name}: checksum \d+ must be \d+; {_AGAIN}"):
         TokenShards.open(tmp_path).verify()
 
 
@@ -206,7 +258,7 @@ def test_another_format_is_refused(tmp_path):
     write(tmp_path, drawn(9))
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
-    with pytest.raises(UserError, match=rf"manifest\.json: format 99 must be 1; {_AGAIN}"):
+    with pytest.raises(UserError, match=rf"manifest\.json: format 99 must be 2; {_AGAIN}"):
         TokenShards.open(tmp_path)
 
 
@@ -226,7 +278,16 @@ def test_a_folder_without_a_manifest_is_no_corpus(tmp_path):
 
 def test_the_manifest_is_written_last(tmp_path):
     writer = ShardWriter(tmp_path, vocab_size=10, shard_tokens=2)
-    writer.add([[1, 2, 3]])
-    writer.add([[4, 5, 6]])
-    assert len(list(tmp_path.glob("*.npy"))) == 6
+    add(writer, [[[1, 2, 3]]])
+    add(writer, [[[4, 5, 6]]])
+    assert len(list(tmp_path.glob("tokens-*.npy"))) == 2
     assert not (tmp_path / "manifest.json").exists()
+
+
+def test_files_of_the_vocabulary_are_checked(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    shards = write(tmp_path, drawn(11))
+    shards.verify_vocabulary()
+    damage(tmp_path / "tokenizer.json")
+    with pytest.raises(UserError, match=r"tokenizer\.json: checksum"):
+        TokenShards.open(tmp_path).verify_vocabulary()
