@@ -1,58 +1,93 @@
-"""Instance indexes: which runs of tokens make each training row, for each sentence objective.
+"""Instance indexes: which runs of tokens make each training row, for each sentence objective and format.
 
-An index is a small table over the token shards: five integers a row, built once for a config and
-cached beside the shards. Changing the objective never tokenises again.
+An index is two small tables over the token shards, built once for a config and cached beside the shards.
+Changing the objective never tokenises again. An index is a pure function of (shards, data config, split,
+seed), and its parts are built a group of documents at a time, so memory does not grow with their text.
 """
 
 from __future__ import annotations
 
-import bisect
+import contextlib
+import dataclasses
+import fcntl
 import hashlib
 import json
 import os
-import random
-from collections.abc import Iterator
-from typing import Literal
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from bert_jax.config import Config, DataConfig
-from bert_jax.data.shards import TokenShards
+from bert_jax.data.index_files import Appender, read_table, write_packed
+from bert_jax.data.pairs import either_way, needs_other_documents, pair_examples, pair_length
+from bert_jax.data.runs import FIRST, NEXT, SECOND, SEGMENT, Visits
+from bert_jax.data.sentence_runs import crossing_examples, document_examples, single_length
 from bert_jax.errors import UserError
+from bert_jax.progress import bar
+
+if TYPE_CHECKING:
+    from bert_jax.data.shards import TokenShards
+
+__all__ = ["FIRST", "NEXT", "SECOND", "SEGMENT", "Index", "Split", "load_index", "split_documents"]
 
 Split = Literal["train", "eval"]
 
-# A row is [CLS] A [SEP] or [CLS] A [SEP] B [SEP]; runs are global token positions. `label` is 1 for
-# "B is from another document" (nsp) or "A and B are swapped" (sop), 0 for not, -1 for no label.
-INSTANCE = np.dtype(
-    [("a_start", "<i8"), ("b_start", "<i8"), ("a_length", "<i4"), ("b_length", "<i4"), ("label", "<i4")]
-)
-_FORMAT = 2
+_FORMAT = 3
 _EVAL_SEED = 20181011  # held-out rows are the same for every seed of an ablation
 _MIN_HELD_OUT = 2  # nsp needs another document to draw from, and every objective shares the split
 
 
-def load_index(shards: TokenShards, config: Config, split: Split) -> np.ndarray:
-    """The index for `config` and `split`, from its cache or built and cached: INSTANCE [rows].
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """The rows of a split, each of one or more examples, each example of one or more segments."""
+
+    segments: np.ndarray
+    """SEGMENT [segments], row after row. A segment whose role is FIRST begins an example; label: 1 for
+    "B is from another document" (nsp) or "A and B are swapped" (sop), 0 for not, -1 for none."""
+    rows: np.ndarray
+    """int64 [rows + 1]: row r is segments[rows[r] : rows[r + 1]]."""
+
+    def __len__(self) -> int:
+        return len(self.rows) - 1
+
+
+def load_index(shards: TokenShards, config: Config, split: Split) -> Index:
+    """The index for `config` and `split`, from its cache or built and cached.
+
+    One process of a host builds it while others wait. A cached index that is not whole is built again.
 
     Raises:
-      UserError: too few documents, a damaged shard, or no row at all.
+      UserError: too few documents, a damaged shard, or a disk that cannot be written.
     """
     data = config.data
     seed = config.seed if split == "train" else _EVAL_SEED
-    key = [_FORMAT, shards.digest, split, data.eval_fraction, data.sequence_length]
-    key += [data.sentence_objective, data.short_sequence_probability, seed]
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    path = shards.folder / "index" / f"{split}-{data.sentence_objective}-{data.sequence_length}-{name}.npy"
-    if not path.is_file():
-        shards.verify()  # once for each index: later runs trust what was checked here
-        index = build_index(shards, data, split, seed=seed)
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        with partial.open("wb") as stream:
-            np.save(stream, index)
-        partial.replace(path)
-    return np.load(path, mmap_mode="r")
+    folder = shards.folder / "index" / _name(shards, data, split, seed)
+    found = _open(folder)
+    if found is not None:
+        return found
+    try:
+        folder.parent.mkdir(exist_ok=True)
+        with _locked(folder.with_name(f".{folder.name}.lock")) as alone:
+            found = _open(folder)  # another process may have built it meanwhile
+            if found is not None:
+                return found
+            if alone:
+                for left in folder.parent.glob(f".{folder.name}.*.partial"):  # of builders that were killed
+                    shutil.rmtree(left, ignore_errors=True)
+            shards.verify()  # once for each index: later runs trust what was checked here
+            _build_into(folder, shards, data, split, seed)
+    except OSError as error:
+        raise UserError(
+            f"the index {folder} cannot be built: {error}; mend that, or change"
+            f" config.data.directory={data.directory!r}"
+        ) from error
+    found = _open(folder)
+    if found is None:
+        raise UserError(f"the index {folder} was damaged while it was written: check the disk")
+    return found
 
 
 def split_documents(count: int, eval_fraction: float, split: Split) -> np.ndarray:
@@ -62,136 +97,137 @@ def split_documents(count: int, eval_fraction: float, split: Split) -> np.ndarra
     return np.sort(shuffled[:held_out] if split == "eval" else shuffled[held_out:])
 
 
-def build_index(shards: TokenShards, data: DataConfig, split: Split, *, seed: int) -> np.ndarray:
-    """Builds the index of a split: INSTANCE [rows]. Deterministic for (shards, data, split, seed)."""
-    documents = split_documents(len(shards.document_starts) - 1, data.eval_fraction, split)
-    needed = 2 if data.sentence_objective == "nsp" else 1
+def examples(
+    visits: Visits, data: DataConfig, *, progress: Callable[[int], object] = lambda sentences: None
+) -> Iterator[np.ndarray]:
+    """The examples of a split in reading order: SEGMENT [...], some at a time.
+
+    `progress` hears how many sentences were read.
+    """
+    runs = visits.runs(progress)
+    if data.format == "full_sentences":
+        return crossing_examples(runs, data)
+    if data.format == "doc_sentences":
+        return document_examples(runs, data)
+    return pair_examples(runs, visits, data)
+
+
+def split_visits(shards: TokenShards, data: DataConfig, split: Split, *, seed: int) -> Visits:
+    """The documents of a split, as often as `data.weights` say in training.
+
+    Raises:
+      UserError: too few documents.
+    """
+    count = len(shards.document_starts) - 1
+    documents = split_documents(count, data.eval_fraction, split)
+    needed = 2 if needs_other_documents(data) else 1
     if len(documents) < needed:
         raise UserError(
-            f"the {split} split has {len(documents)} of the corpus's {len(shards.document_starts) - 1}"
+            f"the {split} split has {len(documents)} of the corpus's {count}"
             f" documents, config.data.sentence_objective={data.sentence_objective!r} needs >= {needed}:"
             " add documents (a blank line ends one in .txt) or change config.data.eval_fraction="
             f"{data.eval_fraction}"
         )
-    corpus = _Corpus(shards, documents, longest=data.sequence_length - 3)
-    rng = random.Random(seed)
-    build = {"none": _single_segments, "nsp": _next_sentences, "sop": _sentence_orders}
-    rows = build[data.sentence_objective](corpus, data, rng)
-    return np.fromiter(rows, INSTANCE)
+    paired = data.format in ("segment_pair", "sentence_pair")
+    visits = Visits(
+        shards,
+        documents,
+        longest=pair_length(data) if paired else single_length(data),
+        seed=seed,
+        either_way=either_way(data),
+        weights=_document_weights(shards, data)[documents] if data.weights and split == "train" else None,
+    )
+    if len(visits.documents) < needed:
+        raise UserError(
+            f"config.data.weights={data.weights} visit {len(visits.documents)} of the {split} split's"
+            f" {len(documents)} documents, config.data.sentence_objective={data.sentence_objective!r} needs"
+            f" >= {needed}: raise the weights or add documents"
+        )
+    return visits
 
 
-class _Corpus:
-    """The documents of a split as runs of sentences; a sentence too long for a row is cut in pieces."""
-
-    def __init__(self, shards: TokenShards, documents: np.ndarray, *, longest: int):
-        starts, bounds = shards.sentence_starts, shards.document_starts
-        pieces_of = -(-np.diff(starts) // longest)  # ceil: pieces of each sentence
-        first_piece = np.concatenate([[0], np.cumsum(pieces_of)])
-        order = np.arange(first_piece[-1]) - np.repeat(first_piece[:-1], pieces_of)
-        self.starts = np.append(np.repeat(starts[:-1], pieces_of) + order * longest, starts[-1])
-        """First token of each piece, and the end."""
-        self.ranges = [(int(first_piece[bounds[d]]), int(first_piece[bounds[d + 1]])) for d in documents]
-        """First and last + 1 piece of each document."""
-
-    def chunk_end(self, first: int, last: int, target: int) -> int:
-        """End of the shortest run of pieces from `first` with >= `target` tokens, or `last`."""
-        wanted = self.starts[first] + target
-        return min(bisect.bisect_left(self.starts, wanted, first + 1, last), last)
-
-    def run(self, first: int, end: int) -> tuple[int, int]:
-        """(start, length) in tokens of pieces `first` to `end` - 1."""
-        start = int(self.starts[first])
-        return start, int(self.starts[end]) - start
+def _document_weights(shards: TokenShards, data: DataConfig) -> np.ndarray:
+    """Visits an epoch of each document of the corpus: float64 [documents]."""
+    sources = shards.manifest["sources"]
+    if len(sources) != len(data.weights):
+        raise UserError(
+            f"config.data.weights={data.weights} must be one for each of the {len(sources)} sources of the"
+            f" corpus at {shards.folder}"
+        )
+    return np.repeat(np.array(data.weights, np.float64), [source["documents"] for source in sources])
 
 
-def _target_length(longest: int, data: DataConfig, rng: random.Random) -> int:
-    """Tokens to aim at; drawn once a document, as `create_pretraining_data.py` does."""
-    if rng.random() < data.short_sequence_probability:
-        return rng.randint(2, longest)
-    return longest
+def _name(shards: TokenShards, data: DataConfig, split: Split, seed: int) -> str:
+    """Folder of an index: readable, and a hash of all that decides its content."""
+    weights = data.weights if split == "train" else ()
+    key = [_FORMAT, shards.digest, split, seed, data.eval_fraction, data.sequence_length, weights]
+    key += [data.sentence_objective, data.format, data.boundaries, data.short_sequence_probability]
+    key += [sorted(set(data.quirks)), data.packing]
+    hashed = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    packed = f"-packed{data.packing}" if data.packing > 1 else ""
+    return f"{split}-{data.sentence_objective}-{data.format}-{data.sequence_length}{packed}-{hashed}"
 
 
-def _single_segments(corpus: _Corpus, data: DataConfig, rng: random.Random) -> Iterator[tuple]:
-    """Whole consecutive sentences up to the target, never across documents (RoBERTa, DOC-SENTENCES)."""
-    for first, last in corpus.ranges:
-        target = _target_length(data.sequence_length - 2, data, rng)
-        while first < last:
-            end = bisect.bisect_right(corpus.starts, corpus.starts[first] + target, first + 1, last + 1) - 1
-            end = max(end, first + 1)
-            start, length = corpus.run(first, end)
-            yield start, start, length, 0, -1
-            first = end
+def _open(folder: Path) -> Index | None:
+    """The index in a folder, or None where there is none that is whole."""
+    segments, rows = (
+        read_table(folder / "segments.npy", SEGMENT),
+        read_table(folder / "rows.npy", np.dtype(np.int64)),
+    )
+    if segments is None or rows is None or rows[-1] != len(segments):
+        return None
+    return Index(segments, rows)
 
 
-def _sentence_orders(corpus: _Corpus, data: DataConfig, rng: random.Random) -> Iterator[tuple]:
-    """Two consecutive segments, half the time swapped (Lan et al. 2020, section 3.1).
-
-    A chunk of one sentence has no order: it becomes a single segment without a label. (ALBERT's code
-    draws a random segment and labels it 1 there, which mixes topic into the objective.)
-    """
-    longest = data.sequence_length - 3
-    for first, last in corpus.ranges:
-        target = _target_length(longest, data, rng)
-        while first < last:
-            end = corpus.chunk_end(first, last, target)
-            if end - first == 1:
-                start, length = corpus.run(first, end)
-                yield start, start, length, 0, -1
-            else:
-                middle = first + rng.randint(1, end - first - 1)
-                a, b = corpus.run(first, middle), corpus.run(middle, end)
-                swapped = rng.random() < 0.5
-                # Swapped before it is truncated: truncation favours the first of two equals, and would
-                # otherwise write the label into the lengths.
-                a, b = _truncate_pair(*((b, a) if swapped else (a, b)), longest, rng)
-                yield _pair(a, b, int(swapped))
-            first = end
-
-
-def _next_sentences(corpus: _Corpus, data: DataConfig, rng: random.Random) -> Iterator[tuple]:
-    """BERT's algorithm (`create_pretraining_data.py`, `create_instances_from_document`).
-
-    Half of the chunks of two and more sentences, and all of one, take B from a random document; the
-    sentences this leaves unused start the next chunk.
-    """
-    longest, count = data.sequence_length - 3, len(corpus.ranges)
-    for document, (first, last) in enumerate(corpus.ranges):
-        target = _target_length(longest, data, rng)
-        while first < last:
-            end = corpus.chunk_end(first, last, target)
-            middle = first + (rng.randint(1, end - first - 1) if end - first > 1 else 1)
-            a = corpus.run(first, middle)
-            is_random = end - first == 1 or rng.random() < 0.5
-            if is_random:
-                other = _other_document(document, count, rng)
-                other_first, other_last = corpus.ranges[other]
-                start = rng.randint(other_first, other_last - 1)
-                b = corpus.run(start, corpus.chunk_end(start, other_last, target - a[1]))
-                first = middle
-            else:
-                b = corpus.run(middle, end)
-                first = end
-            a, b = _truncate_pair(a, b, longest, rng)
-            yield _pair(a, b, int(is_random))
-
-
-def _other_document(document: int, count: int, rng: random.Random) -> int:
-    """A document other than this one. BERT's code gives up after ten draws and may return the same."""
-    other = rng.randrange(count - 1)
-    return other + (other >= document)
-
-
-def _truncate_pair(a, b, longest: int, rng: random.Random):
-    """Drops tokens of the longer run, at its front or back by coin, until both fit in `longest`."""
-    (a_start, a_length), (b_start, b_length) = a, b
-    while a_length + b_length > longest:
-        front = rng.random() < 0.5
-        if a_length > b_length:
-            a_start, a_length = a_start + front, a_length - 1
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Holds a lock that ends with the process. False where the file system has no locks: then several may
+    build, the same bytes, and the first to finish is kept."""
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:
+            yield False
         else:
-            b_start, b_length = b_start + front, b_length - 1
-    return (a_start, a_length), (b_start, b_length)
+            yield True
 
 
-def _pair(a: tuple[int, int], b: tuple[int, int], label: int) -> tuple[int, int, int, int, int]:
-    return a[0], b[0], a[1], b[1], label
+def _build_into(folder: Path, shards: TokenShards, data: DataConfig, split: Split, seed: int) -> None:
+    """Builds an index beside `folder`, then puts it there."""
+    partial = folder.with_name(f".{folder.name}.{os.uname().nodename}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        _write(partial, shards, data, split, seed)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        try:
+            partial.rename(folder)
+        except OSError:
+            if _open(folder) is None:  # else another process was first
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path, shards: TokenShards, data: DataConfig, split: Split, seed: int) -> None:
+    """Writes segments.npy and rows.npy: an example a row, or packed."""
+    visits = split_visits(shards, data, split, seed=seed)
+    packed = data.packing > 1
+    table = folder / ("examples.npy" if packed else "segments.npy")
+    starts = folder / ("starts.npy" if packed else "rows.npy")
+    with (
+        Appender(table, SEGMENT) as segments,
+        Appender(starts, np.dtype(np.int64)) as rows,
+        bar(
+            description=f"index of {split} rows",
+            total=visits.sentences,
+            unit="sentences",
+            unit_scale=True,
+            delay=1.0,
+        ) as progress,
+    ):
+        for part in examples(visits, data, progress=progress.update):
+            rows.append(segments.count + np.flatnonzero(part["role"] == FIRST))
+            segments.append(part)
+        rows.append(np.array([segments.count]))
+    if packed:
+        write_packed(folder, table, starts, capacity=data.sequence_length, depth=data.packing, seed=seed)
