@@ -92,7 +92,7 @@ class TokenizerConfig:
         True, "lower-case and strip accents (uncased); a loaded tokenizer.json or .model keeps its own way"
     )
     training_words: int = option(
-        50_000_000, "words that training sees at most: beyond it their counts are scaled down together"
+        20_000_000, "words that training sees at most: beyond it their counts are scaled down together"
     )
 
 

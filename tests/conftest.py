@@ -1,5 +1,6 @@
 """Every test sees eight CPU devices and no accelerator. Programs that several tests compile alike are
-compiled once: they share a cache that lives for the session."""
+compiled once: they share a cache that lives for the session. LLVM does not optimise them: the tests
+spend far longer compiling than computing."""
 
 import atexit
 import os
@@ -8,6 +9,7 @@ import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bert_jax-tests-")

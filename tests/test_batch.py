@@ -9,30 +9,36 @@ from bert_jax.batch import FIELDS, shapes, synthetic
 from bert_jax.config import Config, resolve
 
 
-def config_of(length: int, vocabulary: int, objective: str, **masking) -> Config:
+def config_of(length: int, vocabulary: int, objective: str, *, packing: int = 1, **groups) -> Config:
+    data = {"sequence_length": length, "sentence_objective": objective, "packing": packing}
     return resolve(
         {
-            "data": {"sequence_length": length, "sentence_objective": objective},
+            "data": data | groups.pop("data", {}),
             "tokenizer": {"vocab_size": vocabulary},
             "model": {"preset": "bert-tiny"},
-            "masking": masking,
+            **groups,
         }
     )
 
 
-# (config, the sizes of L and M that it must give)
+# (config, the sizes of L, M and P that it must give)
 CASES = [
-    (config_of(128, 30522, "nsp"), 128, 20),
-    (config_of(512, 500, "sop"), 512, 77),
-    (config_of(9, 11, "none"), 9, 2),
-    (config_of(16, 7, "none", max_predictions=16), 16, 16),
+    (config_of(128, 30522, "nsp"), 128, 20, 1),
+    (config_of(512, 500, "sop"), 512, 77, 1),
+    (config_of(9, 11, "none"), 9, 2, 1),
+    (config_of(16, 7, "none", masking={"max_predictions": 16}), 16, 16, 1),
+    (config_of(50, 11, "nsp", packing=4), 50, 8, 4),
+    (config_of(16, 11, "sop", packing=5), 16, 3, 5),  # room for three
 ]
+each_case = pytest.mark.parametrize(
+    ("config", "length", "slots", "packing"), CASES, ids=lambda v: v if isinstance(v, int) else ""
+)
 
 
-@pytest.mark.parametrize(("config", "length", "slots"), CASES, ids=lambda v: v if isinstance(v, int) else "")
+@each_case
 @pytest.mark.parametrize("rows", [1, 5])
-def test_every_field_has_the_shape_its_name_spells_and_its_type(config, length, slots, rows):
-    sizes = {"BL": (rows, length), "BM": (rows, slots), "BP": (rows, 1), "B": (rows,)}
+def test_every_field_has_the_shape_its_name_spells_and_its_type(config, length, slots, packing, rows):
+    sizes = {"BL": (rows, length), "BM": (rows, slots), "BP": (rows, packing), "B": (rows,)}
     expected = {name: sizes[name.rpartition("_")[2]] for name in FIELDS}
     batch = synthetic(config, rows)
     assert shapes(config, rows) == expected == {name: array.shape for name, array in batch.items()}
@@ -40,8 +46,8 @@ def test_every_field_has_the_shape_its_name_spells_and_its_type(config, length, 
     assert list(batch) == list(FIELDS)
 
 
-@pytest.mark.parametrize(("config", "length", "slots"), CASES, ids=lambda v: v if isinstance(v, int) else "")
-def test_a_synthetic_batch_is_full_and_inside_its_bounds(config, length, slots):
+@each_case
+def test_a_synthetic_batch_is_full_and_inside_its_bounds(config, length, slots, packing):
     batch = synthetic(config, 64)
     for name in ("tokens_BL", "mlm_targets_BM"):
         assert batch[name].min() >= 0
@@ -51,18 +57,40 @@ def test_a_synthetic_batch_is_full_and_inside_its_bounds(config, length, slots):
     assert batch["mlm_positions_BM"].min() >= 0
     assert batch["mlm_positions_BM"].max() < length
     assert (batch["mlm_weights_BM"] == 1).all()
-    assert (batch["pack_ids_BL"] == 1).all()
-    assert (batch["positions_BL"] == np.arange(length)).all()
+    assert (batch["pack_ids_BL"] > 0).all()
     assert (batch["example_ids_B"] == np.arange(64)).all()
 
 
-def test_only_a_sentence_objective_has_labels_and_second_segments():
-    paired, single = (synthetic(config_of(16, 50, objective), 40) for objective in ("nsp", "none"))
-    assert set(np.unique(paired["type_ids_BL"])) == {0, 1}
+@each_case
+def test_the_examples_of_a_synthetic_row_follow_each_other(config, length, slots, packing):
+    batch = synthetic(config, 2)
+    count = min(packing, length // 5)
+    for row in range(2):
+        packs, positions = batch["pack_ids_BL"][row], batch["positions_BL"][row]
+        sizes = np.bincount(packs, minlength=count + 1)[1:]
+        assert sizes.sum() == length
+        assert sizes.max() - sizes.min() <= 1
+        assert (packs == np.repeat(np.arange(1, count + 1), sizes)).all()
+        assert (positions == np.concatenate([np.arange(size) for size in sizes])).all()
+        firsts = batch["first_BP"][row]
+        assert (firsts[:count] == np.flatnonzero(positions == 0)).all()
+        assert not firsts[count:].any()
+        present = np.arange(packing) < count
+        has_labels = config.data.sentence_objective != "none"
+        assert (batch["pair_weights_BP"][row] == present * has_labels).all()
+        assert not batch["pair_labels_BP"][row, count:].any()
+        for pack, size in enumerate(sizes, 1):  # A, then B
+            assert (batch["type_ids_BL"][row, packs == pack] == (np.arange(size) >= size // 2)).all()
+
+
+def test_labels_are_the_objectives_and_second_segments_the_formats():
+    paired, unlabelled = (synthetic(config_of(16, 50, objective), 40) for objective in ("nsp", "none"))
     assert set(np.unique(paired["pair_labels_BP"])) == {0, 1}
     assert (paired["pair_weights_BP"] == 1).all()
+    assert not unlabelled["pair_weights_BP"].any()
+    assert (paired["type_ids_BL"] == unlabelled["type_ids_BL"]).all()
+    single = synthetic(config_of(16, 50, "none", data={"format": "full_sentences"}), 40)
     assert not single["type_ids_BL"].any()
-    assert not single["pair_weights_BP"].any()
 
 
 def test_the_whole_vocabulary_is_drawn():

@@ -44,6 +44,10 @@ class Assembly:
         objective = pretraining(model.apply, config.data.sentence_objective)
         return cls(config, make_plan(config, devices), objective)
 
+    def at(self, config: Config) -> Assembly:
+        """The same model on the same devices, for rows of another length."""
+        return dataclasses.replace(self, config=config)
+
     def batches(self, shards: TokenShards, split: Split) -> Batches:
         """The rows of every batch of `split` that this process feeds."""
         from bert_jax.data.pipeline import Batches, Host  # TensorFlow, which `bench --what step` goes without

@@ -1,4 +1,4 @@
-"""Held-out loss and accuracy of a workdir's checkpoint, over the whole held-out split.
+"""Held-out loss and accuracy of a workdir's checkpoint, over the whole held-out split, in full-length rows.
 
 The split, its rows and its masks are the same for every seed and checkpoint of a configuration. Prints
 a table, and last one JSON object.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bert_jax.commands import refuse_overrides
 from bert_jax.errors import UserError
+from bert_jax.phases import phases
 
 if TYPE_CHECKING:
     from bert_jax.data.pipeline import Batches
@@ -51,7 +52,7 @@ def run(workdir: Path, *, checkpoint: str = "last") -> dict[str, float]:
     from bert_jax.objectives.sums import means
     from bert_jax.training.checkpoint import Checkpoints
 
-    parts = Assembly.of(config)
+    parts = Assembly.of(phases(config)[-1].config)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         step = checkpoints.choose(checkpoint)
         params = checkpoints.restore_params(parts.abstract_state().params, step)

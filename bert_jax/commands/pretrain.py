@@ -1,20 +1,27 @@
 """Trains an encoder on a prepared corpus into a workdir; the same command again resumes.
 
 A workdir holds config.json, metrics.jsonl, tensorboard/, checkpoints/ (the latest few and the best),
-tokenizer.json, vocab.txt and loss.png. SIGTERM or Ctrl-C saves first and says how to go on; a run
-that was killed goes on from its last checkpoint and ends with the same parameters, bit for bit.
+the tokenizer's files and loss.png. SIGTERM or Ctrl-C saves first and says how to go on; a run
+that was killed goes on from its last checkpoint and ends with the same parameters, bit for bit. With
+config.data.first_length, rows have that length first and config.data.sequence_length then.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bert_jax.commands import add_config_argument, load_config
 from bert_jax.config import Config
+from bert_jax.phases import Phase, phases
+
+if TYPE_CHECKING:
+    from bert_jax.commands.assembly import Assembly
+    from bert_jax.data.shards import TokenShards
+    from bert_jax.training.loop import Stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +50,7 @@ def run(
     shards = open_corpus(config, experiment=experiment)
 
     from bert_jax.commands.assembly import Assembly
-    from bert_jax.commands.evaluate import evaluation_batches
-    from bert_jax.objectives.sums import means
+    from bert_jax.text import tokenizer
     from bert_jax.training import workdir as workdirs
     from bert_jax.training.checkpoint import Checkpoints
     from bert_jax.training.loop import Run, train
@@ -52,12 +58,10 @@ def run(
     from bert_jax.training.optim import make_schedule
 
     parts = Assembly.of(config)
-    batches = parts.batches(shards, "train")
-    held_out = parts.batches(shards, "eval") if config.data.eval_fraction else None
+    stages = tuple(_stage(parts, shards, phase) for phase in phases(config))
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest))
-        for name in ("tokenizer.json", "vocab.txt"):
-            shutil.copyfile(shards.folder / name, workdir / name)
+        tokenizer.load(shards.folder / "tokenizer.json").save(workdir)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep))
         latest = checkpoints.latest()
         if latest is None:
@@ -65,22 +69,14 @@ def run(
         else:
             state = checkpoints.restore(parts.abstract_state(), latest)
             print(f"resuming {workdir} at step {latest} of {config.train.steps}", file=sys.stderr)
-        evaluate = None
-        if held_out:
-            sums = parts.evaluator(evaluation_batches(held_out, config.train.eval_batches))
-            evaluate = lambda params: parts.objective.report(means(sums(params)))  # noqa: E731
-        log = stack.enter_context(contextlib.closing(MetricsLog(workdir, resume_step=latest or 0)))
-        if latest is None and evaluate:
-            log.write(0, "eval", evaluate(state.params))
+        log = stack.enter_context(contextlib.closing(MetricsLog(workdir, resume_step=latest)))
         if latest is None or latest < config.train.steps:
             peak, _ = peak_flops(_devices())
             job = Run(
                 config=config,
+                stages=stages,
                 objective=parts.objective,
                 place=parts.plan.place,
-                train_step=parts.compile_train(state, batches.at(latest or 0)),
-                batches=batches.iterate,
-                evaluate=evaluate,
                 schedule=make_schedule(config.optim, config.train.steps),
                 checkpoints=checkpoints,
                 log=log,
@@ -89,6 +85,27 @@ def run(
             )
             train(job, state)
     _finish(workdir, config)
+
+
+def _stage(parts: Assembly, shards: TokenShards, phase: Phase) -> Stage:
+    """The rows of a phase and what is compiled for them; indexes both splits here and now."""
+    from bert_jax.commands.evaluate import evaluation_batches
+    from bert_jax.objectives.sums import means
+    from bert_jax.training.loop import Stage
+
+    config = phase.config
+    parts = parts.at(config)
+    evaluate = None
+    if config.data.eval_fraction:
+        held_out = parts.batches(shards, "eval")
+        sums = parts.evaluator(evaluation_batches(held_out, config.train.eval_batches))
+        evaluate = lambda params: parts.objective.report(means(sums(params)))  # noqa: E731
+    return Stage(
+        phase=phase,
+        batches=parts.batches(shards, "train").iterate,
+        compile=parts.compile_train,
+        evaluate=evaluate,
+    )
 
 
 def _devices() -> list:

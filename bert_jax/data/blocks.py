@@ -134,19 +134,7 @@ def _json_text(line: str, field: str, place: str) -> str:
         raise UserError(
             f"{place}: the field {field!r} holds {type(text).__name__}, must be text; set config.data.text_field"
         )
-    if "\\ud" in line or "\\uD" in line:  # only an escape can make half a pair
-        _check_surrogates(text, field, place)
-    return text
-
-
-def _check_surrogates(text: str, field: str, place: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"{place}: the field {field!r} holds half a surrogate pair (\\u{ord(text[error.start]):04x}) at character"
-            f" {error.start}, which is no Unicode text; write the line again"
-        ) from error
+    return text  # half a surrogate pair, which an escape can make, is cleaning's to count and mend
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,8 @@
-"""Orbax checkpoints of a run: asynchronous, the latest few and the best, each whole or absent."""
+"""Orbax checkpoints of a run: asynchronous, the latest few and the best, each whole or absent.
+
+The best has the lowest held-out loss on the longest rows that were evaluated: losses of two lengths do
+not compare.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,8 @@ class Checkpoints:
             [
                 checkpoint_managers.LatestN(keep),
                 checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics["loss"],
-                    reverse=True,  # sorted by falling loss; the last of the list is kept
+                    get_metric_fn=_rank,
+                    reverse=True,  # the best comes last, and the last of the list is kept
                     n=1,
                     keep_checkpoints_without_metrics=False,
                 ),
@@ -37,7 +41,7 @@ class Checkpoints:
             item_names=(_PARAMS, _REST),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
-                best_fn=lambda metrics: metrics["loss"],
+                best_fn=_rank,
                 best_mode="min",
                 create=not read_only,
                 read_only=read_only,
@@ -61,7 +65,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """Step of the checkpoint with the lowest held-out loss, of those evaluated."""
+        """Step of the best checkpoint, of those evaluated."""
         return self._manager.best_step()
 
     def steps(self) -> list[int]:
@@ -89,7 +93,8 @@ class Checkpoints:
     def save(self, state: TrainState, *, evaluation: Mapping[str, float] | None = None) -> None:
         """Starts writing `state`; returns once it is copied off the device.
 
-        `evaluation` holds the held-out means if they were taken at this very step.
+        `evaluation` holds the held-out means and their `sequence_length` if they were taken at this very
+        step.
         """
         step = int(state.step)
         with self._one_line(step):
@@ -148,6 +153,11 @@ class Checkpoints:
                 f"{which} in {self.directory} could not be {verb}: {reason[:300]};"
                 " earlier checkpoints are whole, the same command resumes from the last"
             ) from error
+
+
+def _rank(metrics: Mapping[str, float]) -> Any:
+    """What is lowest for the best checkpoint."""
+    return -metrics["sequence_length"], metrics["loss"]
 
 
 _DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission denied", "File too large")

@@ -16,12 +16,27 @@ import numpy as np
 from bert_jax.config import Config
 from bert_jax.errors import Interrupted, UserError
 from bert_jax.objectives.sums import Objective, means
+from bert_jax.phases import Phase
 from bert_jax.progress import bar
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, Stopwatch, flops_per_sequence
 from bert_jax.training.state import TrainState, clear_window
 
 Batch = Mapping[str, np.ndarray]
+TrainStep = Callable[[TrainState, Any], tuple[TrainState, Any]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A phase of the run and what works on its rows."""
+
+    phase: Phase
+    batches: Callable[[int, int], Iterator[Batch]]
+    """(first step, last step + 1) -> their batches"""
+    compile: Callable[[TrainState, Batch], TrainStep]
+    """a state and a batch -> the training step for their shapes"""
+    evaluate: Callable[[Any], dict[str, float]] | None
+    """parameters -> means over held-out rows of this phase's length; None without held-out documents"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,14 +44,11 @@ class Run:
     """Everything the loop drives. Batches come from anywhere: the loop knows neither text nor files."""
 
     config: Config
+    stages: tuple[Stage, ...]
+    """from step 0 to the last without a gap"""
     objective: Objective
     place: Callable[[Batch], Any]
     """host batch -> arrays on the devices"""
-    train_step: Callable[[TrainState, Any], tuple[TrainState, Any]]
-    batches: Callable[[int, int], Iterator[Batch]]
-    """(first step, last step + 1) -> their batches"""
-    evaluate: Callable[[Any], dict[str, float]] | None
-    """parameters -> held-out means; None without held-out documents"""
     schedule: Callable[[int], Any]
     checkpoints: Checkpoints
     log: MetricsLog
@@ -48,50 +60,68 @@ class Run:
 def train(run: Run, state: TrainState) -> TrainState:
     """Runs from `state.step` to the last step and returns the final state, saved.
 
+    A phase ends with a train line, an evaluation and a checkpoint, so no line of metrics mixes lengths.
+
     Raises:
       Interrupted: SIGTERM or SIGINT came; the state was saved first. A second SIGINT stops at once.
       UserError: a loss or gradient was not finite, or a checkpoint could not be written.
     """
-    config = run.config.train
-    step = logged = int(state.step)
-    watch, waiting = Stopwatch(), collections.deque[Any]()
-    batches = run.batches(step, config.steps)
-    with _StopSignals() as stop, bar(description="pretrain", total=config.steps, initial=step) as progress:
-        for batch in batches:
-            state, sums = run.train_step(state, run.place(batch))
-            step += 1
-            waiting.append(sums)
-            if len(waiting) > _IN_FLIGHT[jax.default_backend() == "cpu"]:
-                jax.block_until_ready(waiting.popleft())
-            progress.update()
-
-            is_last = step == config.steps
-            if step % config.log_every == 0 or is_last:
-                _raise_if_failed(run, state)
-                values = _report(run, state, step, (step - logged) / watch.read())
-                logged = step
-                run.log.write(step, "train", values)
-                progress.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
-                state = clear_window(state)
-                run.checkpoints.check()
-            evaluation = None
-            if run.evaluate and (step % config.eval_every == 0 or is_last):
-                _raise_if_failed(run, state)
-                watch.pause()
-                evaluation = run.evaluate(state.params)
-                run.log.write(step, "eval", evaluation)
-                progress.write(f"step {step}: held-out " + _readable(evaluation), file=sys.stderr)
-                watch.resume()
-            if step % run.config.checkpoint.every == 0 or is_last or stop.number:
-                _raise_if_failed(run, state)
-                watch.pause()
-                run.checkpoints.save(state, evaluation=evaluation)
-                watch.resume()
-            if stop.number and not is_last:
-                run.checkpoints.wait()
-                name = signal.Signals(stop.number).name
-                raise Interrupted(f"{name} at step {step}: saved. {run.resume_hint}", stop.number)
+    step = int(state.step)
+    with (
+        _StopSignals() as stop,
+        bar(description="pretrain", total=run.config.train.steps, initial=step) as progress,
+    ):
+        for stage in run.stages:
+            if int(state.step) < stage.phase.stop:
+                state = _train_stage(run, stage, state, stop, progress)
     run.checkpoints.wait()
+    return state
+
+
+def _train_stage(run: Run, stage: Stage, state: TrainState, stop: _StopSignals, progress: Any) -> TrainState:
+    """The steps of one phase that are left."""
+    config, phase = stage.phase.config, stage.phase
+    step = logged = int(state.step)
+    if len(run.stages) > 1:
+        length = config.data.sequence_length
+        progress.write(f"steps {step + 1} to {phase.stop}: rows of {length} tokens", file=sys.stderr)
+    if step == 0:
+        _evaluate(run, stage, state)
+    train_step = stage.compile(state, next(iter(stage.batches(step, step + 1))))
+    watch, waiting = Stopwatch(), collections.deque[Any]()
+    for batch in stage.batches(step, phase.stop):
+        state, sums = train_step(state, run.place(batch))
+        step += 1
+        waiting.append(sums)
+        if len(waiting) > _IN_FLIGHT[jax.default_backend() == "cpu"]:
+            jax.block_until_ready(waiting.popleft())
+        progress.update()
+
+        is_last = step == phase.stop
+        if step % config.train.log_every == 0 or is_last:
+            _raise_if_failed(run, stage, state)
+            values = _report(run, stage, state, (step - logged) / watch.read())
+            logged = step
+            run.log.write(step, "train", values)
+            progress.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
+            state = clear_window(state)
+            run.checkpoints.check()
+        evaluation = None
+        if stage.evaluate and (step % config.train.eval_every == 0 or is_last):
+            _raise_if_failed(run, stage, state)
+            watch.pause()
+            evaluation = _evaluate(run, stage, state)
+            progress.write(f"step {step}: held-out " + _readable(evaluation), file=sys.stderr)
+            watch.resume()
+        if step % config.checkpoint.every == 0 or is_last or stop.number:
+            _raise_if_failed(run, stage, state)
+            watch.pause()
+            run.checkpoints.save(state, evaluation=evaluation)
+            watch.resume()
+        if stop.number and step < run.config.train.steps:
+            run.checkpoints.wait()
+            name = signal.Signals(stop.number).name
+            raise Interrupted(f"{name} at step {step}: saved. {run.resume_hint}", stop.number)
     return state
 
 
@@ -100,24 +130,38 @@ def train(run: Run, state: TrainState) -> TrainState:
 _IN_FLIGHT = {False: 2, True: 0}
 
 
-def _report(run: Run, state: TrainState, step: int, steps_per_s: float) -> dict[str, float]:
-    """One train line: means over the window, the rate of the last update, and throughput."""
-    rows = steps_per_s * run.config.train.batch_size
+def _report(run: Run, stage: Stage, state: TrainState, steps_per_s: float) -> dict[str, float]:
+    """One train line: means over the window, the rate of the last update, and throughput.
+
+    A row counts L tokens, its padding included: the rate of the arithmetic, not of the text.
+    """
+    config = stage.phase.config
+    rows = steps_per_s * config.train.batch_size
     return {
         **run.objective.report(means(jax.device_get(state.window))),
-        "learning_rate": float(run.schedule(step - 1)),
+        "learning_rate": float(run.schedule(int(state.step) - 1)),
+        "sequence_length": config.data.sequence_length,
         "sequences_per_s": rows,
-        "tokens_per_s": rows * run.config.data.sequence_length,
-        "mfu": rows * flops_per_sequence(run.config) / run.peak_flops,
+        "tokens_per_s": rows * config.data.sequence_length,
+        "mfu": rows * flops_per_sequence(config) / run.peak_flops,
     }
 
 
-def _raise_if_failed(run: Run, state: TrainState) -> None:
+def _evaluate(run: Run, stage: Stage, state: TrainState) -> dict[str, float]:
+    """One eval line, written and returned; empty without held-out documents."""
+    if stage.evaluate is None:
+        return {}
+    values = {**stage.evaluate(state.params), "sequence_length": stage.phase.config.data.sequence_length}
+    run.log.write(int(state.step), "eval", values)
+    return values
+
+
+def _raise_if_failed(run: Run, stage: Stage, state: TrainState) -> None:
     """A step that was not finite ends the run before anything of it is saved or evaluated."""
     failed = int(state.failed_step)
     if failed < 0:
         return
-    batch = next(iter(run.batches(failed, failed + 1)))
+    batch = next(iter(stage.batches(failed, failed + 1)))
     ids = batch["example_ids_B"]
     last = run.checkpoints.latest()
     kept = "no checkpoint was saved before" if last is None else f"the last good checkpoint is step {last}"
@@ -129,7 +173,7 @@ def _raise_if_failed(run: Run, state: TrainState) -> None:
 
 
 def _readable(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
 
 
 class _StopSignals(contextlib.AbstractContextManager):

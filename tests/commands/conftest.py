@@ -53,7 +53,6 @@ from bert_jax.config import base
 
 def get_config():
     config = base()
-    config.data.source = "files"
     config.data.path = {str(corpus)!r}
     config.data.directory = {str(folder / "prepared")!r}
     config.data.sequence_length = 32

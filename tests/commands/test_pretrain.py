@@ -13,11 +13,12 @@ import pytest
 
 from bert_jax import api
 from bert_jax import config as configs
-from bert_jax.commands import pretrain
+from bert_jax.commands import evaluate, pretrain
 from bert_jax.errors import ConfigError, Interrupted, UserError
-from bert_jax.training import metrics, workdir
-from bert_jax.training.metrics import MetricsLog, read_metrics
+from bert_jax.training import workdir
+from bert_jax.training.metrics import read_metrics
 
+NO_DROPOUT = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0}  # compiles in less time
 TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
 
 
@@ -45,7 +46,8 @@ def changed(config, **groups):
 def test_a_run_leaves_what_the_readme_says(straight):
     found = {path.name for path in straight.iterdir()} - {".lock"}
     assert found == {
-        "config.json", "metrics.jsonl", "tensorboard", "checkpoints", "tokenizer.json", "vocab.txt", "loss.png",
+        "config.json", "metrics.jsonl", "tensorboard", "checkpoints", "tokenizer.json", "tokenizer_config.json",
+        "vocab.txt", "loss.png",
     }  # fmt: skip
     assert (straight / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert list((straight / "tensorboard").iterdir())
@@ -62,7 +64,10 @@ def test_a_run_leaves_what_the_readme_says(straight):
 
 def test_it_learns(prepared, tmp_path):
     config = changed(
-        prepared, train={"steps": 60, "eval_every": 60, "log_every": 60}, optim={"learning_rate": 5e-3}
+        prepared,
+        train={"steps": 40, "eval_every": 40, "log_every": 40},
+        optim={"learning_rate": 5e-3},
+        model=NO_DROPOUT,
     )
     pretrain.run(config, tmp_path / "run")
     first, last = (line["mlm_loss"] for line in lines(tmp_path / "run") if line["split"] == "eval")
@@ -70,45 +75,33 @@ def test_it_learns(prepared, tmp_path):
     assert last < first - 1.0  # the corpus has 17 words
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_by_a_signal_it_saves_and_resumes_to_the_same_run(
-    number, prepared, straight, tmp_path, monkeypatch
-):
-    """At step 6 of 12: neither a multiple of the checkpoint interval nor the end."""
-    write = MetricsLog.write
-
-    def write_then_stop(self, step, split, values):
-        write(self, step, split, values)
-        if step == 6 and split == "train":
-            os.kill(os.getpid(), number)
-
-    monkeypatch.setattr(metrics.MetricsLog, "write", write_then_stop)
-    with pytest.raises(Interrupted, match=r"at step 6: saved. Resume with: do it again") as stopped:
-        pretrain.run(prepared, tmp_path / "run", command="do it again")
-    assert stopped.value.exit_status == 128 + number
-    monkeypatch.undo()
-    pretrain.run(prepared, tmp_path / "run")
-    assert_same_run(tmp_path / "run", straight)
-
-
-def test_stopped_within_a_logging_window_it_logs_what_a_straight_run_does(
-    prepared, straight, tmp_path, monkeypatch
-):
-    """Step 5 lies between the train lines of 3 and 6, whose means cover steps before and after."""
+def stop_after(patch, step, number):
+    """Sends this process the signal `number` while it trains step `step` of a run."""
     from bert_jax.data.pipeline import Batches
 
     iterate = Batches.iterate
 
     def iterate_then_stop(self, start, stop):
-        for step, batch in enumerate(iterate(self, start, stop), start):
-            if step == 4 and self.split == "train" and stop == 12:
-                os.kill(os.getpid(), signal.SIGTERM)
+        for at, batch in enumerate(iterate(self, start, stop), start + 1):
+            if at == step and self.split == "train" and stop > start + 1:
+                os.kill(os.getpid(), number)
             yield batch
 
-    monkeypatch.setattr(Batches, "iterate", iterate_then_stop)
-    with pytest.raises(Interrupted, match="at step 5"):
-        pretrain.run(prepared, tmp_path / "run")
-    monkeypatch.undo()
+    patch.setattr(Batches, "iterate", iterate_then_stop)
+
+
+def test_stopped_by_either_signal_it_saves_and_resumes_to_the_same_run(
+    prepared, straight, tmp_path, monkeypatch
+):
+    """At step 5, between the train lines of 3 and 6, whose means cover steps before and after; and at
+    step 9, which has a line. Neither is a multiple of the checkpoint interval or the end."""
+    for step, number in ((5, signal.SIGTERM), (9, signal.SIGINT)):
+        with monkeypatch.context() as patch:
+            stop_after(patch, step, number)
+            message = rf"at step {step}: saved. Resume with: do it again"
+            with pytest.raises(Interrupted, match=message) as stopped:
+                pretrain.run(prepared, tmp_path / "run", command="do it again")
+        assert stopped.value.exit_status == 128 + number
     pretrain.run(prepared, tmp_path / "run")
     assert_same_run(tmp_path / "run", straight)
 
@@ -139,6 +132,52 @@ def test_a_finished_run_again_changes_nothing(prepared, straight, capsys):
     assert (straight / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.fixture(scope="module")
+def phased(prepared):
+    """Rows of 16, then of 32."""
+    data = {"first_length": 16, "first_share": 0.5}
+    train = {"steps": 6, "log_every": 2, "eval_every": 4, "eval_batches": 1}
+    return changed(prepared, data=data, train=train, model=NO_DROPOUT)
+
+
+@pytest.fixture(scope="module")
+def phased_straight(phased, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("phased") / "straight"
+    pretrain.run(phased, workdir)
+    return workdir
+
+
+def test_two_lengths_are_trained_one_after_the_other(phased, phased_straight):
+    found = [(line["step"], line["split"], line["sequence_length"]) for line in lines(phased_straight)]
+    assert found == [
+        (0, "eval", 16), (2, "train", 16), (3, "train", 16), (3, "eval", 16),
+        (4, "train", 32), (4, "eval", 32), (6, "train", 32), (6, "eval", 32),
+    ]  # fmt: skip
+    params = api.load_workdir(phased_straight)[1]
+    positions = params["bert"]["embeddings"]["position"]
+    before = api.load_workdir(phased_straight, checkpoint="3")[1]["bert"]["embeddings"]["position"]
+    decay = (1 - phased.optim.learning_rate * phased.optim.weight_decay) ** 3
+    np.testing.assert_allclose(positions[32:], before[32:], atol=np.abs(before).max() * (1 - decay))
+    assert np.abs(positions[16:32] - before[16:32]).max() > 1e-4  # learnt in the second phase alone
+
+
+def test_stopped_in_each_phase_it_resumes_to_the_same_run(phased, phased_straight, tmp_path, monkeypatch):
+    for step in (2, 5):
+        with monkeypatch.context() as patch:
+            stop_after(patch, step, signal.SIGTERM)
+            with pytest.raises(Interrupted, match=f"at step {step}: saved"):
+                pretrain.run(phased, tmp_path / "run")
+    pretrain.run(phased, tmp_path / "run")
+    assert_same_run(tmp_path / "run", phased_straight)
+
+
+def test_a_two_length_run_is_evaluated_at_its_full_length(phased_straight):
+    found = evaluate.run(phased_straight)
+    last = lines(phased_straight)[-1]
+    assert found["step"] == last["step"] == 6
+    assert found["mlm_loss"] == pytest.approx(last["mlm_loss"], abs=0.3)  # over more batches
+
+
 def test_another_seed_is_another_run(prepared, straight, tmp_path):
     pretrain.run(configs.resolve(configs.to_dict(prepared) | {"seed": 1}), tmp_path / "r")
     with pytest.raises(AssertionError):
@@ -155,7 +194,8 @@ def test_pmap_trains_to_the_same_losses(prepared, straight, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_examples(prepared, tmp_path):
-    config = changed(prepared, optim={"learning_rate": 1e30, "warmup_steps": 0, "clip_norm": 0.0})
+    optim = {"learning_rate": 1e30, "warmup_steps": 0, "clip_norm": 0.0}
+    config = changed(prepared, optim=optim, model=NO_DROPOUT)
     with pytest.raises(UserError) as failure:
         pretrain.run(config, tmp_path / "run")
     message = str(failure.value)

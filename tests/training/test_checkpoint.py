@@ -35,7 +35,7 @@ def test_the_latest_few_and_the_best_stay(tmp_path):
     losses = {1: 5.0, 2: 1.0, 3: 4.0, 4: None, 5: 3.0, 6: 2.0}
     with Checkpoints(tmp_path / "c", keep=2) as checkpoints:
         for step, loss in losses.items():
-            checkpoints.save(make_state(step), evaluation=loss and {"loss": loss})
+            checkpoints.save(make_state(step), evaluation=loss and {"loss": loss, "sequence_length": 8})
         checkpoints.wait()
         assert checkpoints.steps() == [2, 5, 6]
         assert (checkpoints.latest(), checkpoints.best()) == (6, 2)
@@ -44,9 +44,21 @@ def test_the_latest_few_and_the_best_stay(tmp_path):
             checkpoints.choose("3")
 
 
+def test_the_best_is_of_the_longest_rows_evaluated(tmp_path):
+    """A loss on short rows says nothing beside one on long rows."""
+    with Checkpoints(tmp_path / "c", keep=1) as checkpoints:
+        for step, length, loss in ((1, 8, 1.0), (2, 8, 2.0)):
+            checkpoints.save(make_state(step), evaluation={"loss": loss, "sequence_length": length})
+        assert checkpoints.best() == 1
+        for step, length, loss in ((3, 16, 4.0), (4, 16, 3.0), (5, 16, 5.0)):
+            checkpoints.save(make_state(step), evaluation={"loss": loss, "sequence_length": length})
+        checkpoints.wait()
+        assert (checkpoints.best(), checkpoints.steps()) == (4, [4, 5])
+
+
 def test_reopened_read_only_it_sees_the_same(tmp_path):
     with Checkpoints(tmp_path / "c") as checkpoints:
-        checkpoints.save(make_state(3), evaluation={"loss": 1.0})
+        checkpoints.save(make_state(3), evaluation={"loss": 1.0, "sequence_length": 8})
     with Checkpoints(tmp_path / "c", read_only=True) as checkpoints:
         assert (checkpoints.latest(), checkpoints.best()) == (3, 3)
 

@@ -26,8 +26,17 @@ def test_flops_are_the_published_formula(preset, length, per_token):
     assert metrics.flops_per_sequence(config) == pytest.approx(length * per_token + head, rel=1e-3)
 
 
+def test_a_packed_row_computes_what_a_full_one_does():
+    """Attention between its examples is masked, not left out."""
+    plain, packed = (
+        configs.resolve({"data": {"packing": packing}, "model": {"preset": "bert-tiny"}})
+        for packing in (1, 4)
+    )
+    assert metrics.flops_per_sequence(packed) == metrics.flops_per_sequence(plain)
+
+
 def test_reopening_at_a_step_leaves_each_step_once(tmp_path):
-    log = metrics.MetricsLog(tmp_path, resume_step=0)
+    log = metrics.MetricsLog(tmp_path, resume_step=None)
     for step in (10, 20, 30):
         log.write(step, "train", {"loss": 1.0 / step})
     log.close()
@@ -40,6 +49,15 @@ def test_reopening_at_a_step_leaves_each_step_once(tmp_path):
     assert [(line["step"], line["loss"]) for line in lines] == [(10, 0.1), (20, 0.05), (30, 0.5)]
 
 
+def test_a_run_that_starts_anew_keeps_no_line_of_one_killed_before_it_saved(tmp_path):
+    for _ in range(2):
+        log = metrics.MetricsLog(tmp_path, resume_step=None)
+        log.write(0, "eval", {"loss": 2.0})
+        log.write(1, "train", {"loss": 1.0})
+        log.close()
+    assert [line["step"] for line in metrics.read_metrics(tmp_path / "metrics.jsonl")] == [0, 1]
+
+
 def test_a_damaged_line_that_is_not_the_last_is_reported(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "split": "train"}\noops\n{"step": 2, "split": "train"}\n')
@@ -48,11 +66,13 @@ def test_a_damaged_line_that_is_not_the_last_is_reported(tmp_path):
 
 
 def test_values_keep_seven_digits_and_nan_survives(tmp_path):
-    log = metrics.MetricsLog(tmp_path, resume_step=0)
-    log.write(1, "train", {"loss": 1.23456789, "grad_norm": float("nan")})
+    log = metrics.MetricsLog(tmp_path, resume_step=None)
+    log.write(1, "train", {"loss": 1.23456789, "grad_norm": float("nan"), "sequence_length": 128})
     log.close()
     [line] = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["loss"] == 1.234568
+    assert '"sequence_length": 128' in line
+    assert "128.0" not in line
     assert "NaN" in line
 
 

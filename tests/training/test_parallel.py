@@ -48,31 +48,44 @@ def uneven_batch(config, seed):
     return batch
 
 
-def run(config, devices, *, steps=3, corrupt=None):
-    """(mean metrics of the steps, final parameters) of a few steps from the same start."""
+@functools.cache
+def start_on_host():
+    """The state before step 0, computed once on one device."""
+    names = ("mlm_loss", "mlm_accuracy", "pair_loss", "pair_accuracy", "grad_norm")
+    model, optimizer = make_config().model, optim.make_optimizer(make_config())
+    create = jax.jit(lambda: state.create(bert.init_params(model, jax.random.key(0)), optimizer, names))
+    return jax.device_get(create())
+
+
+def trainer(config, devices, *, corrupt=None):
+    """batches -> (mean metrics of their steps, final parameters), from the same start each time."""
     plan = parallel.make_plan(config, jax.devices()[:devices])
     model = bert.BertForPretraining(config.model)
-    objective = pretraining(model.apply, config.data.sentence_objective)
-    optimizer = optim.make_optimizer(config)
-    names = ("mlm_loss", "mlm_accuracy", "pair_loss", "pair_accuracy", "grad_norm")
-
-    def create():
-        return state.create(bert.init_params(config.model, jax.random.key(0)), optimizer, names)
-
     body = functools.partial(
         corrupt or step.train_step,
-        objective=objective,
-        optimizer=optimizer,
+        objective=pretraining(model.apply, config.data.sentence_objective),
+        optimizer=optim.make_optimizer(config),
         accumulate=config.train.accumulate,
         dropout_seed=0,
     )
-    now = plan.init(create)
-    batches = [plan.place(uneven_batch(config, i)) for i in range(steps)]
-    compiled = plan.compile_train(body, now, batches[0])
-    for batch in batches:
-        now, _ = jax.block_until_ready(compiled(now, batch))
-    window = {name: float(s) / float(w) for name, (s, w) in now.window.items()}
-    return window, jax.device_get(now.params)
+    host = start_on_host()
+    shardings = plan.state_shardings(host)
+    rows = plan.place(uneven_batch(config, 0))
+    compiled = plan.compile_train(body, jax.device_put(host, shardings), rows)
+
+    def train(batches):
+        now = jax.device_put(host, shardings)
+        for batch in batches:
+            now, _ = jax.block_until_ready(compiled(now, plan.place(batch)))
+        window = {name: float(s) / float(w) for name, (s, w) in now.window.items()}
+        return window, jax.device_get(now.params)
+
+    return train
+
+
+def run(config, devices, **options):
+    """`trainer` over three uneven batches."""
+    return trainer(config, devices, **options)([uneven_batch(config, seed) for seed in range(3)])
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +104,12 @@ def assert_same(result, reference):
 @pytest.mark.parametrize(
     ("devices", "groups"),
     [
-        (2, {}),
         (8, {}),
-        (1, {"parallel": {"mode": "pmap"}}),
-        (2, {"parallel": {"mode": "pmap"}}),
         (8, {"parallel": {"mode": "pmap"}}),
         (8, {"parallel": {"data": 2, "fsdp": 2, "tensor": 2}}),
-        (1, {"train": {"accumulate": 4}}),
         (2, {"train": {"accumulate": 4}}),
         (2, {"train": {"accumulate": 4}, "parallel": {"mode": "pmap"}}),
+        (1, {"parallel": {"mode": "pmap"}}),
         (1, {"model": {"layers": "scan"}}),
         (1, {"model": {"remat": True}}),
         (2, {"model": {"layers": "scan", "remat": True}}),
@@ -109,6 +119,51 @@ def assert_same(result, reference):
 def test_same_as_one_device(devices, groups, reference):
     """With dropout on: its masks belong to the example, not to the device."""
     assert_same(run(make_config(**groups), devices), reference)
+
+
+def unpacked(batch):
+    """The same examples, each in a row of its own and padded to L: P rows for each one."""
+    rows, length = batch["tokens_BL"].shape
+    packing = batch["first_BP"].shape[1]
+    alone = {name: np.repeat(values, packing, axis=0) for name, values in batch.items()}
+    for row in range(rows):
+        for pack in range(packing):
+            here = row * packing + pack
+            columns = np.flatnonzero(batch["pack_ids_BL"][row] == pack + 1)
+            for name in ("tokens_BL", "type_ids_BL", "positions_BL", "pack_ids_BL"):
+                alone[name][here] = 0
+                alone[name][here, : len(columns)] = batch[name][row, columns]
+            alone["pack_ids_BL"][here] = np.arange(length) < len(columns)
+            slots = np.isin(batch["mlm_positions_BM"][row], columns)
+            alone["mlm_weights_BM"][here] *= slots
+            start = columns[0] if len(columns) else 0
+            alone["mlm_positions_BM"][here] = (batch["mlm_positions_BM"][row] - start) * slots
+    for name in ("pair_labels_BP", "pair_weights_BP"):
+        alone[name] = batch[name].reshape(-1, 1)
+    alone["first_BP"] = np.zeros((rows * packing, 1), np.int32)
+    alone["example_ids_B"] = np.arange(rows * packing, dtype=np.uint32)
+    return alone
+
+
+def test_packed_rows_train_as_their_examples_alone():
+    """Two devices and two micro-batches of packed rows, against one device and a row an example."""
+    without_dropout = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0}
+    packed = make_config(data={"packing": 3}, model=without_dropout, train={"batch_size": 8, "accumulate": 2})
+    alone = make_config(model=without_dropout, train={"batch_size": 24})
+
+    batches = [uneven_batch(packed, seed) for seed in range(3)]
+    for batch in batches:
+        batch["pack_ids_BL"][2:5, 16:] = 0  # rows of two examples
+        batch["first_BP"][2:5, 2] = 0
+        batch["pair_weights_BP"][2:5, 2] = 0
+        batch["mlm_weights_BM"] *= np.take_along_axis(batch["pack_ids_BL"], batch["mlm_positions_BM"], 1) > 0
+    train_packed = trainer(packed, 2)
+    expected = trainer(alone, 1)([unpacked(batch) for batch in batches])
+    assert_same(train_packed(batches), expected)
+
+    one = [batch | {"pack_ids_BL": np.minimum(batch["pack_ids_BL"], 1)} for batch in batches]
+    with pytest.raises(AssertionError):  # were the examples to see each other
+        assert_same(train_packed(one), expected)
 
 
 def test_the_comparison_can_fail(reference):
@@ -127,13 +182,14 @@ def test_the_comparison_can_fail(reference):
         assert_same(wrong, reference)
 
 
-def test_parameters_are_split_as_the_rules_say():
+def test_parameters_are_born_split_as_the_rules_say():
     config = make_config(parallel={"data": 2, "fsdp": 2, "tensor": 2})
     plan = parallel.make_plan(config, jax.devices())
     optimizer = optim.make_optimizer(config)
     now = plan.init(
         lambda: state.create(bert.init_params(config.model, jax.random.key(0)), optimizer, ("mlm_loss",))
     )
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(now.params), start_on_host().params)
     layer = now.params["bert"]["encoder"]["layer_0"]
     assert layer["mlp_in"]["kernel"].sharding.spec == jax.sharding.PartitionSpec("fsdp", "tensor")
     assert layer["attention"]["query"]["kernel"].addressable_shards[0].data.shape == (16, 2, 8)
