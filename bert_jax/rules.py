@@ -71,6 +71,23 @@ def _data_faults(data: DataConfig) -> Iterator[str]:
             f"config.data.format={data.format!r} must be one of {', '.join(PAIR_FORMATS)} for"
             f" config.data.sentence_objective={data.sentence_objective!r}"
         )
+    if data.boundaries != "cut" and data.format != "segment_pair":
+        yield (
+            f"config.data.boundaries={data.boundaries!r} must go with config.data.format='segment_pair',"
+            f" not {data.format!r}"
+        )
+    draws_elsewhere = data.sentence_objective == "nsp" or "lone_is_random" in data.quirks
+    for quirk, has_effect, rule in (
+        ("lone_is_random", data.sentence_objective != "none", "config.data.sentence_objective nsp or sop"),
+        ("ten_draws", draws_elsewhere, "config.data.sentence_objective='nsp' or the quirk 'lone_is_random'"),
+        (
+            "short_per_document",
+            data.format != "sentence_pair",
+            "a config.data.format other than 'sentence_pair'",
+        ),
+    ):
+        if quirk in data.quirks and not has_effect:
+            yield f"config.data.quirks={data.quirks}: {quirk!r} must go with {rule}, or it does nothing"
 
 
 def _rule_faults(config: Config) -> Iterator[str]:

@@ -147,6 +147,25 @@ _SEVERAL_FIELDS = [
     ({"data__weights": (0.0,)}, "config.data.weights=(0.0,) must all be > 0"),
     ({"data__weights": [-1]}, "config.data.weights=(-1.0,) must all be > 0"),
     (
+        {"data__boundaries": "whole", "data__format": "sentence_pair"},
+        "config.data.boundaries='whole' must go with config.data.format='segment_pair', not 'sentence_pair'",
+    ),
+    (
+        {"data__quirks": ["lone_is_random"], "data__sentence_objective": "none"},
+        "config.data.quirks=('lone_is_random',): 'lone_is_random' must go with config.data.sentence_objective"
+        " nsp or sop, or it does nothing",
+    ),
+    (
+        {"data__quirks": ["ten_draws"], "data__sentence_objective": "sop"},
+        "config.data.quirks=('ten_draws',): 'ten_draws' must go with config.data.sentence_objective='nsp' or the"
+        " quirk 'lone_is_random', or it does nothing",
+    ),
+    (
+        {"data__quirks": ["short_per_document"], "data__format": "sentence_pair"},
+        "config.data.quirks=('short_per_document',): 'short_per_document' must go with a config.data.format other"
+        " than 'sentence_pair', or it does nothing",
+    ),
+    (
         {"data__first_length": 7},
         "config.data.first_length=7 must be 0, or >= 8 and < config.data.sequence_length=128",
     ),
@@ -414,7 +433,7 @@ def test_the_order_of_the_faults_does_not_change_from_run_to_run():
 @pytest.mark.parametrize(
     ("field", "given", "expected"),
     [
-        ("data__format", "full-sentences", "full_sentences"),
+        ("data__format", "sentence-pair", "sentence_pair"),
         ("optim__name", "bert-adam", "bert_adam"),
         ("masking__unit", "whole-word", "whole_word"),
         ("data__quirks", ["ten-draws", "short_per_document"], ("ten_draws", "short_per_document")),
@@ -422,7 +441,7 @@ def test_the_order_of_the_faults_does_not_change_from_run_to_run():
     ],
 )
 def test_a_value_has_one_spelling(field, given, expected):
-    others = {"data__path": "a,b", "data__sentence_objective": "none"}
+    others = {"data__path": "a,b"}
     assert resolved(**others, **{field: given}) == resolved(**others, **{field: expected})
     group, name = field.split("__")
     assert getattr(getattr(resolved(**others, **{field: given}), group), name) == expected
@@ -602,7 +621,7 @@ def test_a_resolved_config_survives_json_and_resolves_to_itself(
         data__sequence_length=length,
         data__sentence_objective=objective,
         data__weights=[weight],
-        data__quirks=quirks,
+        data__quirks=quirks if objective == "nsp" else [],
         masking__rate=rate,
         optim__learning_rate=learning_rate,
         seed=seed,
