@@ -3,7 +3,11 @@
 step      the training step on synthetic batches of the configured shape: no corpus, no TensorFlow.
           --peer hf runs Hugging Face's PyTorch BertForPreTraining on the same shapes in turns with
           ours and prints the ratio (both forward, backward, clipping and AdamW).
-pipeline  rows a second of the input pipeline alone, over the prepared corpus of the configuration.
+pipeline  rows a second of the input pipeline alone, over the prepared corpus of the configuration; the time to
+          the first batch from step 10^6; the share of token slots that hold a token.
+          --peer hf runs Hugging Face's DataCollatorForLanguageModeling on rows of the same shape in turns
+          with ours: it masks single tokens of rows that are cut and read already.
+prepare   text to token shards, with --processes, in a folder of its own.
 
 Quote ratios of one run; absolute times only of an accelerator of your own.
 """
@@ -24,22 +28,33 @@ from bert_jax.errors import UsageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser)
-    parser.add_argument("--what", required=True, choices=("step", "pipeline"))
+    parser.add_argument("--what", required=True, choices=("step", "pipeline", "prepare"))
     parser.add_argument("--seconds", type=float, default=10.0, help="length of one measurement (default 10)")
     parser.add_argument("--repeats", type=int, default=3, help="measurements; the median counts (default 3)")
-    parser.add_argument("--peer", choices=("hf",), help="step: measure this beside ours, in the same run")
+    parser.add_argument(
+        "--peer", choices=("hf",), help="step, pipeline: measure this beside ours, in the same run"
+    )
+    parser.add_argument("--processes", type=int, help="prepare: processes (default: one for each core)")
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.peer and args.what != "step":
+    if args.peer and args.what == "prepare":
         raise UsageError(f"--peer {args.peer} has no effect with --what {args.what}")
+    if args.processes is not None and args.what != "prepare":
+        raise UsageError(f"--processes {args.processes} has no effect with --what {args.what}")
     if args.seconds <= 0 or args.repeats < 1:
         raise UsageError(f"--seconds {args.seconds} and --repeats {args.repeats} must be > 0")
+    if args.processes is not None and args.processes < 1:
+        raise UsageError(f"--processes {args.processes} must be >= 1")
     config = load_config(args)
     if args.what == "step":
         step(config, seconds=args.seconds, repeats=args.repeats, peer=args.peer)
+    elif args.what == "pipeline":
+        pipeline(config, seconds=args.seconds, repeats=args.repeats, peer=args.peer, experiment=args.config)
     else:
-        pipeline(config, seconds=args.seconds, repeats=args.repeats, experiment=args.config)
+        from bert_jax.commands import bench_prepare
+
+        bench_prepare.run(config, repeats=args.repeats, processes=args.processes)
 
 
 def step(config: Config, *, seconds: float, repeats: int, peer: str | None = None) -> dict[str, Any]:
@@ -90,25 +105,52 @@ def step(config: Config, *, seconds: float, repeats: int, peer: str | None = Non
     return _print("training step", values)
 
 
-def pipeline(config: Config, *, seconds: float, repeats: int, experiment: str = "FILE") -> dict[str, Any]:
+def pipeline(
+    config: Config, *, seconds: float, repeats: int, peer: str | None = None, experiment: str = "FILE"
+) -> dict[str, Any]:
     """Measures the input pipeline; returns and prints the figures."""
+    import numpy as np
+
+    from bert_jax.data.instances import FIRST
     from bert_jax.data.pipeline import Batches
     from bert_jax.data.prepare import open_corpus
 
-    batches = Batches(open_corpus(config, experiment=experiment), config, "train")
-    stream = iter(batches.iterate(0, 2**31))
-    next(stream)  # traced and filled
-    rates = _in_turns({"pipeline": lambda: next(stream)}, seconds=seconds, repeats=repeats)
-    start = time.perf_counter()
-    batches.at(10**6)
-    values = {
+    shards = open_corpus(config, experiment=experiment)
+    batches = Batches(shards, config, "train")
+    size, length, masking = config.train.batch_size, config.data.sequence_length, config.masking
+    seeks = [_seconds(lambda: next(batches.iterate(10**6, 2**31))) for _ in range(max(9, repeats))]
+    stream = batches.iterate(0, 2**31)
+    contestants: dict[str, Callable[[], Any]] = {"pipeline": lambda: next(stream)}
+    if peer == "hf":
+        from bert_jax.commands.peer import masking_collator
+
+        contestants["hf"] = masking_collator(config, shards.folder, batches.at(0))
+    rates = _in_turns(contestants, seconds=seconds, repeats=repeats)
+    index = batches.index
+    tokens = int((index.segments["length"] + 1).sum(dtype=np.int64)) + int(
+        (index.segments["role"] == FIRST).sum()
+    )
+    values: dict[str, Any] = {
         "objective": config.data.sentence_objective,
-        "batch": [config.train.batch_size, config.data.sequence_length],
-        "rows_in_index": len(batches.index),
-        "rows_per_s": rates["pipeline"] * config.train.batch_size,
-        "seek_to_step_1e6_ms": 1000 * (time.perf_counter() - start),
+        "format": config.data.format,
+        "masks": f"{masking.unit}, {masking.mode}",
+        "batch": [size, length],
+        "rows_in_index": len(index),
+        "fill": tokens / (len(index) * length),
+        "rows_per_s": rates["pipeline"] * size,
+        "tokens_per_s": rates["pipeline"] * size * length,
+        "seek_to_step_1e6_ms": 1000 * statistics.median(seeks),
     }
+    if peer:
+        rows = rates[peer] * size
+        values |= {f"{peer}_rows_per_s": rows, "ratio": values["rows_per_s"] / rows}
     return _print("input pipeline", values)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def _in_turns(contestants: dict[str, Callable[[], Any]], *, seconds: float, repeats: int) -> dict[str, float]:

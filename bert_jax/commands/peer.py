@@ -1,8 +1,10 @@
-"""The peer that `bench --what step` is measured against: Hugging Face's BERT in PyTorch."""
+"""The peers that `bench` is measured against: Hugging Face's BERT in PyTorch, and its masking collator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,13 +23,7 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
     Raises:
       UserError: PyTorch or transformers is not installed.
     """
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise UserError(
-            f"--peer hf needs torch and transformers, and {error.name} is not installed"
-        ) from None
+    torch, transformers = _installed()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     architecture = config_to_hf(config.model, pad_token_id=0)
     model: Any = transformers.BertForPreTraining(transformers.BertConfig(**architecture))
@@ -58,3 +54,52 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
             torch.cuda.synchronize()
 
     return step
+
+
+def masking_collator(
+    config: Config, vocabulary: Path, batch: Mapping[str, np.ndarray]
+) -> Callable[[], object]:
+    """`DataCollatorForLanguageModeling` on the rows of `batch`, unmasked, as lists of ids: what it gets from a
+    `datasets` table. It hides single tokens, at the configured rate and shares; `vocabulary` is a folder that
+    `transformers` reads.
+
+    Raises:
+      UserError: PyTorch or transformers is not installed.
+    """
+    _, transformers = _installed()
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(vocabulary)
+    masking = config.masking
+    collate = transformers.DataCollatorForLanguageModeling(
+        tokenizer,
+        mlm_probability=masking.rate,
+        mask_replace_prob=masking.mask,
+        random_replace_prob=masking.random,
+        pad_to_multiple_of=config.data.sequence_length,
+    )
+    tokens_BL = batch["tokens_BL"].copy()
+    row, slot = np.nonzero(batch["mlm_weights_BM"])
+    tokens_BL[row, batch["mlm_positions_BM"][row, slot]] = batch["mlm_targets_BM"][row, slot]
+    special_BL = np.isin(tokens_BL, tokenizer.all_special_ids).astype(np.int64)
+    fields = {
+        "input_ids": tokens_BL,
+        "token_type_ids": batch["type_ids_BL"],
+        "special_tokens_mask": special_BL,
+    }
+    lengths = (batch["pack_ids_BL"] > 0).sum(axis=1).tolist()
+    rows = [
+        {name: values_BL[row, :length].tolist() for name, values_BL in fields.items()}
+        for row, length in enumerate(lengths)
+    ]
+    return lambda: collate(rows)
+
+
+def _installed() -> tuple[ModuleType, ModuleType]:
+    """PyTorch and transformers, if both are here."""
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise UserError(
+            f"--peer hf needs torch and transformers, and {error.name} is not installed"
+        ) from None
+    return torch, transformers

@@ -1,95 +1,112 @@
-"""Masking for MLM (Devlin et al. 2019, section 3.1, task 1), on whole batches, in TensorFlow ops.
+"""Masking for MLM (Devlin et al. 2019, section 3.1, task 1), on whole batches.
 
-Randomness is counter-based: every row owns a fixed range of a Philox stream, found from its global
-index. A row's mask is therefore the same whichever batch, host or restart it is drawn in.
+Random numbers are counter-based: those of a row come from the seed and the row's number alone. A row's mask is
+therefore the same whichever batch, host or restart it is drawn in.
 """
 
 from __future__ import annotations
 
-import tensorflow as tf
+import numpy as np
 
 from bert_jax.config import MaskingConfig
+from bert_jax.data.draws import fold, root
+from bert_jax.data.masking_words import choose_units, length_thresholds
+from bert_jax.data.rows import Rows
 
-_WORDS_PER_BLOCK = 4  # a Philox block is four 32-bit words
-_PHILOX = 1  # tf.random.Algorithm.PHILOX
-
-
-def random_words(seed: int, first_row: tf.Tensor, rows: int, words: int) -> tf.Tensor:
-    """`words` uniform uint32 for each of the rows `first_row`, `first_row` + 1, ...: [rows, words].
-
-    Row r of any call equals row 0 of a call with `first_row` = r.
-    """
-    blocks = -(-words // _WORDS_PER_BLOCK)
-    counter = tf.cast(first_row, tf.uint64) * tf.cast(blocks, tf.uint64)
-    drawn = tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=[rows, blocks * _WORDS_PER_BLOCK],
-        key=tf.constant([seed], tf.uint64),
-        counter=tf.stack([counter, tf.zeros((), tf.uint64)]),
-        alg=_PHILOX,
-        dtype=tf.uint32,
-    )
-    return drawn[:, :words]
+_MASKS = 2**62  # the keys below it are those of documents
+_HALF, _LOW, _NEVER = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 1)
 
 
-def mask_tokens(
-    tokens_BL: tf.Tensor,
-    candidates_BL: tf.Tensor,
-    lengths_B: tf.Tensor,
-    words: tf.Tensor,
-    masking: MaskingConfig,
-    *,
-    mask_id: int,
-    vocab_size: int,
-) -> dict[str, tf.Tensor]:
+def draws_per_row(masking: MaskingConfig, length: int) -> int:
+    """Random numbers that `mask_rows` uses for a row: a priority a token, then for each slot a fate, an entry
+    and, where lengths are drawn, a length."""
+    return length + (3 if masking.unit in ("ngram", "span") else 2) * masking.max_predictions
+
+
+def draw_rows(seed: int, row_B: np.ndarray, draws: int) -> np.ndarray:
+    """`draws` uniform uint32 for each of the rows numbered `row_B`: [B, draws]."""
+    keys_B = fold(fold(root(seed), _MASKS), row_B)
+    pairs = fold(keys_B[:, None], np.arange(-(-draws // 2)))
+    return pairs.view(np.uint32)[:, :draws]
+
+
+def mask_rows(
+    rows: Rows, draws: np.ndarray, masking: MaskingConfig, *, mask_id: int, entries: np.ndarray
+) -> dict[str, np.ndarray]:
     """Chooses tokens to predict and hides them: 80 % as [MASK], 10 % as a random entry, 10 % not at all.
 
-    A row of n tokens (special ones included, as in BERT's code) predicts round(rate * n) of them, at
-    least 1 and at most `max_predictions`; `candidates_BL` says which may be chosen. Random entries are
-    drawn from the whole vocabulary, as in BERT's code. `words` is uint32 [B, words_per_row].
+    A row of n tokens (special ones included, as in BERT's code) predicts round(rate * n) of them, at least 1
+    and at most `max_predictions`; where words are hidden whole, as many of these as fit. A token's fate is its
+    own, but the tokens of a span share one (SpanBERT, section 3.1).
 
-    Returns the batch fields tokens_BL, mlm_positions_BM (ascending), mlm_targets_BM, mlm_weights_BM.
+    Args:
+      rows: their tokens are changed in place.
+      draws: random uint32 [B, draws_per_row].
+      entries: ids that random entries are drawn from.
+
+    Returns the batch fields mlm_positions_BM (ascending), mlm_targets_BM, mlm_weights_BM.
     """
-    length, slots = tokens_BL.shape[1], masking.max_predictions
-    # A uniform draw of n candidates is the n largest of uniform scores.
-    scores_BL = tf.cast(tf.bitwise.right_shift(words[:, :length], tf.constant(1, tf.uint32)), tf.int32)
-    scores_BL = tf.where(candidates_BL, scores_BL, -1)
-    values_BM, positions_BM = tf.math.top_k(scores_BL, k=slots)
-    wanted_B = tf.cast(tf.round(masking.rate * tf.cast(lengths_B, tf.float64)), tf.int32)
-    wanted_B = tf.clip_by_value(wanted_B, 1, slots)
-    used_BM = (tf.range(slots) < wanted_B[:, None]) & (values_BM >= 0)
-    # Ascending, unused slots last: a row then reads from left to right.
-    positions_BM = tf.sort(tf.where(used_BM, positions_BM, length), axis=1)
-    used_BM = positions_BM < length
-    positions_BM = tf.where(used_BM, positions_BM, 0)
-    targets_BM = tf.gather(tokens_BL, positions_BM, batch_dims=1)
+    count, length = rows.tokens_BL.shape
+    slots = masking.max_predictions
+    wanted_B = np.clip(np.rint(masking.rate * rows.lengths_B), 1, slots).astype(np.int64)
+    if masking.unit == "token":
+        chosen, turn = _choose_tokens(rows, wanted_B, draws, slots), None
+    else:
+        chosen, turn = _choose_words(rows, wanted_B, draws, masking)
+    row = chosen // length
+    slot = np.arange(chosen.size) - np.searchsorted(row, np.arange(count))[row]
+    fate = draws[row, length + (turn if masking.unit == "span" else slot)]
+    entry = draws[row, length + slots + slot].astype(np.uint64) * np.uint64(len(entries)) >> _HALF
+    tokens = rows.tokens_BL.ravel()
+    target = tokens[chosen]
+    shown = np.where(fate < (masking.mask + masking.random) * 2**32, entries[entry], target)
+    tokens[chosen] = np.where(fate < masking.mask * 2**32, mask_id, shown)
 
-    share_BM = _unit(words[:, length : length + slots])
-    random_BM = tf.cast(_unit(words[:, length + slots : length + 2 * slots]) * vocab_size, tf.int32)
-    shown_BM = tf.where(
-        share_BM < masking.mask,
-        mask_id,
-        tf.where(share_BM < masking.mask + masking.random, random_BM, targets_BM),
-    )
+    def per_slot(values: np.ndarray | int, dtype: type) -> np.ndarray:
+        values_BM: np.ndarray = np.zeros((count, slots), dtype)
+        values_BM[row, slot] = values
+        return values_BM
+
     return {
-        "tokens_BL": _scatter(tokens_BL, positions_BM, shown_BM, used_BM),
-        "mlm_positions_BM": positions_BM,
-        "mlm_targets_BM": tf.where(used_BM, targets_BM, 0),
-        "mlm_weights_BM": tf.cast(used_BM, tf.float32),
+        "mlm_positions_BM": per_slot(chosen - row * length, np.int32),
+        "mlm_targets_BM": per_slot(target, np.int32),
+        "mlm_weights_BM": per_slot(1, np.float32),
     }
 
 
-def words_per_row(length: int, slots: int) -> int:
-    """Random words that `mask_tokens` uses for a row: a score a token, a fate and an entry a slot."""
-    return length + 2 * slots
+def _priority(draws: np.ndarray, length: int) -> np.ndarray:
+    """31 random bits a token; the token of the lowest comes first."""
+    return ~draws[:, :length] >> np.uint32(1)
 
 
-def _unit(words: tf.Tensor) -> tf.Tensor:
-    """uint32 -> float64 in [0, 1), exact."""
-    return tf.cast(words, tf.float64) * 2.0**-32
+def _choose_tokens(rows: Rows, wanted_B: np.ndarray, draws: np.ndarray, slots: int) -> np.ndarray:
+    """The tokens that come first, of equal ones the leftmost, as sorted row * L + place."""
+    count, length = rows.tokens_BL.shape
+    key_BL = _priority(draws, length).astype(np.uint64) << _HALF | np.arange(length, dtype=np.uint64)
+    key_BL[~rows.is_text_BL] = _NEVER
+    if slots < length:
+        key_BL.partition(slots - 1, axis=1)
+    key_BM = np.sort(key_BL[:, :slots], axis=1)
+    used_BM = (np.arange(slots) < wanted_B[:, None]) & (key_BM != _NEVER)
+    place_BM = np.where(used_BM, key_BM & _LOW, length).astype(np.int64)
+    place_BM.sort(axis=1)
+    return (np.arange(0, count * length, length)[:, None] + place_BM)[place_BM < length]
 
 
-def _scatter(tokens_BL, positions_BM, shown_BM, used_BM) -> tf.Tensor:
-    """`tokens_BL` with `shown_BM` at `positions_BM` where `used_BM`."""
-    rows_BM = tf.broadcast_to(tf.range(tf.shape(tokens_BL)[0])[:, None], tf.shape(positions_BM))
-    indices = tf.boolean_mask(tf.stack([rows_BM, positions_BM], axis=-1), used_BM)
-    return tf.tensor_scatter_nd_update(tokens_BL, indices, tf.boolean_mask(shown_BM, used_BM))
+def _choose_words(
+    rows: Rows, wanted_B: np.ndarray, draws: np.ndarray, masking: MaskingConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of whole words, as sorted row * L + place, and the turn in its row in which each was hidden."""
+    assert rows.word_starts_BL is not None
+    thresholds = length_thresholds(masking)
+    units = choose_units(
+        rows.is_text_BL,
+        rows.word_starts_BL,
+        wanted_B,
+        _priority(draws, rows.tokens_BL.shape[1]),
+        draws[:, -masking.max_predictions :] if len(thresholds) else None,
+        thresholds,
+    )
+    first = np.cumsum(units.tokens) - units.tokens
+    chosen = np.arange(units.tokens.sum()) + np.repeat(units.slot - first, units.tokens)
+    return chosen, np.repeat(units.turn, units.tokens)

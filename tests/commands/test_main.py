@@ -50,7 +50,7 @@ def test_help_imports_neither_jax_nor_tensorflow():
     ("argv", "status", "message"),
     [
         (["prepare", "--config", "nowhere.py"], 2, "--config=nowhere.py: no such file: nowhere.py"),
-        (["bench", "--what", "pipeline", "--peer", "hf", "--config", "x.py"], 2, "--peer hf has no effect"),
+        (["bench", "--what", "prepare", "--peer", "hf", "--config", "x.py"], 2, "--peer hf has no effect"),
         (["predict", "--model", "nowhere", "--task", "embed", "hi"], 1, "no such directory: nowhere"),
         (["evaluate", "--workdir", "nowhere"], 1, "nowhere is not a workdir: it has no config.json"),
         (["export", "--workdir", "nowhere", "--format", "hf", "--out", "o"], 1, "nowhere is not the folder of a run"),
@@ -120,15 +120,18 @@ def call_with_files_up_to(size, *argv):
     return subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=False)
 
 
-def test_a_corpus_that_does_not_fit_leaves_nothing(experiment, tmp_path):
-    directory = f"--config.data.directory={tmp_path}"
-    done = call_with_files_up_to(5000, "prepare", "--config", str(experiment), directory)
+def test_a_corpus_that_does_not_fit_goes_on_where_there_is_room(experiment, tmp_path):
+    command = ("prepare", "--config", str(experiment), f"--config.data.directory={tmp_path}", "--processes=1")
+    done = call_with_files_up_to(5000, *command)
     assert done.returncode == 1
     assert re.fullmatch(
-        r"bert-jax: .* cannot be written: .*; make room there, or set config\.data\.directory",
+        r"bert-jax: .* cannot be written: .*; make room there and run the same command again, which goes on from"
+        r" there, or set config\.data\.directory",
         done.stderr.splitlines()[-1],
     )
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
+    assert main(command) == 0
+    assert [path.suffix for path in tmp_path.iterdir()] == [""]
 
 
 def test_a_checkpoint_that_does_not_fit_is_one_line_and_is_not_trusted(experiment, prepared, tmp_path):

@@ -10,10 +10,11 @@ import pytest
 
 from bert_jax.batch import FIELDS, shapes
 from bert_jax.config import Config, resolve
+from bert_jax.data.instances import FIRST, SECOND
 from bert_jax.data.pipeline import Batches, Host
 from bert_jax.data.prepare import prepare
-from bert_jax.data.shards import TokenShards
 from bert_jax.errors import ConfigError
+from bert_jax.text import tokenizer
 
 WORDS = ["time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school"]
 
@@ -32,19 +33,26 @@ def write_corpus(folder: Path, *, documents: int, seed: int = 0) -> Path:
 
 
 def config_of(
-    folder: Path, objective: str = "nsp", *, seed: int = 0, batch_size: int = 8, length: int = 32, **masking
+    folder: Path,
+    objective: str = "nsp",
+    *,
+    seed: int = 0,
+    batch_size: int = 8,
+    length: int = 32,
+    data: dict | None = None,
+    **masking,
 ) -> Config:
     return resolve(
         {
             "seed": seed,
             "data": {
-                "source": "files",
                 "path": str(folder / "corpus.txt"),
                 "directory": str(folder / "prepared"),
                 "sentences": "line",
                 "sequence_length": length,
                 "sentence_objective": objective,
                 "eval_fraction": 0.2,
+                **(data or {}),
             },
             "tokenizer": {"vocab_size": 120},
             "model": {"preset": "bert-tiny"},
@@ -86,31 +94,45 @@ def unmasked(batch) -> np.ndarray:
     return tokens_BL
 
 
-Row = tuple[tuple[int, ...], tuple[int, ...], int]
+Example = tuple[tuple[int, ...], tuple[int, ...], int]
+Row = tuple[Example, ...]
 
 
 def rows_of(batch) -> list[Row]:
-    """Every row as its tokens, its types and its label (-1: none), padding left out."""
-    used_BL = batch["pack_ids_BL"] == 1
-    weights, labels = batch["pair_weights_BP"][:, 0], batch["pair_labels_BP"][:, 0]
-    return [
-        (tuple(tokens[used].tolist()), tuple(types[used].tolist()), int(label) if weight else -1)
-        for tokens, types, used, label, weight in zip(
-            unmasked(batch), batch["type_ids_BL"], used_BL, labels, weights, strict=True
+    """Every row as its examples: tokens, types and label (-1: none), padding left out."""
+    rows = []
+    for row, tokens in enumerate(unmasked(batch)):
+        packs, types = batch["pack_ids_BL"][row], batch["type_ids_BL"][row]
+        weights, labels = batch["pair_weights_BP"][row], batch["pair_labels_BP"][row]
+        rows.append(
+            tuple(
+                (
+                    tuple(tokens[packs == p + 1].tolist()),
+                    tuple(types[packs == p + 1].tolist()),
+                    int(labels[p]) if weights[p] else -1,
+                )
+                for p in range(packs.max())
+            )
         )
-    ]
+    return rows
 
 
-def row_by_index(shards: TokenShards, instance: np.void) -> Row:
-    """[CLS] A [SEP] B [SEP] by slicing the tokens that the index names."""
-    tokens = np.load(shards.folder / "tokens-00000.npy").tolist()
-    cls, sep = shards.special.cls, shards.special.sep
-    a = tokens[instance["a_start"] : instance["a_start"] + instance["a_length"]]
-    b = tokens[instance["b_start"] : instance["b_start"] + instance["b_length"]]
-    row, types = [cls, *a, sep], [0] * (len(a) + 2)
-    if b:
-        row, types = [*row, *b, sep], [*types, *[1] * (len(b) + 1)]
-    return tuple(row), tuple(types), int(instance["label"])
+def row_by_index(source: Batches, number: int) -> Row:
+    """The examples of a row by slicing the tokens that the index names."""
+    tokens = np.load(source.shards.folder / "tokens-00000.npy").tolist()
+    special, index = source.shards.special, source.index
+    examples: list[tuple[list[int], list[int], int]] = []
+    for segment in index.segments[index.rows[number] : index.rows[number + 1]]:
+        if segment["role"] == FIRST:
+            examples.append(([special.cls], [0], int(segment["label"])))
+        run = [*tokens[segment["start"] : segment["start"] + segment["length"]], special.sep]
+        examples[-1][0].extend(run)
+        examples[-1][1].extend([int(segment["role"] == SECOND)] * len(run))
+    return tuple((tuple(row), tuple(types), label) for row, types, label in examples)
+
+
+def rows_by_index(source: Batches) -> list[Row]:
+    return [row_by_index(source, number) for number in range(len(source.index))]
 
 
 def epoch_rows(source: Batches, epoch: int) -> list[Row]:
@@ -207,7 +229,7 @@ def test_another_seed_has_other_masks_on_the_same_row(corpus):
 @pytest.mark.parametrize("batch_size", [1, 8, 7])
 def test_an_epoch_shows_every_instance_once(corpus, objective, batch_size):
     source = batches(config_of(corpus, objective, batch_size=batch_size))
-    expected = sorted(row_by_index(source.shards, instance) for instance in source.index)
+    expected = sorted(rows_by_index(source))
     assert len(expected) > 40
     for epoch in (0, 1):
         assert sorted(epoch_rows(source, epoch)) == expected
@@ -226,7 +248,7 @@ def test_the_next_epoch_has_another_order_and_other_masks(corpus):
     rows = [[rows_of(batch)[0] for batch in epoch] for epoch in (first, second)]
     assert sorted(rows[0]) == sorted(rows[1])
     assert rows[0] != rows[1]
-    assert rows[0] != [row_by_index(source.shards, instance) for instance in source.index]
+    assert rows[0] != rows_by_index(source)
     shown = [
         dict(zip(seen, (batch["tokens_BL"].tolist() for batch in epoch), strict=True))
         for seen, epoch in zip(rows, (first, second), strict=True)
@@ -239,7 +261,7 @@ def test_the_smallest_corpora_show_every_instance_once_too(tmp_path, documents):
     write_corpus(tmp_path, documents=documents)
     source = batches(config_of(tmp_path, "sop", batch_size=2))
     assert len(source.index) < 12
-    expected = sorted(row_by_index(source.shards, instance) for instance in source.index)
+    expected = sorted(rows_by_index(source))
     for epoch in range(3):
         assert sorted(epoch_rows(source, epoch)) == expected
 
@@ -270,7 +292,7 @@ def test_evaluation_weighs_every_row_once_and_the_filling_not_at_all(corpus, obj
         fillers += int((~present).sum())
         assert not batch["pair_weights_BP"][~present].any()
     assert fillers == source.count * batch_size - len(source.index)
-    assert sorted(rows) == sorted(row_by_index(source.shards, instance) for instance in source.index)
+    assert sorted(rows) == sorted(rows_by_index(source))
 
 
 def test_some_evaluation_tested_above_has_filling(corpus):
@@ -287,7 +309,7 @@ def test_training_and_evaluation_share_no_row(corpus):
         {row for batch in source.iterate(0, source.count) for row in rows_of(batch)}
         for source in (batches(config), batches(config, "eval"))
     )
-    assert not {row for row, _, _ in train if len(row) > 8} & {row for row, _, _ in held}
+    assert not {row for row in train if len(row[0][0]) > 8} & held
 
 
 # ---------------------------------------------------------------------------------------------
@@ -311,7 +333,7 @@ def test_fields_types_and_shapes_are_those_of_the_contract(corpus, objective):
 @pytest.mark.parametrize("length", [8, 32])
 def test_a_row_is_what_the_index_says_and_padding_is_padding(corpus, objective, length):
     source = batches(config_of(corpus, objective, batch_size=16, length=length))
-    known = {row_by_index(source.shards, instance) for instance in source.index}
+    known = set(rows_by_index(source))
     special = source.shards.special
     for batch in source.iterate(0, 3):
         assert set(rows_of(batch)) <= known
@@ -321,14 +343,15 @@ def test_a_row_is_what_the_index_says_and_padding_is_padding(corpus, objective, 
         assert not batch["type_ids_BL"][~used_BL].any()
         assert (batch["positions_BL"] == np.arange(length)).all()
         assert not batch["first_BP"].any()
-        labelled = batch["pair_weights_BP"] == 1
+        labelled_B = batch["pair_weights_BP"][:, 0] == 1
         assert set(np.unique(batch["pair_labels_BP"])) <= {0, 1}
-        assert labelled.all() if objective == "nsp" else not labelled.any() or objective == "sop"
+        has_pair_B = batch["type_ids_BL"].any(axis=1)
+        assert (labelled_B == (has_pair_B if objective != "none" else False)).all()
 
 
 def test_a_corrupted_row_is_not_what_the_index_says(corpus):
     source = batches(config_of(corpus))
-    known = {row_by_index(source.shards, instance) for instance in source.index}
+    known = set(rows_by_index(source))
     batch = source.at(0)
     for name in ("tokens_BL", "type_ids_BL", "pack_ids_BL", "mlm_targets_BM", "pair_labels_BP"):
         wrong = batch | {name: (batch[name] + 1) % (2 if name != "tokens_BL" else 120)}
@@ -348,6 +371,141 @@ def test_special_tokens_are_never_predicted_and_each_row_has_its_share(corpus, o
         share = [min(4, max(1, round(0.15 * int(n)))) for n in lengths]
         assert used.sum(axis=1).tolist() == share
         assert (batch["tokens_BL"] == special.mask).sum(axis=1).tolist() == share
+
+
+# ---------------------------------------------------------------------------------------------
+# Every format, unit and mode
+# ---------------------------------------------------------------------------------------------
+
+FORMATS = [
+    *(("segment_pair", objective) for objective in ("none", "nsp", "sop")),
+    *(("sentence_pair", objective) for objective in ("none", "nsp", "sop")),
+    ("full_sentences", "none"),
+    ("doc_sentences", "none"),
+]
+UNITS = ["token", "whole_word", "ngram", "span"]
+
+
+@pytest.mark.parametrize("packing", [1, 5])
+@pytest.mark.parametrize(("format_", "objective"), FORMATS)
+def test_rows_of_every_format_and_unit_are_what_the_index_says(corpus, format_, objective, packing):
+    for unit in UNITS:
+        config = config_of(
+            corpus, objective, length=48, data={"format": format_, "packing": packing}, unit=unit
+        )
+        source = batches(config)
+        batch = source.at(3)
+        assert {name: array.shape for name, array in batch.items()} == shapes(config, 8)
+        rows = rows_of(batch)
+        assert set(rows) <= set(rows_by_index(source))
+        used_BL = batch["pack_ids_BL"] > 0
+        for row, positions_L in zip(rows, batch["positions_BL"], strict=True):
+            counted = [i for tokens, _, _ in row for i in range(len(tokens))]
+            assert positions_L[: len(counted)].tolist() == counted
+        first = [np.cumsum([0, *(len(tokens) for tokens, _, _ in row)])[:-1].tolist() for row in rows]
+        assert batch["first_BP"].tolist() == [each + [0] * (packing - len(each)) for each in first]
+        # Never more predictions than asked, never a special token, nothing else changed.
+        special = source.shards.special
+        used_BM = batch["mlm_weights_BM"] > 0
+        assert not set(batch["mlm_targets_BM"][used_BM].tolist()) & {special.cls, special.sep, special.pad}
+        most = [min(8, max(1, round(0.15 * int(n)))) for n in used_BL.sum(axis=1)]
+        counts = used_BM.sum(axis=1)
+        assert (counts == most).all() if unit in ("token", "whole_word") else (counts > 0).all()
+        assert (counts <= most).all()
+
+
+def test_some_rows_tested_above_hold_several_examples(corpus):
+    source = batches(config_of(corpus, "sop", length=48, data={"packing": 5}))
+    assert any(len(row) > 2 for row in rows_by_index(source))
+    assert (source.at(0)["pack_ids_BL"].max(axis=1) > 1).any()
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "static"])
+@pytest.mark.parametrize("unit", UNITS)
+def test_every_unit_and_mode_is_the_same_on_any_number_of_hosts(corpus, unit, mode):
+    config = config_of(corpus, "sop", length=48, data={"packing": 4}, unit=unit, mode=mode)
+    for step in (5, 10**6):
+        whole = batches(config).at(step)
+        for count in (2, 4):
+            shares = [batches(config, host=Host(i, count)).at(step) for i in range(count)]
+            together = {name: np.concatenate([share[name] for share in shares]) for name in FIELDS}
+            assert_same(together, whole)
+
+
+def masks_of_epochs(source: Batches, epochs: int) -> list[dict[Row, tuple]]:
+    """For each epoch, row -> its tokens as they are shown and where it is predicted. Batches of one."""
+    count = len(source.index)
+    masks: list[dict[Row, tuple]] = [{} for _ in range(epochs)]
+    for step, batch in enumerate(source.iterate(0, count * epochs)):
+        shown = tuple(batch["tokens_BL"][0].tolist()), tuple(batch["mlm_positions_BM"][0].tolist())
+        masks[step // count][rows_of(batch)[0]] = shown
+    return masks
+
+
+@pytest.mark.parametrize("unit", ["token", "ngram"])
+def test_static_masks_are_a_few_taken_in_turn(corpus, unit):
+    # As short as possible: rows must differ, or one would overwrite the other.
+    source = batches(config_of(corpus, "none", batch_size=1, unit=unit, mode="static", copies=3, rate=0.3))
+    masks = masks_of_epochs(source, 7)
+    for row in masks[0]:
+        turns = [epoch[row] for epoch in masks]
+        assert turns[3:] == turns[:4]
+    distinct = [len({epoch[row] for epoch in masks}) for row in masks[0]]
+    assert max(distinct) == 3 and np.mean(distinct) > 2.9  # two masks of a short row may agree
+
+
+def test_dynamic_masks_do_not_come_again(corpus):
+    source = batches(config_of(corpus, "none", batch_size=1, mode="dynamic", copies=1, rate=0.3))
+    masks = masks_of_epochs(source, 3)
+    distinct = [len({epoch[row] for epoch in masks}) for row in masks[0]]
+    assert np.mean(distinct) > 2.9
+
+
+def test_a_static_mask_does_not_depend_on_the_order(corpus):
+    """It is keyed by the instance: the row before it in another epoch is another one."""
+    source = batches(config_of(corpus, "none", batch_size=1, mode="static", copies=1))
+    first, second = masks_of_epochs(source, 2)
+    assert first == second
+    assert list(first) != list(second)
+
+
+def test_evaluation_has_the_same_masks_static_or_not(corpus):
+    ours, theirs = (
+        batches(config_of(corpus, "sop", mode=mode), "eval").at(0) for mode in ("static", "dynamic")
+    )
+    assert_same(ours, theirs)
+
+
+def test_random_entries_are_ordinary_ones_if_asked(corpus):
+    drawn = {}
+    for origin in ("ordinary", "vocabulary"):
+        config = config_of(corpus, batch_size=64, random_from=origin, mask=0, random=1, keep=0)
+        source = batches(config)
+        entries = set()
+        for batch in source.iterate(0, 60):
+            row, slot = np.nonzero(batch["mlm_weights_BM"])
+            entries |= set(batch["tokens_BL"][row, batch["mlm_positions_BM"][row, slot]].tolist())
+        drawn[origin] = entries
+    special = set(dataclasses.astuple(source.shards.special))
+    assert drawn["vocabulary"] == set(range(120))
+    assert drawn["ordinary"].isdisjoint(special)
+    ordinary = tokenizer.load(source.shards.folder / "tokenizer.json").ordinary_ids()
+    assert drawn["ordinary"] == set(ordinary.tolist())
+
+
+def test_a_new_start_traces_nothing(corpus, monkeypatch):
+    """What makes seeking slow is TensorFlow's tracing: once for all starts, and they do not disturb each other."""
+    traced = []
+    original = Batches._batch
+    monkeypatch.setattr(Batches, "_batch", lambda self, step: traced.append(step) or original(self, step))
+    source = batches(config_of(corpus))
+    early, late = source.iterate(0, 3), source.iterate(10**6, 10**6 + 3)
+    interleaved = [batch for pair in zip(early, late, strict=True) for batch in pair]
+    assert len(traced) == 1
+    steps = [0, 10**6, 1, 10**6 + 1, 2, 10**6 + 2]
+    assert [int(batch["example_ids_B"][0]) for batch in interleaved] == [8 * step for step in steps]
+    for step, batch in zip(steps, interleaved, strict=True):
+        assert_same(batch, source.at(step))
 
 
 # ---------------------------------------------------------------------------------------------

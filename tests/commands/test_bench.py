@@ -1,0 +1,93 @@
+"""`bench` of the input pipeline and of preparation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from bert_jax.__main__ import main
+from bert_jax.batch import synthetic
+from bert_jax.commands import bench, peer
+from bert_jax.data.pipeline import Batches
+from bert_jax.data.prepare import open_corpus
+from bert_jax.errors import UserError
+
+
+def test_the_pipeline_beside_the_masking_collator(prepared, capsys):
+    pytest.importorskip("transformers")
+    values = bench.pipeline(prepared, seconds=0.1, repeats=1, peer="hf")
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == values
+    assert values["ratio"] == pytest.approx(values["rows_per_s"] / values["hf_rows_per_s"])
+    assert values["tokens_per_s"] == pytest.approx(values["rows_per_s"] * 32)
+    assert values["seek_to_step_1e6_ms"] > 0
+
+
+def test_fill_is_the_share_of_slots_that_are_used(prepared):
+    masking = dataclasses.replace(prepared.masking, unit="whole_word")
+    config = dataclasses.replace(
+        prepared, masking=masking, train=dataclasses.replace(prepared.train, batch_size=1)
+    )
+    values = bench.pipeline(config, seconds=0.01, repeats=1)
+    batches = Batches(open_corpus(config), config, "train")
+    used = [int((batch["pack_ids_BL"] > 0).sum()) for batch in batches.iterate(0, batches.count)]
+    assert values["rows_in_index"] == len(used)
+    assert values["fill"] == pytest.approx(np.mean(used) / 32)
+
+
+def test_the_collator_gets_our_rows_unmasked(prepared):
+    pytest.importorskip("transformers")
+    shards = open_corpus(prepared)
+    batch = Batches(shards, prepared, "train").at(0)
+    collate = peer.masking_collator(prepared, shards.folder, batch)
+    result = collate()
+    assert result["input_ids"].shape == batch["tokens_BL"].shape
+    labels = result["labels"].numpy()
+    tokens = np.where(labels != -100, labels, result["input_ids"].numpy())
+    row, slot = np.nonzero(batch["mlm_weights_BM"])
+    ours = batch["tokens_BL"].copy()
+    ours[row, batch["mlm_positions_BM"][row, slot]] = batch["mlm_targets_BM"][row, slot]
+    assert (tokens == ours).all()
+    assert (result["attention_mask"].numpy() == (batch["pack_ids_BL"] > 0)).all()
+    special = [shards.special.cls, shards.special.sep, shards.special.pad]
+    assert not np.isin(labels, special).any()
+    shown = {tuple(collate()["input_ids"].flatten().tolist()) for _ in range(3)}
+    assert len(shown) == 3  # new masks each time
+
+
+def test_a_peer_that_is_not_installed_is_named(prepared, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match="--peer hf needs torch and transformers, and transformers is not"):
+        peer.torch_step(prepared, synthetic(prepared, 2))
+
+
+def test_preparation_is_measured_with_the_processes_asked_for(experiment, monkeypatch):
+    calls = []
+    module = types.ModuleType("bert_jax.commands.bench_prepare")
+    module.run = lambda config, **kwargs: calls.append((config.data.sequence_length, kwargs))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    import bert_jax.commands
+
+    monkeypatch.setattr(bert_jax.commands, "bench_prepare", module, raising=False)
+    arguments = ["bench", "--what", "prepare", "--config", str(experiment), "--repeats", "2"]
+    assert not main([*arguments, "--processes", "3"])
+    assert not main(arguments)
+    assert calls == [(32, {"repeats": 2, "processes": 3}), (32, {"repeats": 2, "processes": None})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--what", "prepare", "--peer", "hf"], "--peer hf has no effect with --what prepare"),
+        (["--what", "pipeline", "--processes", "2"], "--processes 2 has no effect with --what pipeline"),
+        (["--what", "prepare", "--processes", "0"], "--processes 0 must be >= 1"),
+        (["--what", "pipeline", "--repeats", "0"], "--seconds 10.0 and --repeats 0 must be > 0"),
+    ],
+)
+def test_options_without_effect_or_sense_are_refused(arguments, message, capsys):
+    assert main(["bench", "--config", "x.py", *arguments]) == 2
+    assert message in capsys.readouterr().err
