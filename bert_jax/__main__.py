@@ -19,6 +19,7 @@ from bert_jax.errors import UserError
 COMMANDS = {
     "config": "check an experiment and print its resolved configuration",
     "prepare": "raw text -> vocabulary and token shards",
+    "inspect": "show decoded rows, or report on the corpus, its rows and masks",
     "pretrain": "train an encoder; the same command again resumes",
     "evaluate": "held-out loss and accuracy of a checkpoint",
     "plot": "draw the loss curves of one or more runs",

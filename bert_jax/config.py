@@ -148,7 +148,9 @@ def _parse(text: str, kind) -> Any:
             number = float(text)  # a whole number may be written 2e4
             return int(number) if number.is_integer() else number
     if typing.get_origin(kind) is tuple:
-        return tuple(_parse(part.strip(), typing.get_args(kind)[0]) for part in text.split(",") if part.strip())
+        return tuple(
+            _parse(part.strip(), typing.get_args(kind)[0]) for part in text.split(",") if part.strip()
+        )
     return text
 
 
@@ -244,7 +246,9 @@ def _type_fault(value: Any, kind) -> str:
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, tuple):
             return "a sequence"
-        return next((f"a sequence, each {f}" for v in value if (f := _type_fault(v, typing.get_args(kind)[0]))), "")
+        return next(
+            (f"a sequence, each {f}" for v in value if (f := _type_fault(v, typing.get_args(kind)[0]))), ""
+        )
     if typing.get_origin(kind) is Literal:
         choices = typing.get_args(kind)
         return "" if value in choices else f"one of: {', '.join(choices)}"
