@@ -32,7 +32,7 @@ EXTRAS = {
     "gpu": ["jax[cuda13]>=0.10,<0.13"],
     "tpu": ["jax[tpu]>=0.10,<0.13"],
     "beam": ["apache-beam>=2.70"],
-    "sentencepiece": ["sentencepiece>=0.2"],
+    "sentencepiece": ["sentencepiece>=0.2.3"],
     "sentencex": ["sentencex>=1.0"],
     "test": ["pytest>=8", "hypothesis>=6"],
     "parity": ["torch>=2.6", "transformers>=5"],

@@ -21,12 +21,12 @@ Report = dict[str, Any]
 def draw(report: Report, theme: str) -> dict[str, bytes]:
     """title -> PNG of each plot, transparent, with ink for the `theme` "light" or "dark"."""
     ink = _INK[theme]
-    colours = dict.fromkeys(
+    settings: dict[Any, Any] = dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), ink
     )
-    style = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.axisbelow": True}
+    settings |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.axisbelow": True}
     drawn = {}
-    with matplotlib.rc_context({**colours, **style}):
+    with matplotlib.rc_context(settings):
         for title, plot in _plots(report).items():
             figure = Figure(figsize=(5.2, 3.1), layout="constrained")
             axes = figure.subplots()

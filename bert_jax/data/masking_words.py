@@ -72,11 +72,12 @@ def choose_units(
         placed = _place(words, order_BW, wanted_B, size_BM, np.zeros_like(wanted_B))
     else:
         # Single words: all up to the first that is too long at once, the general way from there.
-        tokens_BW = words.slot[order_BW + 1] - words.slot[order_BW]
-        head_BW = (np.cumsum(tokens_BW, axis=1) <= wanted_B[:, None]) & (order_BW < words.count)
-        left_B = wanted_B - np.where(head_BW, tokens_BW, 0).sum(axis=1)
-        placed = _place(words, order_BW, left_B, size_BM, head_BW.sum(axis=1))
-        placed.append((order_BW[head_BW], tokens_BW[head_BW], head_BW.nonzero()[1]))
+        word_BM = order_BW[:, : wanted_B.max()]  # a word has at least one token
+        tokens_BM = words.slot[word_BM + 1] - words.slot[word_BM]
+        head_BM = (np.cumsum(tokens_BM, axis=1) <= wanted_B[:, None]) & (word_BM < words.count)
+        left_B = wanted_B - np.where(head_BM, tokens_BM, 0).sum(axis=1)
+        placed = _place(words, order_BW, left_B, size_BM, head_BM.sum(axis=1))
+        placed.append((word_BM[head_BM], tokens_BM[head_BM], head_BM.nonzero()[1]))
     word, tokens, turn = (np.concatenate(parts) for parts in zip(*placed, strict=True))
     order = np.argsort(word)[: np.count_nonzero(tokens)]  # "nothing" comes last
     return Units(words.slot[word[order]], tokens[order], turn[order])

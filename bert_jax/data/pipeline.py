@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import: TensorF
 
 import tensorflow as tf
 
-from bert_jax.batch import FIELDS
+from bert_jax.batch import FIELDS, shapes
 from bert_jax.config import Config
 from bert_jax.data import rows
 from bert_jax.data.instances import Split, load_index
@@ -29,6 +29,10 @@ from bert_jax.errors import ConfigError, UserError
 from bert_jax.text import tokenizer
 
 tf.config.set_visible_devices([], "GPU")  # the accelerators are JAX's
+
+_TOKENS = 2**17
+"""Small batches are made several at once, up to this many tokens: NumPy's calls hold Python's lock, so few large
+ones let the cores work side by side."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,31 +99,33 @@ class Batches:
         options.deterministic = True
         # Two steps need no rewriting, and looking for it takes longer than the first batch.
         options.experimental_optimization.apply_default_optimizations = False
+        rows = self.config.train.batch_size // self.host.count
+        together = max(1, _TOKENS // (rows * self.config.data.sequence_length))
         return (
             tf.data.Dataset.range(start, stop)
-            .map(tf.autograph.experimental.do_not_convert(self._batch), num_parallel_calls=tf.data.AUTOTUNE)
+            .batch(together)
+            .map(tf.autograph.experimental.do_not_convert(self._batches), num_parallel_calls=tf.data.AUTOTUNE)
+            .unbatch()
             .prefetch(4)
             .with_options(options)
         )
 
-    def _batch(self, step: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The rows of `step` that this host produces: the fields of `bert_jax.batch`."""
-        count = self.config.train.batch_size // self.host.count
-        first = step * self.config.train.batch_size + self.host.index * count
-        number_B = first + tf.range(count, dtype=tf.int64)
-        values = tf.numpy_function(
-            self._fields,
-            [number_B, self._instances(number_B)],
-            [tf.as_dtype(dtype) for dtype in FIELDS.values()],
-        )
-        return dict(zip(FIELDS, values, strict=True))
+    def _batches(self, step_G: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The rows of these steps that this host produces: the fields of `bert_jax.batch`, by step."""
+        config, host = self.config, self.host
+        sizes = shapes(config, config.train.batch_size // host.count)
+        first_G = step_G * config.train.batch_size + host.index * sizes["example_ids_B"][0]
+        number_N = tf.reshape(first_G[:, None] + tf.range(sizes["example_ids_B"][0], dtype=tf.int64), [-1])
+        types = [tf.as_dtype(dtype) for dtype in FIELDS.values()]
+        values = tf.numpy_function(self._fields, [number_N, self._instances(number_N)], types)
+        return {name: tf.reshape(value, [-1, *sizes[name]]) for name, value in zip(FIELDS, values, strict=True)}
 
     def _instances(self, number_B: tf.Tensor) -> tf.Tensor:
         """Global row numbers -> rows of the index."""
         count = len(self.index)
         epoch_B, place_B = number_B // count, number_B % count
         # A key an epoch: [seed, epoch, 0].
-        seeds = tf.stack([tf.fill(epoch_B.shape, tf.constant(self._seed, tf.int64)), epoch_B], axis=1)
+        seeds = tf.stack([tf.fill(tf.shape(epoch_B), tf.constant(self._seed, tf.int64)), epoch_B], axis=1)
         return tf.raw_ops.RandomIndexShuffle(
             index=place_B, seed=tf.pad(seeds, [[0, 0], [0, 1]]), max_index=tf.constant(count - 1, tf.int64)
         )

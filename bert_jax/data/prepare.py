@@ -25,7 +25,7 @@ from bert_jax.data.shards import TokenShards
 from bert_jax.data.sources import INSTALLED_DOCS, Input, Source, open_sources
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.progress import bar
-from bert_jax.text import tokenizer
+from bert_jax.text import tokenizer, vocabulary
 
 
 def data_root(config: Config) -> Path:
@@ -273,6 +273,7 @@ def _removed_if_useless(folder: Path) -> Iterator[None]:
 
 def _given_vocabulary(config: Config) -> tokenizer.Tokenizer | None:
     if not config.tokenizer.path:
+        vocabulary.check_trainable(config.tokenizer)
         return None
     given = tokenizer.load(config.tokenizer.path, lowercase=config.tokenizer.lowercase)
     if given.vocab_size != config.tokenizer.vocab_size:

@@ -24,6 +24,7 @@ _ALPHABET = 1000  # characters kept, the most frequent ones
 _PRINTABLE = [chr(code) for code in range(0x21, 0x7F)]
 _RESERVED = {"\0", "▅"}  # SentencePiece's own marks of a word's end and of an unknown character
 _DISTINCT = 1_000_000  # words that SentencePiece learns from: its time grows with them
+_LONGEST = 1000  # characters; SentencePiece leaves out what has more than 4192 bytes
 _THREADS = 16  # of SentencePiece, on any machine: the order of its sums depends on them
 
 
@@ -36,6 +37,19 @@ def count_chunks(lines: Iterable[str]) -> Counter[str]:
     return counts
 
 
+def check_trainable(config: TokenizerConfig) -> None:
+    """Raises `UserError` where what trains this kind is not installed: worth asking before a corpus is read."""
+    if config.kind != "unigram":
+        return
+    try:
+        import sentencepiece  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "config.tokenizer.kind='unigram' is trained by SentencePiece:"
+            " pip install 'bert_jax[sentencepiece]', or name a vocabulary in config.tokenizer.path"
+        ) from None
+
+
 def learn(counts: Mapping[str, int], config: TokenizerConfig) -> tokenizers.Tokenizer:
     """A tokenizer of exactly `config.vocab_size` entries for a corpus of these chunks.
 
@@ -45,7 +59,9 @@ def learn(counts: Mapping[str, int], config: TokenizerConfig) -> tokenizers.Toke
 
     Raises:
       ConfigError: `vocab_size` cannot even hold the special tokens and the alphabet.
+      UserError: Unigram without the sentencepiece package.
     """
+    check_trainable(config)
     ordered = sorted((chunk, count) for chunk, count in counts.items() if count > 0)
     learners = {"wordpiece": _learn_wordpiece, "bpe": _learn_bpe, "unigram": _learn_unigram}
     return learners[config.kind](ordered, config)
@@ -89,7 +105,6 @@ def _learn_bpe(ordered: list[tuple[str, int]], config: TokenizerConfig) -> token
 
 
 def _learn_unigram(ordered: list[tuple[str, int]], config: TokenizerConfig) -> tokenizers.Tokenizer:
-    _require_sentencepiece()
     special = list(kinds.SPECIAL["unigram"].values())
     backend = kinds.unigram([], lowercase=config.lowercase)
     alphabet = {*_alphabet(ordered, backend), *_PRINTABLE, "▁"}
@@ -98,6 +113,7 @@ def _learn_unigram(ordered: list[tuple[str, int]], config: TokenizerConfig) -> t
     _check_room(len(special) + len(alphabet), config)
     room = config.vocab_size - len(special)
     learned = _sentencepieces(_words(_scaled(ordered, config), backend, alphabet), size=room)
+    # It measures its character coverage in float32, so of a large corpus the rarest characters are missing.
     lowest = min(learned.values(), default=-1.0)
     letters = [(character, learned.pop(character, lowest)) for character in alphabet]
     others = list(learned.items())[: room - len(letters)]
@@ -107,25 +123,15 @@ def _learn_unigram(ordered: list[tuple[str, int]], config: TokenizerConfig) -> t
     return kinds.unigram(pieces, lowercase=config.lowercase)
 
 
-def _require_sentencepiece() -> None:
-    try:
-        import sentencepiece  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "config.tokenizer.kind='unigram' is trained by SentencePiece:"
-            " pip install 'bert_jax[sentencepiece]', or name a vocabulary in config.tokenizer.path"
-        ) from None
-
-
 def _words(
     counted: Iterable[tuple[str, int]], backend: tokenizers.Tokenizer, alphabet: set[str]
 ) -> list[tuple[str, int]]:
     """The words of the chunks with their counts, the most frequent ones.
 
-    Characters outside of the alphabet cut a word: the rest still teaches, and is known to be no word's beginning
-    by its lacking ▁.
+    Characters outside of the alphabet cut a word, as its length may: the rest still teaches, and by its lacking
+    a ▁ begins no word.
     """
-    known = re.compile(f"[{re.escape(''.join(sorted(alphabet - _RESERVED)))}]+")
+    known = re.compile(f"[{re.escape(''.join(sorted(alphabet - _RESERVED)))}]{{1,{_LONGEST}}}")
     counts: Counter[str] = Counter()
     for chunk, count in bar(counted, description="vocabulary: words", unit="chunks"):
         normalized = backend.normalizer.normalize_str(chunk)

@@ -26,6 +26,8 @@ TEXTS = [
 
 @pytest.fixture(scope="module", params=["wordpiece", "bpe", "unigram"])
 def vocabulary(request) -> tokenizer.Tokenizer:
+    if request.param == "unigram":
+        pytest.importorskip("sentencepiece", reason="Unigram is trained by the sentencepiece package")
     config = TokenizerConfig(kind=request.param, vocab_size=400)
     return tokenizer.train(count_chunks(line for text in TEXTS for line in text.split("\n")), config)
 

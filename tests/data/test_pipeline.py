@@ -496,8 +496,8 @@ def test_random_entries_are_ordinary_ones_if_asked(corpus):
 def test_a_new_start_traces_nothing(corpus, monkeypatch):
     """What makes seeking slow is TensorFlow's tracing: once for all starts, and they do not disturb each other."""
     traced = []
-    original = Batches._batch
-    monkeypatch.setattr(Batches, "_batch", lambda self, step: traced.append(step) or original(self, step))
+    original = Batches._batches
+    monkeypatch.setattr(Batches, "_batches", lambda self, step: traced.append(step) or original(self, step))
     source = batches(config_of(corpus))
     early, late = source.iterate(0, 3), source.iterate(10**6, 10**6 + 3)
     interleaved = [batch for pair in zip(early, late, strict=True) for batch in pair]

@@ -6,6 +6,8 @@ import functools
 import random
 from collections.abc import Iterable
 
+import pytest
+
 from bert_jax.config import TokenizerConfig
 from bert_jax.text.tokenizer import Tokenizer, train
 from bert_jax.text.vocabulary import count_chunks
@@ -25,10 +27,16 @@ HARD = (
 )
 
 
+def skip_unless_trainable(kind: str) -> None:
+    if kind == "unigram":
+        pytest.importorskip("sentencepiece", reason="Unigram is trained by the sentencepiece package")
+
+
 def trained(
     vocab_size: int = 150, *, kind="wordpiece", lowercase=True, texts: Iterable[str] = TEXTS
 ) -> Tokenizer:
     """Of 400 entries at least where the kind's alphabet alone needs more than 150."""
+    skip_unless_trainable(kind)
     size = vocab_size if kind == "wordpiece" else max(vocab_size, 400)
     return _trained(size, kind, lowercase, tuple(texts))
 
