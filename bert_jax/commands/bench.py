@@ -47,6 +47,10 @@ def main(args: argparse.Namespace) -> None:
     if args.processes is not None and args.processes < 1:
         raise UsageError(f"--processes {args.processes} must be >= 1")
     config = load_config(args)
+    if args.peer and args.what == "step" and config.data.packing > 1:
+        raise UsageError(
+            f"--peer {args.peer} has no packed rows: config.data.packing={config.data.packing} must be 1"
+        )
     if args.what == "step":
         step(config, seconds=args.seconds, repeats=args.repeats, peer=args.peer)
     elif args.what == "pipeline":

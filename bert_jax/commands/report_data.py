@@ -97,7 +97,7 @@ def _unmasked(batches: Batches, numbers: np.ndarray) -> Rows:
     return assemble(
         batches.shards,
         batches.index,
-        batches._instances(numbers.astype(np.int64)).numpy(),
+        batches.instances(numbers.astype(np.int64)).numpy(),
         length=data.sequence_length,
         packing=data.packing,
         words=True,

@@ -117,10 +117,10 @@ class Batches:
         first_G = step_G * config.train.batch_size + host.index * sizes["example_ids_B"][0]
         number_N = tf.reshape(first_G[:, None] + tf.range(sizes["example_ids_B"][0], dtype=tf.int64), [-1])
         types = [tf.as_dtype(dtype) for dtype in FIELDS.values()]
-        values = tf.numpy_function(self._fields, [number_N, self._instances(number_N)], types)
+        values = tf.numpy_function(self._fields, [number_N, self.instances(number_N)], types)
         return {name: tf.reshape(value, [-1, *sizes[name]]) for name, value in zip(FIELDS, values, strict=True)}
 
-    def _instances(self, number_B: tf.Tensor) -> tf.Tensor:
+    def instances(self, number_B: tf.Tensor) -> tf.Tensor:
         """Global row numbers -> rows of the index."""
         count = len(self.index)
         epoch_B, place_B = number_B // count, number_B % count

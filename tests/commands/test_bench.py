@@ -91,3 +91,11 @@ def test_preparation_is_measured_with_the_processes_asked_for(experiment, monkey
 def test_options_without_effect_or_sense_are_refused(arguments, message, capsys):
     assert main(["bench", "--config", "x.py", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_peer_of_the_step_has_no_packed_rows(experiment, capsys):
+    argv = ["bench", "--what", "step", "--peer", "hf", "--config", str(experiment), "--config.data.packing=2"]
+    assert main(argv) == 2
+    assert capsys.readouterr().err == (
+        "bert-jax: --peer hf has no packed rows: config.data.packing=2 must be 1\n"
+    )
