@@ -118,7 +118,9 @@ class Batches:
         number_N = tf.reshape(first_G[:, None] + tf.range(sizes["example_ids_B"][0], dtype=tf.int64), [-1])
         types = [tf.as_dtype(dtype) for dtype in FIELDS.values()]
         values = tf.numpy_function(self._fields, [number_N, self.instances(number_N)], types)
-        return {name: tf.reshape(value, [-1, *sizes[name]]) for name, value in zip(FIELDS, values, strict=True)}
+        return {
+            name: tf.reshape(value, [-1, *sizes[name]]) for name, value in zip(FIELDS, values, strict=True)
+        }
 
     def instances(self, number_B: tf.Tensor) -> tf.Tensor:
         """Global row numbers -> rows of the index."""
