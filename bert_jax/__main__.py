@@ -24,7 +24,7 @@ COMMANDS = {
     "evaluate": "held-out loss and accuracy of a checkpoint",
     "plot": "draw the loss curves of one or more runs",
     "predict": "fill masks or embed sentences with a trained model",
-    "export": "write a checkpoint as a Hugging Face directory",
+    "export": "write a model for transformers, jax, TensorFlow Serving or this package",
     "bench": "measure the training step or the input pipeline",
 }
 

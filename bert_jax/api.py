@@ -2,7 +2,7 @@
 
 import bert_jax
 
-model = bert_jax.load("runs/quickstart")      # a workdir, our export, or a Hugging Face directory
+model = bert_jax.load("runs/quickstart")      # a workdir, our export, a Hugging Face directory, a TF1 checkpoint
 model.fill_mask("Returns the [MASK] of the list.", top_k=3)
 """
 
@@ -12,7 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,17 @@ import numpy as np
 
 from bert_jax.config import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.models.attention import visibility
-from bert_jax.models.bert import Embeddings, init_params
-from bert_jax.models.encoder import Encoder
-from bert_jax.models.heads import MlmHead, PairHead, Pooler
+from bert_jax.interop import program
 from bert_jax.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from bert_jax.interop.load import LoadReport
 
 # Lengths that texts are padded to, so that few shapes are compiled.
 _BUCKETS = (16, 32, 64, 128, 256, 512)
+_MASK = "[MASK]"
+
+Part = Literal["discriminator", "generator"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +39,13 @@ class Output:
 
     hidden_states: tuple[jax.Array, ...]
     """num_layers + 1 of [B, L, D], the embeddings first"""
+    attentions: tuple[jax.Array, ...]
+    """num_layers of [B, H, L, L] after the softmax; empty unless asked for"""
     pooled_BD: jax.Array | None
     mlm_logits_BLV: jax.Array | None
     pair_logits_BC: jax.Array | None
+    rtd_logits_BL: jax.Array | None
+    """positive: the token is taken for a replaced one (ELECTRA)"""
 
     @property
     def hidden_BLD(self) -> jax.Array:
@@ -71,11 +78,17 @@ class Model:
             )
         return self._tokenizer
 
-    def __call__(self, tokens_BL, type_ids_BL=None, mask_BL=None) -> Output:
+    @property
+    def parameter_count(self) -> int:
+        """Parameters that are there, heads included, each once however many layers share it."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.params))
+
+    def __call__(self, tokens_BL, type_ids_BL=None, mask_BL=None, *, attentions: bool = False) -> Output:
         """Runs the encoder and its heads on token ids [B, L].
 
         type_ids_BL: 0 for sentence A (the default everywhere), 1 for B. mask_BL: true for tokens, false
-        for padding, which must come last; all true by default.
+        for padding, which must come last; all true by default. attentions: also return the attention
+        probabilities, whatever backend the config names.
         """
         tokens_BL = jnp.asarray(tokens_BL, jnp.int32)
         rows, length = tokens_BL.shape
@@ -85,30 +98,21 @@ class Model:
             )
         types_BL = jnp.zeros((rows, length), jnp.int32) if type_ids_BL is None else jnp.asarray(type_ids_BL)
         mask_BL = jnp.ones((rows, length), bool) if mask_BL is None else jnp.asarray(mask_BL, bool)
-        return Output(*self._forward(self.params, tokens_BL, types_BL, mask_BL))
+        return Output(**self._forward(self.params, tokens_BL, types_BL, mask_BL, attentions=attentions))
 
     @functools.cached_property
     def _forward(self):
-        config = self.config
-
-        def part(module, params, *inputs):
-            return module(config).apply({"params": params}, *inputs)
-
-        @jax.jit
-        def forward(params, tokens_BL, type_ids_BL, mask_BL):
-            bert = params["bert"]
-            positions_BL = jnp.broadcast_to(jnp.arange(tokens_BL.shape[1]), tokens_BL.shape)
-            visible = visibility(mask_BL.astype(jnp.int32), packed=False)
-            x_BLD = part(Embeddings, bert["embeddings"], tokens_BL, type_ids_BL, positions_BL, None)
-            states = part(Encoder, bert["encoder"], x_BLD, visible, None)
-            pooled_BD = mlm_BLV = pair_BC = None
-            if "pooler" in bert:
-                pooled_BD = part(Pooler, bert["pooler"], states[-1][:, :1])[:, 0]
-            if "mlm_head" in params:
-                mlm_BLV = part(MlmHead, params["mlm_head"], states[-1], bert["embeddings"]["token"])
-            if "pair_head" in params and pooled_BD is not None:
-                pair_BC = part(PairHead, params["pair_head"], pooled_BD)
-            return states, pooled_BD, mlm_BLV, pair_BC
+        @functools.partial(jax.jit, static_argnames="attentions")
+        def forward(params, tokens_BL, type_ids_BL, mask_BL, *, attentions):
+            out = program.forward(self.config, params, tokens_BL, type_ids_BL, mask_BL, attentions=attentions)
+            return {
+                "hidden_states": out.hidden_states,
+                "attentions": out.attentions,
+                "pooled_BD": None if out.pooled_BPD is None else out.pooled_BPD[:, 0],
+                "mlm_logits_BLV": out.mlm_logits_BMV,
+                "pair_logits_BC": None if out.pair_logits_BPC is None else out.pair_logits_BPC[:, 0],
+                "rtd_logits_BL": out.rtd_logits_BL,
+            }
 
         return forward
 
@@ -124,12 +128,14 @@ class Model:
     def fill_mask(self, text: str, *, top_k: int = 5) -> list[list[Prediction]]:
         """For each [MASK] of `text`, in order, its `top_k` most probable tokens.
 
+        A mask is written "[MASK]", whatever the vocabulary, or as the vocabulary has it ("<mask>").
+
         Raises:
           UserError: no [MASK], a text too long, a `top_k` that is not in 1..V, or a model without MLM head.
         """
         if not 1 <= top_k <= self.config.vocab_size:
             raise UserError(f"top_k={top_k} must be in 1..{self.config.vocab_size}, the vocabulary")
-        [ids] = self._encode([text])
+        [ids] = self._encode([text.replace(_MASK, self.tokenizer.names["mask"])])
         places = [i for i, token in enumerate(ids) if token == self.tokenizer.special.mask]
         if not places:
             raise UserError(f"nothing to fill: {text!r} has no [MASK]")
@@ -164,43 +170,105 @@ class Model:
         return tokens_BL, np.arange(length) < lengths_B1
 
 
-def load(directory: str | Path, *, checkpoint: str = "last") -> Model:
-    """Opens a trained model: a workdir of `bert-jax pretrain`, our export, or a Hugging Face directory.
-
-    checkpoint: of a workdir, "last", "best" or a step.
+def load(directory: str | Path, *, checkpoint: str = "last", part: Part | None = None) -> Model:
+    """Opens a trained model: see `load_parts`.
 
     Raises:
-      UserError: the directory is none of these, is damaged, or has no such checkpoint.
+      UserError: the directory is none of these, is damaged, or has no such checkpoint or part.
     """
+    config, params, tokenizer, _ = load_parts(directory, checkpoint=checkpoint, part=part)
+    return Model(config, jax.tree.map(jnp.asarray, params), tokenizer)
+
+
+def load_parts(
+    directory: str | Path, *, checkpoint: str = "last", part: Part | None = None
+) -> tuple[ModelConfig, Any, Tokenizer | None, LoadReport | None]:
+    """The architecture, parameters and tokenizer in a directory, and what its file had less or more.
+
+    The directory is a workdir of `bert-jax pretrain`, an export of ours, a Hugging Face directory or
+    google-research's TF1 checkpoint. Parameters lack the heads that are not there. The tokenizer is None
+    where there is none; the report is, where the file can only be complete.
+
+    Args:
+      checkpoint: of a workdir, "last", "best" or a step.
+      part: of a run of replaced-token detection, which of its two encoders; None: the discriminator.
+
+    Raises:
+      UserError: the directory is none of these, is damaged, or has no such checkpoint or part.
+    """
+    from bert_jax.interop import ours, tf1
+    from bert_jax.interop.load import load_hf
     from bert_jax.training.workdir import is_workdir
 
     directory = Path(directory)
     if not directory.is_dir():
-        raise UserError(f"no such directory: {directory}")
+        raise UserError(
+            f"no such directory: {directory}; a model of the Hugging Face hub must be downloaded first"
+            " (hf download NAME --local-dir DIR)"
+        )
+    if part is not None and not is_workdir(directory):
+        raise UserError(f"{directory}: has no {part}: only the workdir of a run with objective.name=rtd has")
+    report: LoadReport | None = None
     if is_workdir(directory):
-        config, params = load_workdir(directory, checkpoint=checkpoint)
+        config, params = load_workdir(directory, checkpoint=checkpoint, part=part)
+    elif ours.is_ours(directory):
+        config, params = ours.load_ours(directory)
+    elif tf1.is_tf1(directory):
+        config, params, report = tf1.load_tf1(directory)
+    elif (directory / "config.json").is_file():
+        config, params, report = load_hf(directory)
     else:
-        from bert_jax.interop.load import load_hf
-
-        config, params, _ = load_hf(directory)
-        params = jax.tree.map(jnp.asarray, params)
-    return Model(config, params, _load_tokenizer(directory))
+        raise UserError(f"{directory}: {_unknown(directory)}")
+    return config, params, _load_tokenizer(directory), report
 
 
-def load_workdir(directory: Path, *, checkpoint: str = "last") -> tuple[ModelConfig, Any]:
+def load_workdir(
+    directory: Path, *, checkpoint: str = "last", part: Part | None = None
+) -> tuple[ModelConfig, Any]:
     """Architecture and parameters (on the first device) of a workdir's checkpoint, for inference."""
+    from bert_jax.models import bert, replaced
+    from bert_jax.models.generator import discriminator_config, generator_config
     from bert_jax.training.checkpoint import Checkpoints
     from bert_jax.training.workdir import read_config
 
     config, _ = read_config(directory)
+    objective = config.objective
+    is_pair = objective.name == "rtd"
+    if part is not None and not is_pair:
+        raise UserError(f"{directory}: has no {part}: the run has objective.name={objective.name}, not rtd")
+
+    def create() -> Any:
+        key = jax.random.key(0)
+        return replaced.init_params(config, key) if is_pair else bert.init_params(config.model, key)
+
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    shapes = jax.eval_shape(lambda: init_params(config.model, jax.random.key(0)))
-    abstract = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), shapes)
+    abstract = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), jax.eval_shape(create)
+    )
     folder = directory / "checkpoints"
     if not folder.is_dir():
         raise UserError(f"{directory} has no checkpoints: the run saved none yet")
     with Checkpoints(folder, read_only=True) as checkpoints:
-        return config.model, checkpoints.restore_params(abstract, checkpoints.choose(checkpoint))
+        params = checkpoints.restore_params(abstract, checkpoints.choose(checkpoint))
+    if not is_pair:
+        return config.model, params
+    if part == "generator":
+        model = generator_config(config.model, objective)
+        return model, replaced.generator_params(params, objective.embedding_sharing)
+    params = replaced.discriminator_params(params, objective.embedding_sharing)
+    return discriminator_config(config.model), params
+
+
+def _unknown(directory: Path) -> str:
+    """Why a directory without any of the files that tell a kind is no model."""
+    from bert_jax.interop.names import listed
+
+    found = listed(sorted(path.name for path in directory.iterdir())) or "nothing"
+    return (
+        "no model that can be read here: must be the workdir of a run (config.json of bert_jax), an export with"
+        " bert_jax.json, a Hugging Face directory (config.json with safetensors) or a TF1 checkpoint"
+        f" (NAME.index); it holds {found}"
+    )
 
 
 def _load_tokenizer(directory: Path) -> Tokenizer | None:

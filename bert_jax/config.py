@@ -30,6 +30,7 @@ from bert_jax.schema import (
     Config,
     DataConfig,
     MaskingConfig,
+    ObjectiveConfig,
     OptimConfig,
     ParallelConfig,
     TokenizerConfig,
@@ -38,9 +39,9 @@ from bert_jax.schema import (
 )
 
 __all__ = [
-    "CheckpointConfig", "CleaningConfig", "Config", "DataConfig", "MaskingConfig", "ModelConfig", "OptimConfig", "ParallelConfig",
-    "TokenizerConfig", "TrainConfig", "base", "describe", "differences", "known_keys", "load", "resolve", "to_dict",
-    "validate",
+    "CheckpointConfig", "CleaningConfig", "Config", "DataConfig", "MaskingConfig", "ModelConfig",
+    "ObjectiveConfig", "OptimConfig", "ParallelConfig", "TokenizerConfig", "TrainConfig", "base", "describe",
+    "differences", "known_keys", "load", "resolve", "to_dict", "validate",
 ]  # fmt: skip
 
 
@@ -202,7 +203,9 @@ def _fill_preset(model: dict[str, Any], tokenizer: dict[str, Any], faults: list[
     """Preset values under the fields that are set; V comes from the tokenizer."""
     name = model.get("preset") or ModelConfig().preset
     if name not in PRESETS:
-        faults.append(f"config.model.preset={name!r} must be one of: {', '.join(PRESETS)}")
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        faults.append(f"config.model.preset={name!r} must be one of: {', '.join(PRESETS)}{hint}")
         name = ModelConfig().preset
     filled = dataclasses.asdict(PRESETS[name])
     filled["vocab_size"] = tokenizer.get("vocab_size", TokenizerConfig().vocab_size)

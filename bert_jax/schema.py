@@ -124,11 +124,35 @@ class MaskingConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """What is learnt from the masked tokens."""
+
+    name: Literal["mlm", "rtd"] = option(
+        "mlm",
+        "mlm: the model predicts the masked tokens; rtd: a small generator does and fills them in, and the"
+        " model tells which tokens it replaced (ELECTRA)",
+    )
+    rtd_weight: float = option(50.0, "rtd: weight of the model's loss beside the generator's")
+    generator_width: float = option(
+        0.25, "rtd: share of the model's heads, hidden size and MLP, in whole heads"
+    )
+    generator_depth: float = option(1.0, "rtd: share of the model's layers")
+    embedding_sharing: Literal["shared", "disentangled", "none"] = option(
+        "shared",
+        "rtd: one set of embedding tables (ELECTRA); disentangled: the model reads the generator's, which it"
+        " does not train, plus a difference that it does (DeBERTa-v3); none: each its own",
+    )
+    temperature: float = option(1.0, "rtd: the generator's logits are divided by this before it samples")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     """The update rule and its learning-rate schedule."""
 
-    name: Literal["adamw", "bert_adam"] = option(
-        "adamw", "adamw: with bias correction; bert_adam: Google's AdamWeightDecay, without"
+    name: Literal["adamw", "bert_adam", "lamb"] = option(
+        "adamw",
+        "adamw: with bias correction; bert_adam: Google's AdamWeightDecay, without; lamb: that with each matrix's"
+        " update scaled to the matrix's norm, for large batches (ALBERT)",
     )
     learning_rate: float = option(1e-4, "peak learning rate")
     schedule: Literal["linear", "bert_linear", "cosine", "constant"] = option(
@@ -183,6 +207,7 @@ class Config:
     cleaning: CleaningConfig = CleaningConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     masking: MaskingConfig = MaskingConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     parallel: ParallelConfig = ParallelConfig()

@@ -87,8 +87,13 @@ _ONE_FIELD = [
     ("masking.max_ngram", 0, "> 0"),
     ("masking.max_span", 0, "> 0"),
     ("masking.copies", 0, "> 0"),
+    ("objective.rtd_weight", 0.0, "> 0"),
+    ("objective.temperature", -1.0, "> 0"),
     # >= 0
     ("seed", -1, ">= 0"),
+    ("model.embedding_size", -1, ">= 0"),
+    ("model.position_offset", -1, ">= 0"),
+    ("model.type_vocab_size", -1, ">= 0"),
     ("optim.warmup_steps", -1, ">= 0"),
     ("optim.weight_decay", -0.01, ">= 0"),
     ("optim.clip_norm", -1.0, ">= 0"),
@@ -105,6 +110,11 @@ _ONE_FIELD = [
     # in [0, 1]
     ("data.short_sequence_probability", 1.5, "in [0, 1]"),
     ("data.short_sequence_probability", -0.5, "in [0, 1]"),
+    # in (0, 1]
+    ("objective.generator_width", 0.0, "in (0, 1]"),
+    ("objective.generator_width", 1.5, "in (0, 1]"),
+    ("objective.generator_depth", -0.5, "in (0, 1]"),
+    ("objective.generator_depth", 2.0, "in (0, 1]"),
     # in (0, 1)
     ("masking.rate", 1.0, "in (0, 1)"),
     ("masking.span_p", 0.0, "in (0, 1)"),
@@ -118,9 +128,14 @@ _ONE_FIELD = [
 ]
 
 
+RTD = {"objective__name": "rtd", "data__sentence_objective": "none"}
+
+
 @pytest.mark.parametrize(("key", "value", "rule"), _ONE_FIELD, ids=lambda v: str(v))
 def test_a_field_out_of_its_range_is_the_only_fault(key, value, rule):
     changes = {key.replace(".", "__"): value}
+    if key.startswith("objective."):  # with "mlm" they do nothing, which is a fault as well
+        changes |= RTD
     assert faults(**changes) == (f"config.{key}={value} must be {rule}",)
 
 
@@ -192,12 +207,75 @@ _SEVERAL_FIELDS = [
         " config.data.sentence_objective='sop'",
     ),
     (
-        {"model__type_vocab_size": 1},
-        "config.model.type_vocab_size=1 must be >= 2 for config.data.format='segment_pair'",
+        {"model__pooler": "none"},
+        "config.model.pooler='none' must be tanh or gelu for config.data.sentence_objective='nsp': the pair head"
+        " reads the pooler",
     ),
     (
-        {"model__type_vocab_size": 1, "data__format": "sentence_pair", "data__sentence_objective": "none"},
-        "config.model.type_vocab_size=1 must be >= 2 for config.data.format='sentence_pair'",
+        {"model__groups": 5, "model__sharing": "all"},
+        "config.model.groups=5 must divide config.model.num_layers=12: groups have as many layers each",
+    ),
+    (
+        {"model__groups": 2},
+        "config.model.groups=2 must be 1 for config.model.sharing='none', or it does nothing",
+    ),
+    *(
+        (
+            {f"model__{field}": value},
+            f"config.model.{field}={value!r} must go with config.model.attention='disentangled', or it does"
+            " nothing",
+        )
+        for field, value in {
+            "relative_span": 64,
+            "relative_buckets": 256,
+            "relative_terms": ("c2p",),
+            "relative_projections": "shared",
+            "relative_norm": True,
+            "key_bias": False,
+            "convolution": 3,
+            "enhanced_mask_decoder": True,
+        }.items()
+    ),
+    (
+        {"model__attention": "disentangled", "model__embedding_size": 128},
+        "config.model.embedding_size=128 must be 0 for config.model.attention='disentangled'",
+    ),
+    (
+        {"model__attention": "disentangled", "model__position_offset": 2},
+        "config.model.position_offset=2 must be 0 without absolute positions"
+        " (config.model.attention='disentangled', enhanced_mask_decoder=False), or it does nothing",
+    ),
+    (
+        {
+            "model__attention": "disentangled",
+            "model__attention_backend": "cudnn",
+            "model__attention_dropout_rate": 0,
+            "model__dtype": "bfloat16",
+        },
+        "config.model.attention_backend='cudnn' must go with config.model.attention='absolute': the fused kernel"
+        " has no relative positions",
+    ),
+    *(
+        (
+            {"model__attention": "disentangled", "model__relative_terms": terms},
+            f"config.model.relative_terms={terms} must be c2p, p2c or both, each once",
+        )
+        for terms in ((), ("c2p", "c2p"))
+    ),
+    *(
+        (
+            {"model__attention": "disentangled", "model__relative_buckets": buckets},
+            f"config.model.relative_buckets={buckets} must be 0, or even and < config.model.relative_span=512",
+        )
+        for buckets in (255, 512)
+    ),
+    (
+        {"model__attention": "disentangled", "model__convolution": 4},
+        "config.model.convolution=4 must be 0 or odd: taps lie around each token",
+    ),
+    (
+        {"parallel__fsdp": 3, "model__embedding_size": 128},
+        "config.model.embedding_size=128 must be a multiple of config.parallel.fsdp=3",
     ),
     (
         {"model__vocab_size": 100},
@@ -216,6 +294,49 @@ _SEVERAL_FIELDS = [
         {"model__attention_backend": "cudnn", "model__dtype": "bfloat16"},
         "config.model.attention_backend='cudnn' must have config.model.dtype='bfloat16' (is 'bfloat16')"
         " and config.model.attention_dropout_rate=0 (is 0.1)",
+    ),
+    *(
+        (
+            {f"objective__{field}": value},
+            f"config.objective.{field}={value!r} must go with config.objective.name='rtd', or it does nothing",
+        )
+        for field, value in {
+            "rtd_weight": 1.0,
+            "generator_width": 0.5,
+            "generator_depth": 0.5,
+            "embedding_sharing": "none",
+            "temperature": 2.0,
+        }.items()
+    ),
+    (
+        {"objective__name": "rtd"},
+        "config.data.sentence_objective='nsp' must be 'none' for config.objective.name='rtd'",
+    ),
+    (
+        RTD | {"model__preset": "deberta-v3-base", "model__vocab_size": 30522},
+        "config.objective.generator_width=0.25 must leave the generator config.model.hidden_size=768 (leaves 192)"
+        " for config.model.attention='disentangled' with config.objective.embedding_sharing='shared': set 1, or"
+        " 'none'",
+    ),
+    (
+        RTD | {"model__sharing": "all", "model__groups": 4, "objective__generator_depth": 0.5},
+        "config.objective.generator_depth=0.5 leaves the generator 6 layers, which must be a multiple of"
+        " config.model.groups=4",
+    ),
+    (
+        RTD | {"parallel__fsdp": 256},
+        "config.objective.generator_width=0.25 leaves the generator hidden size 192, which must be a multiple of"
+        " config.parallel.fsdp=256",
+    ),
+    (
+        RTD | {"parallel__tensor": 2},
+        "config.objective.generator_width=0.25 leaves the generator heads 3, which must be a multiple of"
+        " config.parallel.tensor=2",
+    ),
+    (
+        RTD | {"parallel__tensor": 3, "model__mlp_size": 3},
+        "config.objective.generator_width=0.25 leaves the generator MLP width 1, which must be a multiple of"
+        " config.parallel.tensor=3",
     ),
     ({"train__steps": 10_000}, "config.optim.warmup_steps=10000 must be < config.train.steps=10000"),
     (
@@ -252,7 +373,10 @@ def test_a_rule_over_several_fields_names_all_their_values(changes, fault):
     [
         ({"data__sequence_length": 0}, "config.data.sequence_length=0 must be > 0"),
         ({"model__max_positions": 0}, "config.model.max_positions=0 must be > 0"),
-        ({"model__type_vocab_size": 0}, "config.model.type_vocab_size=0 must be > 0"),
+        ({"model__relative_span": 0}, "config.model.relative_span=0 must be > 0"),
+        ({"model__relative_buckets": -2}, "config.model.relative_buckets=-2 must be >= 0"),
+        ({"model__convolution": -1}, "config.model.convolution=-1 must be >= 0"),
+        ({"model__groups": 0}, "config.model.groups=0 must be > 0"),
         ({"train__steps": 0}, "config.train.steps=0 must be > 0"),
         ({"masking__mask": 1.1}, "config.masking.mask=1.1 must be in [0, 1]"),
         ({"masking__random": -0.1}, "config.masking.random=-0.1 must be in [0, 1]"),
@@ -271,7 +395,8 @@ def test_every_range_of_validate_has_a_case_here():
     ranged = set(re.findall(r'"([a-z_]+(?:\.[a-z_0-9]+)?)"', rules))
     assert ranged <= set(known_keys()), "a range is set for a field that does not exist"
     tried = {key for key, _, _ in _ONE_FIELD}
-    tried |= {"data.sequence_length", "model.max_positions", "model.type_vocab_size", "train.steps"}
+    tried |= {"data.sequence_length", "model.max_positions", "train.steps", "model.groups"}
+    tried |= {"model.relative_span", "model.relative_buckets", "model.convolution"}
     tried |= {"masking.mask", "masking.random", "masking.keep", "data.first_length"}
     assert ranged <= tried
 
@@ -289,16 +414,26 @@ def test_every_range_of_validate_has_a_case_here():
         {"data__first_length": 127},
         {"data__first_length": 64, "train__steps": 5, "data__first_share": 0.5, "optim__warmup_steps": 0},
         {"data__format": "sentence_pair"},
+        {"model__type_vocab_size": 0},
+        {"model__pooler": "none", "data__sentence_objective": "none"},
+        {"model__sharing": "ffn", "model__groups": 6, "model__embedding_size": 64, "parallel__fsdp": 4},
         {
-            "model__type_vocab_size": 1,
-            "data__sentence_objective": "none",
-            "data__format": "full_sentences",
+            "model__attention": "disentangled",
+            "model__relative_span": 4,
+            "model__relative_buckets": 2,
+            "model__relative_terms": ["p2c"],
+            "model__convolution": 5,
         },
         {
             "model__attention_backend": "cudnn",
             "model__attention_dropout_rate": 0,
             "model__dtype": "bfloat16",
         },
+        RTD,
+        RTD
+        | {"data__packing": 4, "objective__generator_width": 0.01, "objective__embedding_sharing": "none"},
+        RTD | {"model__attention": "disentangled", "objective__generator_width": 1},
+        RTD | {"model__attention": "disentangled", "objective__embedding_sharing": "none"},
         {"train__steps": 10_001},
         {"train__steps": 1, "optim__schedule": "constant"},
         {"parallel__mode": "pmap", "parallel__data": 8},
@@ -344,7 +479,7 @@ def test_an_unknown_group_is_answered_with_the_groups():
     with pytest.raises(ConfigError) as caught:
         resolve({"optimizer": {}})
     assert str(caught.value) == (
-        "config.optimizer is unknown: known here: checkpoint, cleaning, data, masking, model, optim,"
+        "config.optimizer is unknown: known here: checkpoint, cleaning, data, masking, model, objective, optim,"
         " parallel, seed, tokenizer, train"
     )
 
@@ -370,7 +505,7 @@ def test_a_field_in_the_wrong_group_is_found_by_its_name():
         ({"data__path": 3}, "config.data.path=3 must be text"),
         ({"data__path": None}, "config.data.path=None must be text"),
         ({"model__layers": "unroll"}, "config.model.layers='unroll' must be one of: loop, scan"),
-        ({"optim__name": None}, "config.optim.name=None must be one of: adamw, bert_adam"),
+        ({"optim__name": None}, "config.optim.name=None must be one of: adamw, bert_adam, lamb"),
         ({"data__weights": 1.0}, "config.data.weights=1.0 must be a sequence"),
         ({"data__weights": "1"}, "config.data.weights='1' must be a sequence"),
         (
@@ -387,8 +522,7 @@ def test_a_field_in_the_wrong_group_is_found_by_its_name():
         ({"seed": {"a": 1}}, "config.seed={'a': 1} must be a whole number"),
         (
             {"model__preset": "bert-huge"},
-            "config.model.preset='bert-huge' must be one of: bert-tiny, bert-mini, bert-small, bert-medium,"
-            " bert-base, bert-large",
+            f"config.model.preset='bert-huge' must be one of: {', '.join(PRESETS)} (did you mean bert-large?)",
         ),
     ],
     ids=lambda v: str(v)[:50],
@@ -540,7 +674,12 @@ def test_a_later_override_wins(tmp_path):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_fills_every_field_that_is_not_set(name):
-    assert resolved(model__preset=name).model == PRESETS[name]
+    preset = PRESETS[name]
+    objective = "nsp" if preset.pooler != "none" else "none"
+    config = resolved(
+        model__preset=name, tokenizer__vocab_size=preset.vocab_size, data__sentence_objective=objective
+    )
+    assert config.model == preset
 
 
 def test_a_field_that_is_set_wins_over_the_preset():
@@ -614,6 +753,8 @@ def test_resolving_leaves_its_input_alone():
 def test_a_resolved_config_survives_json_and_resolves_to_itself(
     preset, vocabulary, length, rate, learning_rate, objective, weight, quirks, remat, seed
 ):
+    if PRESETS[preset].pooler == "none":
+        objective = "none"
     config = resolved(
         model__preset=preset,
         model__remat=remat,

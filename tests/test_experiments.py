@@ -9,8 +9,7 @@ import pytest
 
 from bert_jax import batch as contract
 from bert_jax import config as configs
-from bert_jax.models.bert import BertForPretraining, init_params
-from bert_jax.objectives.pretrain import pretraining
+from bert_jax.commands.assembly import init_params, make_objective
 from bert_jax.training import optim, state, step
 
 ROOT = Path(__file__).parents[1]
@@ -20,13 +19,13 @@ FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
     config = configs.load(str(ROOT / file))
-    objective = pretraining(BertForPretraining(config.model).apply, config.data.sentence_objective)
+    objective = make_objective(config)
     optimizer = optim.make_optimizer(config)
     fields = {
         name: jax.ShapeDtypeStruct(shape, contract.FIELDS[name])
         for name, shape in contract.shapes(config, config.train.batch_size).items()
     }
-    params = jax.eval_shape(lambda: init_params(config.model, jax.random.key(0)))
+    params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
     names = step.metric_names(objective, params, fields)
     before = jax.eval_shape(lambda p: state.create(p, optimizer, names), params)
     body = functools.partial(
@@ -42,6 +41,7 @@ def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
     assert jax.tree.structure(before) == jax.tree.structure(after)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((after.params, sums)))
     assert ("pair_loss" in names) == (config.data.sentence_objective != "none")
+    assert ("rtd_loss" in names) == (config.objective.name == "rtd")
 
 
 @pytest.mark.parametrize("arm", ["none", "nsp", "sop"])

@@ -8,10 +8,11 @@ import sys
 import jax
 import pytest
 
-from bert_jax.models.presets import PRESETS, parameter_count
+from bert_jax.models.presets import PRESETS, ModelConfig, parameter_count
 
 
-# Google's checkpoints of Devlin et al. 2019 and Turc et al. 2019: the encoder with its pooler.
+# The released checkpoints' encoders, with a pooler where the preset has one. DeBERTa's have the decoder's table
+# of absolute positions besides: 512 rows of D more than Hugging Face's, which has no such decoder.
 @pytest.mark.parametrize(
     ("name", "count"),
     [
@@ -21,6 +22,25 @@ from bert_jax.models.presets import PRESETS, parameter_count
         ("bert-medium", 41_373_184),
         ("bert-base", 109_482_240),
         ("bert-large", 335_141_888),
+        ("bert-base-cased", 108_310_272),
+        ("tinybert-4", 14_350_248),
+        ("tinybert-6", 66_955_008),
+        ("distilbert", 66_362_880),
+        ("roberta-base", 124_645_632 - 768 * 769),  # published with a pooler that was never trained
+        ("roberta-large", 355_359_744 - 1024 * 1025),
+        ("albert-base-v1", 11_683_584),
+        ("albert-base-v2", 11_683_584),
+        ("albert-large-v2", 17_683_968),
+        ("albert-xlarge-v2", 58_724_864),
+        ("albert-xxlarge-v2", 222_595_584),
+        ("electra-small", 13_483_008),
+        ("electra-base", 108_891_648),
+        ("electra-large", 334_092_288),
+        ("deberta-base", 138_601_728 + 512 * 768),
+        ("deberta-v3-xsmall", 70_682_112 + 512 * 384),
+        ("deberta-v3-base", 183_831_552 + 512 * 768),
+        ("deberta-v3-large", 434_012_160 + 512 * 1024),
+        ("deberta-v2-xlarge", 884_593_152 + 512 * 1536),
     ],
 )
 def test_a_preset_has_as_many_parameters_as_published(name, count):
@@ -31,8 +51,19 @@ def test_every_preset_is_filed_under_its_own_name():
     assert {name: config.preset for name, config in PRESETS.items()} == {name: name for name in PRESETS}
 
 
-def test_heads_are_64_wide_as_published():
-    assert {config.head_dim for config in PRESETS.values()} == {64}
+def test_heads_are_as_wide_as_published():
+    widths = {name: config.head_dim for name, config in PRESETS.items() if config.head_dim != 64}
+    assert widths == {"tinybert-4": 26, "albert-xlarge-v1": 128, "albert-xlarge-v2": 128}
+
+
+def test_the_owner_of_what_layers_share_is_the_first_of_their_group():
+    def owners(part, **fields):
+        return [ModelConfig(num_layers=6, **fields).owner(part, i) for i in range(6)]
+
+    assert owners("attention") == owners("ffn", sharing="attention") == [0, 1, 2, 3, 4, 5]
+    assert owners("ffn", sharing="all") == [0, 0, 0, 0, 0, 0]
+    assert owners("attention", sharing="attention", groups=2) == [0, 0, 0, 3, 3, 3]
+    assert owners("ffn", sharing="ffn", groups=3) == [0, 0, 2, 2, 4, 4]
 
 
 def test_counting_allocates_nothing():

@@ -12,8 +12,9 @@ import numpy as np
 
 from bert_jax import batch as contract
 from bert_jax.config import Config
-from bert_jax.models.bert import BertForPretraining, init_params
+from bert_jax.models import bert, replaced
 from bert_jax.objectives.pretrain import pretraining
+from bert_jax.objectives.replaced import replaced_token_detection
 from bert_jax.objectives.sums import Objective, add
 from bert_jax.training import state as states
 from bert_jax.training.optim import make_optimizer
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
 Batch = Mapping[str, np.ndarray]
 
 
+def make_objective(config: Config) -> Objective:
+    """What a configuration learns, with its model inside."""
+    if config.objective.name == "rtd":
+        forward = functools.partial(replaced.forward, config)
+        return replaced_token_detection(forward, weight=config.objective.rtd_weight)
+    return pretraining(bert.BertForPretraining(config.model).apply, config.data.sentence_objective)
+
+
+def init_params(config: Config, key: jax.Array) -> Any:
+    """Fresh parameters of what a configuration trains: one encoder, or the two of replaced-token detection."""
+    if config.objective.name == "rtd":
+        return replaced.init_params(config, key)
+    return bert.init_params(config.model, key)
+
+
 @dataclasses.dataclass(frozen=True)
 class Assembly:
     """A configuration's parts, on devices."""
@@ -40,9 +56,7 @@ class Assembly:
     @classmethod
     def of(cls, config: Config, devices: Sequence[jax.Device] | None = None) -> Assembly:
         """On `devices`, all by default. Raises `ConfigError` where they do not fit."""
-        model = BertForPretraining(config.model)
-        objective = pretraining(model.apply, config.data.sentence_objective)
-        return cls(config, make_plan(config, devices), objective)
+        return cls(config, make_plan(config, devices), make_objective(config))
 
     def at(self, config: Config) -> Assembly:
         """The same model on the same devices, for rows of another length."""
@@ -58,7 +72,7 @@ class Assembly:
     @functools.cached_property
     def _create(self) -> Callable[[], TrainState]:
         def create() -> TrainState:
-            params = init_params(self.config.model, jax.random.key(self.config.seed))
+            params = init_params(self.config, jax.random.key(self.config.seed))
             sample = contract.synthetic(self.config, 1)
             names = metric_names(self.objective, params, sample)
             return states.create(params, make_optimizer(self.config), names)

@@ -51,6 +51,11 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--peer {args.peer} has no packed rows: config.data.packing={config.data.packing} must be 1"
         )
+    if args.peer and args.what == "step" and config.objective.name != "mlm":
+        raise UsageError(
+            f"--peer {args.peer} has no such objective: config.objective.name={config.objective.name!r} must be"
+            " 'mlm'"
+        )
     if args.what == "step":
         step(config, seconds=args.seconds, repeats=args.repeats, peer=args.peer)
     elif args.what == "pipeline":

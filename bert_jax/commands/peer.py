@@ -11,7 +11,7 @@ import numpy as np
 
 from bert_jax.config import Config
 from bert_jax.errors import UserError
-from bert_jax.interop.names import config_to_hf
+from bert_jax.interop.config_json import config_to_hf
 
 
 def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], None]:

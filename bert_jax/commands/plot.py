@@ -13,6 +13,10 @@ from bert_jax.errors import UserError
 _PANELS = (
     ("mlm_loss", "MLM loss (nats a masked token)"),
     ("mlm_accuracy", "MLM accuracy"),
+    ("rtd_loss", "RTD loss (nats a token)"),
+    ("rtd_accuracy", "RTD accuracy"),
+    ("rtd_recall", "replaced tokens found"),
+    ("replaced", "tokens replaced"),
     ("pair_loss", "pair loss (nats a pair)"),
     ("pair_accuracy", "pair accuracy"),
     ("grad_norm", "gradient norm"),

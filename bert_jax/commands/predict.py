@@ -1,6 +1,7 @@
-"""Uses a trained model on text: a workdir, an export of ours, or a Hugging Face directory.
+"""Uses a trained model on text: a workdir, an export of ours, a Hugging Face directory or a TF1 checkpoint.
 
-fill-mask  prints the most probable tokens for each [MASK]
+fill-mask  prints the most probable tokens for each [MASK]; the vocabulary's own name of it, such as
+           <mask>, is read too
 embed      prints one JSON object a text: {"text": ..., "vector": [...]}
 
 Texts are the arguments, or the lines of --input, or the lines of standard input.

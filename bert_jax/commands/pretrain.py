@@ -1,9 +1,9 @@
 """Trains an encoder on a prepared corpus into a workdir; the same command again resumes.
 
 A workdir holds config.json, metrics.jsonl, tensorboard/, checkpoints/ (the latest few and the best),
-the tokenizer's files and loss.png. SIGTERM or Ctrl-C saves first and says how to go on; a run
-that was killed goes on from its last checkpoint and ends with the same parameters, bit for bit. With
-config.data.first_length, rows have that length first and config.data.sequence_length then.
+the tokenizer's files, loss.png and, with --init, init.json. SIGTERM or Ctrl-C saves first and says how
+to go on; a run that was killed goes on from its last checkpoint and ends with the same parameters, bit
+for bit. With config.data.first_length, rows have that length first and config.data.sequence_length then.
 """
 
 from __future__ import annotations
@@ -27,30 +27,48 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser)
     parser.add_argument("--workdir", required=True, type=Path, help="folder of the run, new or to resume")
+    parser.add_argument(
+        "--init",
+        type=Path,
+        metavar="DIR",
+        help="begin with the parameters of this model, and not with fresh ones: a workdir, our export, a Hugging"
+        " Face directory or a google-research TF1 checkpoint. Its layers must be the experiment's; vocabulary"
+        " (matched by token) and position table may be larger or smaller. What was taken is printed and kept"
+        " in init.json; a run that resumes needs no --init",
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
     command = f"bert-jax pretrain {' '.join(words)} --workdir {args.workdir}"
-    run(load_config(args), args.workdir, experiment=args.config, command=command)
+    run(load_config(args), args.workdir, init=args.init, experiment=args.config, command=command)
 
 
 def run(
-    config: Config, workdir: Path, *, experiment: str = "FILE", command: str = "the same command"
+    config: Config,
+    workdir: Path,
+    *,
+    init: Path | None = None,
+    experiment: str = "FILE",
+    command: str = "the same command",
 ) -> None:
     """Trains to `config.train.steps`, resuming what `workdir` holds, and prints how it ended.
 
+    init: the model whose parameters a new run begins with.
+
     Raises:
       ConfigError: the devices, the corpus or the workdir do not fit the configuration.
-      UserError: no prepared corpus; a loss that is not finite; a disk that cannot be written.
+      UserError: no prepared corpus; an `init` that does not fit; a loss that is not finite; a disk that
+        cannot be written.
       Interrupted: a signal came; the state was saved.
     """
     from bert_jax.data.prepare import open_corpus
 
     shards = open_corpus(config, experiment=experiment)
 
+    from bert_jax.commands import initial
     from bert_jax.commands.assembly import Assembly
-    from bert_jax.text import tokenizer
+    from bert_jax.text import tokenizer as tokenizers
     from bert_jax.training import workdir as workdirs
     from bert_jax.training.checkpoint import Checkpoints
     from bert_jax.training.loop import Run, train
@@ -59,13 +77,19 @@ def run(
 
     parts = Assembly.of(config)
     stages = tuple(_stage(parts, shards, phase) for phase in phases(config))
+    tokenizer = tokenizers.load(shards.folder / "tokenizer.json")
+    # An init that does not fit must not leave a workdir of this config behind.
+    is_new = init is not None and not workdirs.is_workdir(workdir)
+    begun = initial.new_state(parts, init, tokenizer) if is_new else None
     with contextlib.ExitStack() as stack:
-        stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest))
-        tokenizer.load(shards.folder / "tokenizer.json").save(workdir)
+        init = stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest, init=init))
+        tokenizer.save(workdir)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep))
         latest = checkpoints.latest()
         if latest is None:
-            state = parts.new_state()
+            state, report = begun or initial.new_state(parts, init, tokenizer)
+            if init and report:
+                initial.tell(report, init, workdir)
         else:
             state = checkpoints.restore(parts.abstract_state(), latest)
             print(f"resuming {workdir} at step {latest} of {config.train.steps}", file=sys.stderr)
@@ -130,8 +154,8 @@ def _finish(workdir: Path, config: Config) -> None:
         rows["tokens/s"] = f"{trained[-1]['tokens_per_s']:,.0f}"
     if held_out:
         first, last = held_out[0], held_out[-1]
-        for name in ("mlm_loss", "mlm_accuracy", "pair_loss", "pair_accuracy"):
+        for name in ("mlm_loss", "mlm_accuracy", "pair_loss", "pair_accuracy", "rtd_loss", "rtd_recall"):
             if name in last:
-                label = f"held-out {name.replace('_', ' ').replace('mlm', 'MLM')}"
+                label = f"held-out {name.replace('_', ' ').replace('mlm', 'MLM').replace('rtd', 'RTD')}"
                 rows[label] = f"{last[name]:.3f} (at step {first['step']}: {first[name]:.3f})"
     table(f"trained: {workdir}", rows)

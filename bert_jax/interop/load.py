@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 import safetensors
 
 from bert_jax.errors import UserError
-from bert_jax.interop import names
+from bert_jax.interop import config_json, names
+from bert_jax.interop.families import FAMILIES, Family
 from bert_jax.models.presets import ModelConfig
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.tokenizer import Tokenizer
@@ -26,7 +27,7 @@ _FLOATS = ("F64", "F32", "F16", "BF16")
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What a checkpoint had less, or more, than `BertForPretraining`.
+    """What a checkpoint had less, or more, than all that a model of its family may have.
 
     missing: the parts of `names.HEADS` it lacks; the parameters lack the same subtrees.
     unexpected: tensors that were left aside, such as a classifier's, by the file's own names.
@@ -37,16 +38,18 @@ class LoadReport:
 
 
 def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport]:
-    """The model in a Hugging Face directory of a BERT: our export, or `save_pretrained` of any Bert class.
+    """The model in a Hugging Face directory: our export, or `save_pretrained` of any class of a family here.
 
     Returns the config, the nested float32 NumPy parameters of `BertForPretraining`, and a report. Heads
-    that the checkpoint lacks ("mlm_head", "pair_head", "bert/pooler") are absent from the parameters,
-    never invented. Tensors stored as float16, bfloat16 or float64 are converted.
+    that the checkpoint lacks ("mlm_head", "pair_head", "rtd_head", "bert/pooler") are absent from the
+    parameters, never invented. Tensors stored as float16, bfloat16 or float64 are converted. A RoBERTa or
+    DeBERTa without a pooler is a model that has none; a DeBERTa with absolute positions has the enhanced
+    mask decoder, for which alone they are published.
 
     Raises:
-      UserError: no such folder or no safetensors in it; not a BERT that this package computes exactly;
+      UserError: no such folder or no safetensors in it; not an encoder that this package computes exactly;
         a file cut short; a tensor missing from the encoder or from a head that is otherwise there; a
-        wrong shape; a tensor inside "bert." that the config has no place for; a decoder that is not tied
+        wrong shape; a tensor inside the encoder that the config has no place for; a decoder that is not tied
         to the embeddings; a tokenizer with more entries than the model.
     """
     folder = Path(folder)
@@ -58,14 +61,28 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder}: no config.json in it, so not a Hugging Face model directory")
-    config = names.config_from_hf(_read_json(path), place=str(path))
+    config = config_json.config_from_hf(_read_json(path), place=str(path))
     _check_vocabulary(folder, config)
-    tensors = _read_tensors(_weight_files(folder))
+    tensors = _read_tensors(_weight_files(folder), FAMILIES[config.family])
+    _untie(folder, tensors, FAMILIES[config.family])
+    config = settled(config, tensors)
     unexpected = _check_tensors(folder, tensors, config)
     params = names.from_hf({name: array for name, (_, array) in tensors.items()}, config)
     absent = {entry.head for entry in names.table(config) if entry.theirs not in tensors}
     missing = tuple(head for head in names.HEADS if head in absent)
     return config, params, LoadReport(missing=missing, unexpected=unexpected)
+
+
+def settled(config: ModelConfig, tensors: Collection[str]) -> ModelConfig:
+    """The config with what the presence of tensors, by the table's names, says of the model."""
+    family = FAMILIES[config.family]
+    has_pooler = any(name.startswith(f"{family.names.get('bert/pooler/dense')}.") for name in tensors)
+    if family.pooler_is_settled and not has_pooler:
+        config = dataclasses.replace(config, pooler="none")
+    if config.attention == "disentangled":
+        has_positions = family.names["bert/embeddings/position"] in tensors
+        config = dataclasses.replace(config, enhanced_mask_decoder=has_positions)
+    return config
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
@@ -132,11 +149,11 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in files]
 
 
-def _read_tensors(paths: list[Path]) -> dict[str, tuple[str, np.ndarray]]:
+def _read_tensors(paths: list[Path], family: Family) -> dict[str, tuple[str, np.ndarray]]:
     """{the table's name: (the file's name, float32 array)} of all the files."""
     tensors: dict[str, tuple[str, np.ndarray]] = {}
     for path, stored, array in _walk_tensors(paths):
-        name = names.canonical(stored)
+        name = names.canonical(stored, family)
         if name in tensors:
             raise UserError(
                 f"{path}: {stored} and {tensors[name][0]} are the same parameter, {name}: remove one of them"
@@ -168,13 +185,12 @@ def _walk_tensors(paths: list[Path]) -> Iterator[tuple[Path, str, np.ndarray]]:
 def _check_tensors(
     folder: Path, tensors: dict[str, tuple[str, np.ndarray]], config: ModelConfig
 ) -> tuple[str, ...]:
-    """Drops tied second names and what has no place; returns the file's names of the latter, sorted."""
-    _untie(folder, tensors)
+    """Drops what has no place; returns the file's names of it, sorted."""
     table = {entry.theirs: entry for entry in names.table(config)}
     present = {table[name].head for name in tensors if name in table}
     for name, entry in table.items():
         if name not in tensors:
-            if entry.head in names.HEADS and entry.head not in present:
+            if entry.head is not None and entry.head not in present:
                 continue
             raise UserError(
                 f"{folder}: tensor {name} of shape {entry.their_shape} is missing: the checkpoint is"
@@ -192,7 +208,8 @@ def _check_tensors(
                 f" {entry.their_shape}{hint}: use the config.json that was saved with these weights"
             )
     extra = {name: tensors.pop(name)[0] for name in tensors.keys() - table.keys()}
-    inside = [stored for name, stored in extra.items() if name.startswith("bert.")]
+    prefix = f"{FAMILIES[config.family].prefix}."
+    inside = [stored for name, stored in extra.items() if name.startswith(prefix)]
     if inside:
         raise UserError(
             f"{folder}: tensors inside the encoder that config.json ({config.num_layers} layers) has no place"
@@ -201,9 +218,9 @@ def _check_tensors(
     return tuple(sorted(extra.values()))
 
 
-def _untie(folder: Path, tensors: dict[str, tuple[str, np.ndarray]]) -> None:
+def _untie(folder: Path, tensors: dict[str, tuple[str, np.ndarray]], family: Family) -> None:
     """Older files repeat the output projection, or hold its bias under the second name only."""
-    for second, first in names.TIED.items():
+    for second, first in family.tied.items():
         if second not in tensors:
             continue
         stored, array = tensors.pop(second)

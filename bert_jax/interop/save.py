@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import collections
+import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from bert_jax.errors import UserError
 from bert_jax.interop import names
+from bert_jax.interop.config_json import config_to_hf
+from bert_jax.interop.families import FAMILIES
+from bert_jax.interop.folder import whole
 from bert_jax.models.presets import ModelConfig
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
 
 
+@dataclasses.dataclass(frozen=True)
+class SaveReport:
+    """What an export became.
+
+    architecture: the class of `transformers` that config.json names.
+    left: our heads that the class has no place for; they are not in the files.
+    repeated: our parameters that several layers share and the files hold once a layer.
+    ignored: our parameters that the files hold and `transformers` passes over: the positions that only the
+      enhanced mask decoder reads, which it never had.
+    """
+
+    architecture: str
+    left: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
 def save_hf(
     folder: str | Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer
-) -> None:
-    """Exports `BertForPretraining` for `BertForPreTraining.from_pretrained` and `AutoTokenizer`.
+) -> SaveReport:
+    """Exports for `from_pretrained` of the class of the config's family that has the heads which are there,
+    and for `AutoTokenizer`.
 
     Writes config.json, model.safetensors (float32; the tied output projection once, as `transformers`
     writes it itself), the tokenizer's files (`Tokenizer.save`) and special_tokens_map.json. The folder
-    appears whole or not at all.
+    appears whole or not at all. An encoder without pooler is a model for
+    `from_pretrained(..., add_pooling_layer=False)`, where its class has one.
 
     Args:
       folder: must not exist, or be empty.
@@ -34,34 +56,49 @@ def save_hf(
       tokenizer: the vocabulary it was trained on.
 
     Raises:
-      UserError: the folder is taken or cannot be written; parameters, config and vocabulary disagree.
+      UserError: the folder is taken or cannot be written; parameters, config and vocabulary disagree; the
+        config computes what no model of its family does.
     """
-    folder = Path(folder)
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
             f"the tokenizer has {tokenizer.vocab_size} entries, the model vocab_size={config.vocab_size}:"
             " export with the tokenizer the model was trained with"
         )
-    tensors = names.to_hf(params, config)
-    _check_free(folder)
-    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
-    try:
-        partial.mkdir(parents=True)
+    architecture, heads = _architecture(params, config)
+    pad = tokenizer.special.pad
+    raw = config_to_hf(config, pad_token_id=pad, architecture=architecture)
+    tensors = names.to_hf(params, config, heads=heads)
+    with whole(Path(folder)) as partial:
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
-        pad = tokenizer.special.pad
-        files.write_json(partial / "config.json", names.config_to_hf(config, pad_token_id=pad))
+        files.write_json(partial / "config.json", raw)
         tokenizer.save(partial, max_length=config.max_positions)
+        _without_types(partial / "tokenizer_config.json", config)
         files.write_json(partial / "special_tokens_map.json", files.special_tokens_map(tokenizer.names))
-        os.rename(partial, folder)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{folder}: cannot be written ({reason}): name another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    held = collections.Counter(
+        path for entry in names.table(config) if entry.theirs in tensors for path in entry.ours
+    )
+    return SaveReport(
+        architecture,
+        left=tuple(head for head in names.heads_in(params) if head not in heads),
+        repeated=tuple(path for path, count in held.items() if count > 1),
+        ignored=("bert/embeddings/position",) if config.enhanced_mask_decoder else (),
+    )
 
 
-def _check_free(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty; an export needs a new or an empty folder: name another one")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; an export needs a new or an empty folder: name another one")
+def _without_types(path: Path, config: ModelConfig) -> None:
+    """Keeps `transformers`' tokenizer from giving types to a model that has no second one to look up."""
+    if config.type_vocab_size < 2:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        files.write_json(path, settings | {"model_input_names": ["input_ids", "attention_mask"]})
+
+
+def _architecture(params: Mapping[str, Any], config: ModelConfig) -> tuple[str, frozenset[str]]:
+    """The class to name, and its heads: the family's first whose heads `params` all has."""
+    present, family = names.heads_in(params), FAMILIES[config.family]
+    name, heads = next(known for known in family.architectures if known[1] <= set(present))
+    if "bert/pooler" in heads and config.pooler != "tanh":
+        raise UserError(
+            f"model.pooler={config.pooler!r} must be 'tanh' to be exported as {config.family!r}, whose {name} has"
+            " no other: train with that, or choose another model.family"
+        )
+    return name, heads

@@ -45,27 +45,36 @@ class SelfAttention(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BLD: Array, visible: Visibility, keys_B: Array | None) -> Array:
+    def __call__(
+        self, x_BLD: Array, visible: Visibility, keys_B: Array | None, *, probabilities: bool = False
+    ) -> tuple[Array, Array | None]:
+        """Returns the output [B, L, D] and, if asked for, the attention probabilities [B, H, L, T]."""
         heads = (self.config.num_heads, self.config.head_dim)
         q_BLHK = dense(self.config, heads, name="query")(x_BLD)
         k_BLHK = dense(self.config, heads, name="key")(x_BLD)
         v_BLHK = dense(self.config, heads, name="value")(x_BLD)
-        if self.config.attention_backend == "cudnn":
+        att_BHLT = None
+        if self.config.attention_backend == "cudnn" and not probabilities:
             y_BLHK = _cudnn_attention(q_BLHK, k_BLHK, v_BLHK, visible)
         else:
             rate = self.config.attention_dropout_rate
-            y_BLHK = _xla_attention(q_BLHK, k_BLHK, v_BLHK, visible, rate, keys_B)
-        return dense(self.config, self.config.hidden_size, axis=(-2, -1), name="output")(y_BLHK)
+            att_BHLT = _xla_attention(q_BLHK, k_BLHK, visible).astype(v_BLHK.dtype)
+            y_BLHK = jnp.einsum("BHLT,BTHK->BLHK", dropout(att_BHLT, rate, keys_B), v_BLHK)
+        y_BLD = dense(self.config, self.config.hidden_size, axis=(-2, -1), name="output")(y_BLHK)
+        return y_BLD, att_BHLT if probabilities else None
 
 
-def _xla_attention(q_BLHK, k_BTHK, v_BTHK, visible, rate, keys_B) -> Array:
-    """softmax(Q K^T / sqrt(K)) V (eq. 1), the softmax in float32. T is the L of keys."""
+def _xla_attention(q_BLHK, k_BTHK, visible) -> Array:
+    """softmax(Q K^T / sqrt(K)) (Vaswani et al. 2017, eq. 1) in float32. T is the L of keys."""
     scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK * q_BLHK.shape[-1] ** -0.5, k_BTHK)
+    return masked_softmax(scores_BHLT, visible)
+
+
+def masked_softmax(scores_BHLT: Array, visible: Visibility) -> Array:
+    """Softmax over the keys that a query may see, in float32."""
     scores_BHLT = scores_BHLT.astype(jnp.float32)
     scores_BHLT = jnp.where(visible.mask, scores_BHLT, jnp.finfo(jnp.float32).min)
-    att_BHLT = jax.nn.softmax(scores_BHLT, axis=-1).astype(v_BTHK.dtype)
-    att_BHLT = dropout(att_BHLT, rate, keys_B)
-    return jnp.einsum("BHLT,BTHK->BLHK", att_BHLT, v_BTHK)
+    return jax.nn.softmax(scores_BHLT, axis=-1)
 
 
 def _cudnn_attention(q_BLHK, k_BTHK, v_BTHK, visible) -> Array:

@@ -1,6 +1,7 @@
 """The axes of every parameter, in the contract's letters, read off its path.
 
-D embed, H heads, K head dim, F mlp, V vocab; S positions, T segment types, C classes. Sharding rules
+D hidden, E embedding, H heads, K head dim, F mlp, V vocab; S positions, T segment types, R rows of the
+relative table, W convolution taps, C classes; a second D or E of one kernel is its output. Sharding rules
 (`training.parallel`) and weight-decay exclusions (`training.optim`) speak of letters, not of models.
 """
 
@@ -13,19 +14,27 @@ import jax
 
 # First match wins; a parameter that no line covers is an error, so a new model cannot forget one.
 _TABLE: tuple[tuple[str, str], ...] = (
-    (r"embeddings/token$", "VD"),
-    (r"embeddings/position$", "SD"),
-    (r"embeddings/type$", "TD"),
-    (r"attention/(query|key|value)/kernel$", "DHK"),
-    (r"attention/(query|key|value)/bias$", "HK"),
+    (r"embeddings/token$", "VE"),
+    (r"embeddings/position$", "SE"),
+    (r"embeddings/type$", "TE"),
+    (r"embeddings/norm/(scale|bias)$", "E"),
+    (r"embeddings/projection/kernel$", "ED"),
+    (r"relative/table$", "RD"),
+    (r"convolution/kernel$", "WDD"),
+    (r"attention/(query|key|value|position_query|position_key)/kernel$", "DHK"),
+    (r"attention/(query|key|value|position_query|position_key)/bias$", "HK"),
     (r"attention/output/kernel$", "HKD"),
     (r"mlp_in/kernel$", "DF"),
     (r"mlp_in/bias$", "F"),
     (r"mlp_out/kernel$", "FD"),
     (r"pair_head/dense/kernel$", "DC"),
     (r"pair_head/dense/bias$", "C"),
+    (r"rtd_head/output/kernel$", "DC"),
+    (r"rtd_head/output/bias$", "C"),
     (r"mlm_head/bias$", "V"),
-    (r"(pooler|mlm_head)/dense/kernel$", "DD"),
+    (r"mlm_head/dense/kernel$", "DE"),
+    (r"mlm_head/(dense/bias|layer_norm/(scale|bias))$", "E"),
+    (r"(pooler|rtd_head)/dense/kernel$", "DD"),
     (r"(bias|scale)$", "D"),
 )
 

@@ -1,7 +1,12 @@
-"""BERT (Devlin et al. 2019): embeddings, encoder, pooler, and the two pretraining heads."""
+"""The backbone that the whole family shares, and the heads it is pretrained with.
+
+BERT (Devlin et al. 2019); by options of its config also RoBERTa, ALBERT, ELECTRA, DistilBERT, TinyBERT and
+DeBERTa, whose own parts are in `disentangled`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -11,9 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.models.attention import visibility
-from bert_jax.models.encoder import DROPOUT_SITES, Encoder
-from bert_jax.models.heads import MlmHead, PairHead, Pooler, gather
-from bert_jax.models.layers import dropout, dropout_keys, kernel_init, layer_norm
+from bert_jax.models.embeddings import Embeddings
+from bert_jax.models.encoder import DropoutKeys, Encoded, Encoder
+from bert_jax.models.heads import MlmHead, PairHead, Pooler, RtdHead, gather
 from bert_jax.models.presets import ModelConfig
 
 Array = jax.Array
@@ -21,35 +26,19 @@ Array = jax.Array
 
 @flax.struct.dataclass
 class Output:
-    """Everything a forward pass names; under jit what is not used is not computed."""
+    """Everything a forward pass names; under jit what is not used is not computed. None: no such head."""
 
     hidden_states: tuple[Array, ...]  # num_layers + 1 of [B, L, D], the embeddings first
-    pooled_BPD: Array
-    mlm_logits_BMV: Array
-    pair_logits_BPC: Array
+    attentions: tuple[Array, ...]  # num_layers of [B, H, L, L] after the softmax; empty unless asked for
+    decoder_BLD: Array  # what the MLM head reads: the enhanced mask decoder's output, or the last state
+    pooled_BPD: Array | None = None
+    mlm_logits_BMV: Array | None = None
+    pair_logits_BPC: Array | None = None
+    rtd_logits_BL: Array | None = None
 
     @property
     def hidden_BLD(self) -> Array:
         return self.hidden_states[-1]
-
-
-class Embeddings(nn.Module):
-    """Sum of token, position and segment-type embeddings, LayerNorm, dropout (section 3, figure 2)."""
-
-    config: ModelConfig
-
-    def setup(self):
-        def table(rows: int, name: str) -> Array:
-            return self.param(name, kernel_init(self.config), (rows, self.config.hidden_size), jnp.float32)
-
-        self.token_VD = table(self.config.vocab_size, "token")
-        self.position_SD = table(self.config.max_positions, "position")
-        self.type_TD = table(self.config.type_vocab_size, "type")
-        self.norm = layer_norm(self.config, name="norm")
-
-    def __call__(self, tokens_BL: Array, type_ids_BL: Array, positions_BL: Array, keys_B: Array | None):
-        x_BLD = self.token_VD[tokens_BL] + self.position_SD[positions_BL] + self.type_TD[type_ids_BL]
-        return dropout(self.norm(x_BLD), self.config.dropout_rate, keys_B)
 
 
 class Bert(nn.Module):
@@ -60,48 +49,70 @@ class Bert(nn.Module):
     def setup(self):
         self.embeddings = Embeddings(self.config)
         self.encoder = Encoder(self.config)
-        self.pooler = Pooler(self.config)
+        if self.config.pooler != "none":
+            self.pooler = Pooler(self.config)
 
-    def __call__(self, batch, dropout_key: Array | None = None) -> tuple[tuple[Array, ...], Array]:
-        """Returns the hidden states and the pooled [CLS] states [B, P, D]."""
-        keys_B = keys_BN3 = None
+    def __call__(
+        self, batch, dropout_key: Array | None = None, *, attentions: bool = False
+    ) -> tuple[Encoded, Array | None]:
+        """Returns the encoder's states and, with a pooler, the pooled [CLS] states [B, P, D]."""
+        keys = None
         if dropout_key is not None:
-            layers = self.config.num_layers
-            keys = dropout_keys(dropout_key, batch["example_ids_B"], 1 + layers * DROPOUT_SITES)
-            keys_B, keys_BN3 = keys[:, 0], keys[:, 1:].reshape(-1, layers, DROPOUT_SITES)
-        x_BLD = self.embeddings(batch["tokens_BL"], batch["type_ids_BL"], batch["positions_BL"], keys_B)
-        visible = visibility(batch["pack_ids_BL"], packed=batch["first_BP"].shape[1] > 1)
-        states = self.encoder(x_BLD, visible, keys_BN3)
-        return states, self.pooler(gather(states[-1], batch["first_BP"]))
+            keys = DropoutKeys.of(self.config, dropout_key, batch["example_ids_B"])
+        pack_ids_BL, positions_BL = batch["pack_ids_BL"], batch["positions_BL"]
+        x_BLD = self.embeddings(
+            batch["tokens_BL"],
+            batch["type_ids_BL"],
+            positions_BL,
+            None if keys is None else keys.embeddings_B,
+        )
+        visible = visibility(pack_ids_BL, packed=batch["first_BP"].shape[1] > 1)
+        absolute_BLD = self.embeddings.positions(positions_BL) if self.config.enhanced_mask_decoder else None
+        encoded = self.encoder(x_BLD, visible, pack_ids_BL, keys, absolute_BLD, probabilities=attentions)
+        if self.config.pooler == "none":
+            return encoded, None
+        return encoded, self.pooler(gather(encoded.hidden_states[-1], batch["first_BP"]))
+
+
+def pretraining_heads(config: ModelConfig) -> tuple[str, ...]:
+    """The heads of masked-language-model pretraining: a pair head where there is a pooler to feed it."""
+    return ("mlm",) if config.pooler == "none" else ("mlm", "pair")
 
 
 class BertForPretraining(nn.Module):
-    """BERT with its masked-language-model and sentence-pair heads, from the batch contract."""
+    """The backbone with pretraining heads, from the batch contract."""
 
     config: ModelConfig
+    heads: tuple[str, ...] | None = None
+    """of "mlm", "pair" and "rtd"; None: `pretraining_heads`"""
 
     def setup(self):
+        heads = pretraining_heads(self.config) if self.heads is None else self.heads
         self.bert = Bert(self.config)
-        self.mlm_head = MlmHead(self.config)
-        self.pair_head = PairHead(self.config)
+        self.mlm_head = MlmHead(self.config) if "mlm" in heads else None
+        self.pair_head = PairHead(self.config) if "pair" in heads else None
+        self.rtd_head = RtdHead(self.config) if "rtd" in heads else None
 
-    def __call__(self, batch, *, dropout_key: Array | None = None) -> Output:
+    def __call__(self, batch, *, dropout_key: Array | None = None, attentions: bool = False) -> Output:
         """`batch` has the fields of `bert_jax.batch`; without `dropout_key` the pass is deterministic."""
-        states, pooled_BPD = self.bert(batch, dropout_key)
-        masked_BMD = gather(states[-1], batch["mlm_positions_BM"])
-        return Output(
-            hidden_states=states,
-            pooled_BPD=pooled_BPD,
-            mlm_logits_BMV=self.mlm_head(masked_BMD, self.bert.embeddings.token_VD),
-            pair_logits_BPC=self.pair_head(pooled_BPD),
-        )
+        encoded, pooled_BPD = self.bert(batch, dropout_key, attentions=attentions)
+        output = Output(encoded.hidden_states, encoded.attentions, encoded.decoder_BLD, pooled_BPD)
+        if self.mlm_head is not None:
+            masked_BMD = gather(encoded.decoder_BLD, batch["mlm_positions_BM"])
+            logits_BMV = self.mlm_head(masked_BMD, self.bert.embeddings.token_VE)
+            output = dataclasses.replace(output, mlm_logits_BMV=logits_BMV)
+        if self.pair_head is not None and pooled_BPD is not None:
+            output = dataclasses.replace(output, pair_logits_BPC=self.pair_head(pooled_BPD))
+        if self.rtd_head is not None:
+            output = dataclasses.replace(output, rtd_logits_BL=self.rtd_head(output.hidden_BLD))
+        return output
 
 
-def init_params(config: ModelConfig, key: Array) -> dict[str, Any]:
-    """Fresh float32 parameters of `BertForPretraining`."""
+def init_params(config: ModelConfig, key: Array, heads: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Fresh float32 parameters of `BertForPretraining(config, heads)`."""
     one = jnp.zeros((1, 1), jnp.int32)
     fields = ("tokens_BL", "type_ids_BL", "pack_ids_BL", "positions_BL", "mlm_positions_BM", "first_BP")
-    return BertForPretraining(config).init(key, dict.fromkeys(fields, one))["params"]
+    return BertForPretraining(config, heads).init(key, dict.fromkeys(fields, one))["params"]
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -1,4 +1,4 @@
-"""What sits on an encoder: pooler, masked-language-model head, sentence-pair head."""
+"""What sits on an encoder: pooler, and the heads for masked tokens, sentence pairs and replaced tokens."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ def gather(x_BLD: Array, positions_BM: Array) -> Array:
 
 
 class Pooler(nn.Module):
-    """tanh(W h) of an example's [CLS] state (Devlin et al. 2019, section 4.1; the released code)."""
+    """f(W h) of an example's [CLS] state: tanh in BERT (Devlin et al. 2019, section 4.1; the released code),
+    GELU in DeBERTa (the released code's ContextPooler)."""
 
     config: ModelConfig
 
     @nn.compact
     def __call__(self, first_BPD: Array) -> Array:
-        return jnp.tanh(dense(self.config, self.config.hidden_size, name="dense")(first_BPD))
+        x_BPD = dense(self.config, self.config.hidden_size, name="dense")(first_BPD)
+        return jnp.tanh(x_BPD) if self.config.pooler == "tanh" else ACTIVATIONS[self.config.pooler](x_BPD)
 
 
 class MlmHead(nn.Module):
@@ -37,12 +39,12 @@ class MlmHead(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, hidden_BMD: Array, embedding_VD: Array) -> Array:
-        x_BMD = dense(self.config, self.config.hidden_size, name="dense")(hidden_BMD)
-        x_BMD = layer_norm(self.config, name="layer_norm")(ACTIVATIONS[self.config.activation](x_BMD))
+    def __call__(self, hidden_BMD: Array, embedding_VE: Array) -> Array:
+        x_BME = dense(self.config, self.config.embedding_width, name="dense")(hidden_BMD)
+        x_BME = layer_norm(self.config, name="layer_norm")(ACTIVATIONS[self.config.activation](x_BME))
         bias_V = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,), jnp.float32)
         logits_BMV = jnp.einsum(
-            "BMD,VD->BMV", x_BMD, embedding_VD.astype(x_BMD.dtype), preferred_element_type=jnp.float32
+            "BME,VE->BMV", x_BME, embedding_VE.astype(x_BME.dtype), preferred_element_type=jnp.float32
         )
         return logits_BMV + bias_V
 
@@ -55,3 +57,16 @@ class PairHead(nn.Module):
     @nn.compact
     def __call__(self, pooled_BPD: Array) -> Array:
         return dense(self.config, 2, name="dense")(pooled_BPD).astype(jnp.float32)
+
+
+class RtdHead(nn.Module):
+    """Replaced-token detection: one logit a token, positive for "replaced" (Clark et al. 2020, section 3.1;
+    the hidden layer is the released code's)."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, hidden_BLD: Array) -> Array:
+        x_BLD = dense(self.config, self.config.hidden_size, name="dense")(hidden_BLD)
+        x_BL1 = dense(self.config, 1, name="output")(ACTIVATIONS[self.config.activation](x_BLD))
+        return x_BL1[..., 0].astype(jnp.float32)

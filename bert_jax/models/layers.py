@@ -31,10 +31,12 @@ def kernel_init(config: ModelConfig) -> nn.initializers.Initializer:
     return nn.initializers.truncated_normal(config.initializer_range)
 
 
-def dense(config: ModelConfig, features: int | tuple[int, ...], *, name: str, axis=-1) -> nn.DenseGeneral:
-    """A projection with bias from `axis` to `features`, computed in `config.dtype`."""
+def dense(
+    config: ModelConfig, features: int | tuple[int, ...], *, name: str, axis=-1, bias: bool = True
+) -> nn.DenseGeneral:
+    """A projection from `axis` to `features`, computed in `config.dtype`."""
     return nn.DenseGeneral(
-        features, axis=axis, dtype=config.dtype, kernel_init=kernel_init(config), name=name
+        features, axis=axis, use_bias=bias, dtype=config.dtype, kernel_init=kernel_init(config), name=name
     )
 
 

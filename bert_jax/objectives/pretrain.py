@@ -33,5 +33,5 @@ def pretraining(apply: Callable[..., Any], sentence_objective: str) -> Objective
             totals["pair_loss"] = jnp.sum(batch["pair_weights_BP"])
         return totals
 
-    terms = ("mlm_loss", "pair_loss") if with_pairs else ("mlm_loss",)
+    terms = dict.fromkeys(("mlm_loss", "pair_loss") if with_pairs else ("mlm_loss",), 1.0)
     return Objective(forward=forward, sums=sums, weights=weights, terms=terms)

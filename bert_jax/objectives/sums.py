@@ -55,7 +55,7 @@ def classification(name: str, logits_XC: Array, targets_X: Array, weights_X: Arr
 class Objective:
     """What a training step needs of a loss.
 
-    loss = sum over `terms` of (sum of the term / weight of the term). A weight depends on the batch
+    loss = sum over `terms` of scale x (sum of the term / weight of the term). A weight depends on the batch
     alone, so `weights` can be added over the whole global batch before the first gradient, and
     gradients of the parts then add up to the gradient of the whole.
     """
@@ -66,15 +66,16 @@ class Objective:
     """(output, batch) -> every loss and metric as a pair"""
     weights: Callable[[Any], Mapping[str, jax.Array]]
     """batch -> the weight of each term"""
-    terms: tuple[str, ...]
-    """the names in `sums` that make the loss"""
+    terms: Mapping[str, float]
+    """the names in `sums` that make the loss, each with its scale"""
 
     def loss(self, params, batch, dropout_key, weights) -> tuple[jax.Array, Sums]:
         """This batch's share of the global loss whose terms have `weights`, and its sums."""
         sums = self.sums(self.forward(params, batch, dropout_key), batch)
-        shares = [divide(sums[term][0], weights[term]) for term in self.terms]
+        shares = [scale * divide(sums[term][0], weights[term]) for term, scale in self.terms.items()]
         return jnp.sum(jnp.stack(shares)), sums
 
     def report(self, means: Mapping[str, float]) -> dict[str, float]:
-        """Adds `loss`, the sum of the terms, in front of the means."""
-        return {"loss": sum(means[term] for term in self.terms if term in means), **means}
+        """Adds `loss`, the scaled sum of the terms, in front of the means."""
+        loss = sum(scale * means[term] for term, scale in self.terms.items() if term in means)
+        return {"loss": loss, **means}

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 
 from bert_jax.config import Config
 from bert_jax.errors import UserError
+from bert_jax.models.flops import training_flops
+from bert_jax.models.generator import discriminator_config, generator_config
 
 # Dense bf16 matrix rate of one device as jax counts them, FLOP/s, by the start of `device_kind`.
 # From the vendors' datasheets.
@@ -35,19 +37,14 @@ _PEAKS: dict[str, float] = {
 
 
 def flops_per_sequence(config: Config) -> float:
-    """Model FLOPs to train on one row: matrix multiplications only, backward counted as twice forward.
-
-    6 L S (4 D^2 + 2 D F) + 12 L S^2 D + 6 M (D^2 + D V), with L layers, S = sequence_length and M the
-    predicted slots that pass through the vocabulary projection; pooler and pair head are below 0.1 %.
-    Padding counts, and so does attention between the examples of a packed row, which is computed and
-    masked: a row of P equal examples could do with 1 / P of the S^2 term.
-    """
-    model, length, slots = config.model, config.data.sequence_length, config.masking.max_predictions
-    width = model.hidden_size
-    linears = 6 * model.num_layers * length * (4 * width**2 + 2 * width * model.mlp_size)
-    attention = 12 * model.num_layers * length**2 * width
-    head = 6 * slots * (width**2 + width * model.vocab_size)
-    return float(linears + attention + head)
+    """Model FLOPs to train on one row (see `training_flops`): of replaced-token detection, both encoders'."""
+    flops = functools.partial(
+        training_flops, length=config.data.sequence_length, slots=config.masking.max_predictions
+    )
+    if config.objective.name == "rtd":
+        generator = generator_config(config.model, config.objective)
+        return flops(generator, heads=("mlm",)) + flops(discriminator_config(config.model), heads=("rtd",))
+    return flops(config.model, heads=("mlm",))
 
 
 def peak_flops(devices: list[Any]) -> tuple[float, str]:

@@ -69,15 +69,18 @@ def scale_by_adam_without_correction(b1: float, b2: float, eps: float) -> optax.
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Clip by global norm, Adam, decoupled weight decay, learning rate: in that order."""
+    """Clip by global norm, Adam, decoupled weight decay, for LAMB each matrix's update scaled to the norm of the
+    matrix (You et al. 2020, algorithm 2; as in ALBERT's code not for biases and LayerNorm), learning rate."""
     optim = config.optim
-    adam = {
-        "adamw": lambda: optax.scale_by_adam(optim.b1, optim.b2, optim.eps),
-        "bert_adam": lambda: scale_by_adam_without_correction(optim.b1, optim.b2, optim.eps),
-    }[optim.name]
+    if optim.name == "adamw":
+        adam = optax.scale_by_adam(optim.b1, optim.b2, optim.eps)
+    else:
+        adam = scale_by_adam_without_correction(optim.b1, optim.b2, optim.eps)
+    is_lamb = optim.name == "lamb"
     return optax.chain(
         optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity(),
-        adam(),
+        adam,
         optax.add_decayed_weights(optim.weight_decay, mask=decays),
+        optax.masked(optax.scale_by_trust_ratio(), decays) if is_lamb else optax.identity(),
         optax.scale_by_learning_rate(make_schedule(optim, config.train.steps)),
     )

@@ -1,7 +1,7 @@
 """The plan: mesh, sharding rules, placement and compilation, in one place.
 
 A mesh has three axes. Rows of a batch are split over "data" and "fsdp"; parameters and their optimizer
-state over "fsdp" (embed, D) and "tensor" (heads H, MLP columns F); everything else is replicated.
+state over "fsdp" (hidden D, embedding E) and "tensor" (heads H, MLP columns F); everything else is replicated.
 XLA inserts the collectives. pmap is the compatibility mode: data parallelism, replicated state.
 """
 
@@ -20,7 +20,7 @@ from bert_jax.errors import ConfigError
 from bert_jax.models.axes import param_axes, path_name
 from bert_jax.training.state import TrainState
 
-_RULES: dict[str, str] = {"D": "fsdp", "H": "tensor", "F": "tensor"}
+_RULES: dict[str, str] = {"D": "fsdp", "E": "fsdp", "H": "tensor", "F": "tensor"}
 _ROWS = PartitionSpec(("data", "fsdp"))
 _PMAP_AXIS = "data"
 

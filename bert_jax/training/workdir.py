@@ -1,6 +1,7 @@
 """A run's folder: its configuration, and the guarantee that it belongs to one run.
 
 config.json  metrics.jsonl  tensorboard/  checkpoints/  tokenizer.json and its companions  loss.png
+init.json, of a run that began with another model's parameters: what was taken of them
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bert_jax import config as configs
 from bert_jax import locks
@@ -22,32 +24,46 @@ CONFIG_FILE = "config.json"
 
 
 @contextlib.contextmanager
-def claim(path: Path, config: Config, *, corpus: str) -> Iterator[None]:
+def claim(path: Path, config: Config, *, corpus: str, init: Path | None = None) -> Iterator[Path | None]:
     """Holds `path` for a run of `config` on the corpus with digest `corpus`; creates it if need be.
+
+    init: the model whose parameters the run begins with; None: fresh ones, or what the run began with.
+
+    Yields:
+      What the run began with, or begins with if it is new; None: fresh parameters.
 
     Raises:
       UserError: another process works there, or it holds something else.
       ConfigError: it is the folder of another config; names every value that differs.
     """
+    init = init and init.resolve()  # the same folder, wherever the command is given
     file = path / CONFIG_FILE
     if path.is_dir() and not file.is_file() and any(p.name != ".lock" for p in path.iterdir()):
         raise UserError(f"--workdir {path} is not empty and has no {CONFIG_FILE}: choose another folder")
     path.mkdir(parents=True, exist_ok=True)
     with locks.held(path / ".lock", f"--workdir {path}"):
         if file.is_file():
-            _refuse_another_config(path, config, corpus)
-        text = json.dumps({"config": configs.to_dict(config), "corpus": corpus}, indent=1)
+            _refuse_another_config(path, config, corpus, init)
+            init = read_init(path)
+        saved = {
+            "config": configs.to_dict(config),
+            "corpus": corpus,
+            "init": None if init is None else str(init),
+        }
+        text = json.dumps(saved, indent=1)
         partial = file.with_name(CONFIG_FILE + ".partial")
         partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(file)
-        yield
+        yield init
 
 
-def _refuse_another_config(path: Path, config: Config, corpus: str) -> None:
+def _refuse_another_config(path: Path, config: Config, corpus: str, init: Path | None) -> None:
     theirs, their_corpus = read_config(path)
     faults = configs.differences(config, theirs, ignore=_FREE)
     if their_corpus != corpus:
         faults.append(f"corpus: {corpus} now, {their_corpus} there (its text or vocabulary changed)")
+    if init not in (None, read_init(path)):
+        faults.append(f"--init: {init} now, {read_init(path) or 'none'} there")
     if faults:
         where = f"--workdir {path} is of another config; resume with its values or choose another:"
         raise ConfigError([where, *(f"  {fault}" for fault in faults)])
@@ -67,11 +83,27 @@ def read_config(path: Path) -> tuple[Config, str]:
     Raises:
       UserError: there is none.
     """
+    saved = _read(path)
+    try:
+        return configs.resolve(saved["config"]), saved["corpus"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path / CONFIG_FILE}: not a run's configuration: {error!r}") from error
+
+
+def read_init(path: Path) -> Path | None:
+    """The directory whose model a run began with; None: fresh parameters."""
+    init = _read(path).get("init")
+    return None if init is None else Path(init)
+
+
+def _read(path: Path) -> dict[str, Any]:
     file = path / CONFIG_FILE
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        return configs.resolve(saved["config"]), saved["corpus"]
     except FileNotFoundError:
         raise UserError(f"{path} is not a workdir: it has no {CONFIG_FILE}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise UserError(f"{file}: not a run's configuration: {error!r}") from error
+    if not isinstance(saved, dict):
+        raise UserError(f"{file}: not a run's configuration: holds a {type(saved).__name__}")
+    return saved

@@ -1,5 +1,6 @@
 """What load_hf takes, and each refusal by its message: small files in tmp_path, no torch."""
 
+import dataclasses
 import json
 import os
 
@@ -12,31 +13,31 @@ from safetensors.numpy import load_file, save_file
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
+from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.load import load_hf, load_tokenizer
 from bert_jax.interop.save import save_hf
-from bert_jax.models import bert
-from bert_jax.models.presets import ModelConfig
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
+from tests.interop.small import CONFIGS, TOKENIZER, params_of
 
-CONFIG = ModelConfig(
-    vocab_size=41, hidden_size=12, num_layers=2, num_heads=3, mlp_size=20, max_positions=9, type_vocab_size=2
-)
-TOKENIZER = tokenizers.train(count_chunks(["a cat", "a dog"]), TokenizerConfig(vocab_size=41))
+CONFIG = CONFIGS["bert"]
 
 
 @pytest.fixture(scope="module")
 def params():
-    """Every element different, so that no two parameters or axes can be confused."""
-    shapes = jax.eval_shape(lambda key: bert.init_params(CONFIG, key), jax.random.key(0))
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes)
+    return params_of(CONFIG)
 
 
 @pytest.fixture
 def folder(params, tmp_path):
-    save_hf(tmp_path / "model", params, config=CONFIG, tokenizer=TOKENIZER)
-    return tmp_path / "model"
+    return saved(tmp_path, "bert")
+
+
+def saved(tmp_path, family):
+    """The folder of an export of the family's tiny model."""
+    folder = tmp_path / "model"
+    save_hf(folder, params_of(CONFIGS[family]), config=CONFIGS[family], tokenizer=TOKENIZER)
+    return folder
 
 
 def edit_config(folder, **values):
@@ -66,57 +67,6 @@ def refusal(folder):
 def assert_params(found, params):
     assert jax.tree.structure(found) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, found, params)
-
-
-# ---------------------------------------------------------------------------------------------
-# The table
-# ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("layers", [1, 3])
-def test_the_table_names_every_parameter_of_the_model_once(layers):
-    config = ModelConfig(
-        vocab_size=41, hidden_size=12, num_layers=layers, num_heads=2, mlp_size=20, max_positions=9
-    )
-    shapes = jax.eval_shape(lambda key: bert.init_params(config, key), jax.random.key(0))
-    ours = {
-        "/".join(part.key for part in path): leaf.shape
-        for path, leaf in jax.tree_util.tree_leaves_with_path(shapes)
-    }
-    table = names.table(config)
-    assert {entry.ours: entry.our_shape for entry in table} == ours
-    assert len({entry.theirs for entry in table}) == len(table) == len(ours)
-
-
-def test_a_kernel_by_hand(params):
-    """torch: y = x W^T with heads side by side in the rows of W; ours: einsum over D, heads an axis."""
-    tensors = names.to_hf(params, CONFIG)
-    kernel_DHK = params["bert"]["encoder"]["layer_1"]["attention"]["key"]["kernel"]
-    weight = tensors["bert.encoder.layer.1.attention.self.key.weight"]
-    assert weight[2 * 4 + 3, 7] == kernel_DHK[7, 2, 3]
-    kernel_HKD = params["bert"]["encoder"]["layer_1"]["attention"]["output"]["kernel"]
-    weight = tensors["bert.encoder.layer.1.attention.output.dense.weight"]
-    assert weight[7, 2 * 4 + 3] == kernel_HKD[2, 3, 7]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda p: p.pop("mlm_head"), "parameter mlm_head/dense/kernel of shape (12, 12) is missing"),
-        (lambda p: p.update(extra={"bias": np.ones(1)}), "has no place for: extra/bias; the config says 2"),
-        (
-            lambda p: p.update(pair_head={"dense": {"kernel": np.ones((12, 3))}}),
-            "has shape (12, 3), the config",
-        ),
-    ],
-)
-def test_params_that_are_not_the_configs_are_not_exported(params, tmp_path, change, message):
-    params = dict(params)
-    change(params)
-    with pytest.raises(UserError) as caught:
-        save_hf(tmp_path / "model", params, config=CONFIG, tokenizer=TOKENIZER)
-    assert message in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------------------------------------
@@ -199,8 +149,13 @@ def test_no_folder_and_no_config(folder):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model_type": "roberta"}, "config.json: model_type='roberta' must be 'bert'"),
-        ({"model_type": ...}, "config.json: model_type=None must be 'bert'"),
+        (
+            {"model_type": "gpt2"},
+            "config.json: model_type='gpt2' must be one of bert, roberta, albert, electra, distilbert, deberta,"
+            " deberta-v2",
+        ),
+        ({"model_type": ...}, "config.json: model_type=None must be one of bert, roberta, albert, electra"),
+        ({"model_type": ["bert"]}, "config.json: model_type=['bert'] must be one of bert"),
         ({"position_embedding_type": "relative_key"}, "type='relative_key' must be 'absolute'"),
         ({"is_decoder": True}, "is_decoder=True must be False"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings=False must be True"),
@@ -221,6 +176,64 @@ def test_no_folder_and_no_config(folder):
 def test_a_config_that_is_not_this_model(folder, values, message):
     edit_config(folder, **values)
     assert message in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "message"),
+    [
+        ("roberta", {"hidden_act": "gelu_new"}, "hidden_act='gelu_new' must be 'gelu'"),
+        ("roberta", {"pad_token_id": None}, "pad_token_id=None must be a whole number >= 0"),
+        ("roberta", {"max_position_embeddings": 1}, "max_position_embeddings=1 must be > pad_token_id + 1 = 1"),
+        ("albert", {"inner_group_num": 2}, "inner_group_num=2 must be 1"),
+        ("albert", {"num_hidden_layers": 3, "num_hidden_groups": 2}, "must be a divisor of num_hidden_layers=3"),
+        ("albert", {"embedding_size": 6}, "word_embeddings.weight has shape (41, 8), config.json says (41, 6)"),
+        ("albert", {"num_hidden_groups": 2}, "albert_layer_groups.1.albert_layers.0.attention.query.weight"),
+        ("electra", {"embedding_size": 12}, "has shape (41, 8), config.json says (41, 12)"),
+        ("electra", {"hidden_act": "relu"}, "hidden_act='relu' must be 'gelu'"),
+        ("distilbert", {"sinusoidal_pos_embds": True}, "sinusoidal_pos_embds=True must be False"),
+        ("distilbert", {"n_heads": 5}, "dim=12 must be a multiple of n_heads=5"),
+        ("distilbert", {"hidden_dim": 24}, "ffn.lin1.weight has shape (20, 12), config.json says (24, 12)"),
+        ("deberta", {"relative_attention": False}, "relative_attention=False must be True"),
+        ("deberta", {"position_biased_input": True}, "position_biased_input=True must be False"),
+        ("deberta", {"talking_head": True}, "talking_head=True must be False"),
+        ("deberta", {"pos_att_type": "c2p|p2p"}, "pos_att_type='c2p|p2p' must be c2p, p2c or both"),
+        ("deberta", {"pos_att_type": []}, "pos_att_type=[] must be c2p, p2c or both"),
+        ("deberta", {"pos_att_type": ["c2p"]}, "no place for: deberta.encoder.layer.0.attention.self.pos_q_proj"),
+        ("deberta", {"embedding_size": 8}, "embedding_size=8 must be hidden_size=12"),
+        ("deberta", {"pooler_hidden_act": "relu"}, "pooler_hidden_act='relu' must be one of gelu, tanh"),
+        ("deberta", {"max_relative_positions": 4}, "rel_embeddings.weight has shape (10, 12)"),
+        ("deberta_v2", {"conv_act": "tanh"}, "conv_act='tanh' must be 'gelu'"),
+        ("deberta_v2", {"conv_groups": 2}, "conv_groups=2 must be 1"),
+        ("deberta_v2", {"conv_kernel_size": 4}, "conv_kernel_size=4 must be odd"),
+        ("deberta_v2", {"attention_head_size": 6}, "attention_head_size=6 must be hidden_size / num_attention"),
+        ("deberta_v2", {"share_att_key": False}, "attention.self.pos_key_proj.weight of shape (12, 12) is missing"),
+        ("deberta_v2", {"norm_rel_ebd": "batch_norm"}, "norm_rel_ebd='batch_norm' must be one of layer_norm, none"),
+        ("deberta_v2", {"position_buckets": 3}, "position_buckets=3 must be even"),
+    ],
+)  # fmt: skip
+def test_a_config_that_is_not_this_familys(tmp_path, family, values, message):
+    folder = saved(tmp_path, family)
+    edit_config(folder, **values)
+    assert message in refusal(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_config_that_contradicts_its_weights(tmp_path, family):
+    folder = saved(tmp_path, family)
+    keys = FAMILIES[family].keys
+    layers, vocabulary = keys["num_layers"], keys["vocab_size"]
+    edit_config(folder, **{layers: 4})
+    if family != "albert":  # whose layers all have the parameters of the first
+        assert "is missing: the checkpoint is incomplete, or config.json is another model's" in refusal(
+            folder
+        )
+        edit_config(folder, **{layers: 1})
+        assert "inside the encoder that config.json (1 layers) has no place for" in refusal(folder)
+    edit_config(folder, **{layers: 2, vocabulary: 43})
+    width = CONFIGS[family].embedding_width
+    assert f"word_embeddings.weight has shape (41, {width}), config.json says (43, {width})" in refusal(
+        folder
+    )
 
 
 def test_a_config_that_cannot_be_read(folder):
@@ -275,6 +288,76 @@ def test_other_heads_are_listed_and_left_aside(folder, params):
 def test_other_floats_become_float32(folder, params, dtype):
     edit_tensors(folder, lambda tensors: {name: array.astype(dtype) for name, array in tensors.items()})
     assert_params(load_hf(folder)[1], jax.tree.map(lambda a: a.astype(dtype).astype(np.float32), params))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tensor_too_few_too_many_or_of_another_shape(tmp_path, family):
+    """Of the encoder, under its own name; the prefix is there or is not."""
+    folder = saved(tmp_path, family)
+    whole = load_file(folder / "model.safetensors")
+    entry = next(e for e in names.table(CONFIGS[family]) if e.ours[0].endswith("layer_0/mlp_in/kernel"))
+    name, prefix = entry.theirs, f"{FAMILIES[family].prefix}."
+    edit_tensors(folder, lambda t: {n: a for n, a in t.items() if n != name})
+    assert f"tensor {name} of shape (20, 12) is missing" in refusal(folder)
+    edit_tensors(folder, lambda _: whole | {name: whole[name].T})
+    assert f"tensor {name} has shape (12, 20), config.json says (20, 12)" in refusal(folder)
+    bare = name.replace("weight", "scale").removeprefix(prefix)
+    edit_tensors(folder, lambda _: whole | {bare: whole[name]})
+    assert f"tensors inside the encoder that config.json (2 layers) has no place for: {bare}" in refusal(
+        folder
+    )
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:99])
+    assert "model.safetensors: not a complete safetensors file (" in refusal(folder)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_older_files_of_a_family_repeat_or_say_otherwise(tmp_path, family):
+    """Names without prefix, gamma and beta, position_ids, tied tensors again."""
+    folder = saved(tmp_path, family)
+    known, prefix = FAMILIES[family], f"{FAMILIES[family].prefix}."
+
+    def age(tensors):
+        old = {}
+        for name, array in tensors.items():
+            name = name.removeprefix(prefix).replace("LayerNorm.weight", "LayerNorm.gamma")
+            old[name.replace("LayerNorm.bias", "LayerNorm.beta")] = array
+        old["embeddings.position_ids"] = np.arange(9)[None]
+        for second, first in known.tied.items():
+            if first in tensors:
+                old[second] = tensors[first]
+        return old
+
+    edit_tensors(folder, age)
+    config, found, report = load_hf(folder)
+    assert (config, report.unexpected) == (CONFIGS[family], ())
+    assert_params(found, params_of(CONFIGS[family]))
+    second = next(iter(known.tied))
+    edit_tensors(folder, lambda t: t.update({second: np.zeros((41, 12), np.float32)}))
+    assert f"{second} (41, 12) must equal embeddings.word_embeddings.weight" in refusal(folder)
+
+
+def test_poolers_and_decoders_are_what_the_files_have(tmp_path):
+    """A RoBERTa or DeBERTa without is a model that has none, a BERT without is one that lost it."""
+    for family, stored, fields in (
+        ("roberta", "roberta.pooler.dense", {"pooler": "tanh"}),
+        ("deberta", "pooler.dense", {"pooler": "gelu"}),
+    ):
+        folder = saved(tmp_path / family, family)
+        config, _, report = load_hf(folder)
+        assert (config.pooler, report.missing) == ("none", ())
+        pooler = {
+            f"{stored}.weight": np.ones((12, 12), np.float32),
+            f"{stored}.bias": np.ones(12, np.float32),
+        }
+        edit_tensors(folder, lambda t, pooler=pooler: t.update(pooler))
+        config, found, report = load_hf(folder)
+        assert config == dataclasses.replace(CONFIGS[family], **fields)
+        assert found["bert"]["pooler"]["dense"]["kernel"].shape == (12, 12)
+        assert (report.missing, report.unexpected) == ((), ())
+    folder = saved(tmp_path, "deberta")
+    edit_tensors(folder, lambda t: t.pop("deberta.embeddings.position_embeddings.weight"))
+    assert not load_hf(folder)[0].enhanced_mask_decoder
 
 
 ZEROS = np.zeros((41, 12), np.float32)

@@ -94,7 +94,7 @@ class Driven:
                 like = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)  # noqa: E731
                 state = checkpoints.restore(jax.tree.map(like, state), latest)
             log = stack.enter_context(contextlib.closing(MetricsLog(self.workdir, resume_step=latest)))
-            nothing = Objective(forward=None, sums=None, weights=None, terms=("mlm_loss",))
+            nothing = Objective(forward=None, sums=None, weights=None, terms={"mlm_loss": 1.0})
             run = loop.Run(
                 config=CONFIG,
                 stages=stages,

@@ -52,22 +52,25 @@ def test_adamw_is_optax_adamw_with_the_published_exclusions():
     )
 
 
-def test_bert_adam_is_the_released_code_written_out():
-    config = make_config(name="bert_adam", weight_decay=0.01, clip_norm=0, schedule="bert_linear")
+@pytest.mark.parametrize("name", ["bert_adam", "lamb"])
+def test_the_optimizers_of_bert_and_albert_are_their_code_written_out(name):
+    config = make_config(name=name, weight_decay=0.01, clip_norm=0, schedule="bert_linear")
     params = jax.tree.map(np.asarray, tree(0))
     m = jax.tree.map(np.zeros_like, params)
     v = jax.tree.map(np.zeros_like, params)
     for step in range(5):
         grads = jax.tree.map(np.asarray, tree(step + 1))
         rate = 1e-4 * step / 10  # still warming up
-        for group, name in (("dense", "kernel"), ("dense", "bias"), ("norm", "scale")):
-            g = grads[group][name]
-            m[group][name] = 0.9 * m[group][name] + 0.1 * g
-            v[group][name] = 0.999 * v[group][name] + 0.001 * g**2
-            update = m[group][name] / (np.sqrt(v[group][name]) + 1e-6)
-            if name == "kernel":
-                update = update + 0.01 * params[group][name]
-            params[group][name] = params[group][name] - rate * update
+        for group, leaf in (("dense", "kernel"), ("dense", "bias"), ("norm", "scale")):
+            g = grads[group][leaf]
+            m[group][leaf] = 0.9 * m[group][leaf] + 0.1 * g
+            v[group][leaf] = 0.999 * v[group][leaf] + 0.001 * g**2
+            update = m[group][leaf] / (np.sqrt(v[group][leaf]) + 1e-6)
+            if leaf == "kernel":
+                update = update + 0.01 * params[group][leaf]
+                if name == "lamb":
+                    update *= np.linalg.norm(params[group][leaf]) / np.linalg.norm(update)
+            params[group][leaf] = params[group][leaf] - rate * update
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
         updates(optim.make_optimizer(config)),

@@ -1,0 +1,136 @@
+"""config.json, both ways: what it says of a model, and what it must say of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from bert_jax.errors import UserError
+from bert_jax.interop.config_fields import Reader
+from bert_jax.interop.families import FAMILIES, Family
+from bert_jax.models.presets import EXECUTION, PRESETS, ModelConfig
+
+_SIZES = ("vocab_size", "hidden_size", "num_layers", "num_heads", "mlp_size", "max_positions")
+_RATES = ("dropout_rate", "attention_dropout_rate")
+
+# What a checkpoint's files say, or may lack, whatever config.json says.
+_OF_THE_FILES = ("pooler", "enhanced_mask_decoder")
+
+
+def family_of(raw: Mapping[str, Any], *, place: str) -> Family:
+    """The family a config.json names.
+
+    Raises:
+      UserError: it is none of the seven, or none is named.
+    """
+    by_type = {family.model_type: family for family in FAMILIES.values()}
+    model_type = raw.get("model_type")
+    if not isinstance(model_type, str) or model_type not in by_type:
+        raise UserError(
+            f"{place}: model_type={model_type!r} must be one of {', '.join(by_type)}, the architectures read here"
+            " (old checkpoints name none: add the key)"
+        )
+    return by_type[model_type]
+
+
+def config_to_hf(
+    config: ModelConfig, *, pad_token_id: int, architecture: str | None = None
+) -> dict[str, Any]:
+    """config.json of a model of the config's family; `architecture` is its class (None: with all the heads).
+
+    Raises:
+      UserError: the config computes what the family's models cannot.
+    """
+    family = FAMILIES[config.family]
+    values = {theirs: getattr(config, ours) for ours, theirs in family.keys.items()}
+    values[family.keys["activation"]] = next(
+        (name for name, ours in family.activations.items() if ours == config.activation), config.activation
+    )
+    for special in family.specials:
+        values |= special.write(config, pad_token_id)
+    raw = {
+        "architectures": [architecture or family.architectures[0][0]],
+        "model_type": family.model_type,
+        **values,
+        "pad_token_id": pad_token_id,
+        "tie_word_embeddings": True,
+    }
+    _check_expressed(config, raw)
+    return raw
+
+
+def _check_expressed(config: ModelConfig, raw: Mapping[str, Any]) -> None:
+    """What config.json says, read again, must be the config: all that is computed has a place in it."""
+    hint = "train with that, or choose another model.family"
+    found = _read(raw, Reader(raw, f"an export as {config.family!r}", hint, hint))
+    for field in dataclasses.fields(ModelConfig):
+        ours, theirs = getattr(config, field.name), getattr(found, field.name)
+        if field.name in ("preset", *EXECUTION, *_OF_THE_FILES) or ours == theirs:
+            continue
+        if (field.name == "sharing" and config.family == "albert") or field.name == "groups":
+            continue  # written unshared, a layer each: the same function
+        raise UserError(
+            f"model.{field.name}={ours!r} must be {theirs!r} to be exported as {config.family!r}, whose models"
+            f" have nothing else: {hint}"
+        )
+
+
+def config_from_hf(raw: Mapping[str, Any], *, place: str) -> ModelConfig:
+    """The model a config.json describes; `place` is the file's name for messages.
+
+    Whether there are a pooler and an enhanced mask decoder the weights alone say: here there is the
+    family's pooler and no decoder. Sizes of a published model give its preset's name; execution settings
+    (dtype, layers, remat, attention_backend) are ours alone and keep their defaults.
+
+    Raises:
+      UserError: not an encoder as this package computes it, or a value of the wrong type or size.
+    """
+    foreign = "this encoder computes nothing else, so the checkpoint cannot be used here"
+    return named(_read(raw, Reader(raw, place, "mend config.json", foreign)))
+
+
+def named(config: ModelConfig) -> ModelConfig:
+    """The config with the name of the published model whose function it is, if there is one: of two the one
+    that it also has the vocabulary and dropout of."""
+    free = {"preset", "vocab_size", *EXECUTION, *_OF_THE_FILES}
+    fields = [field.name for field in dataclasses.fields(ModelConfig)]
+
+    def differences(preset: ModelConfig) -> set[str]:
+        return {name for name in fields if getattr(preset, name) != getattr(config, name)}
+
+    alike = [preset for preset in PRESETS.values() if differences(preset) <= free]
+    if not alike:
+        return config
+    return dataclasses.replace(
+        config, preset=min(alike, key=lambda p: len(differences(p) - {"preset"})).preset
+    )
+
+
+def _read(raw: Mapping[str, Any], reader: Reader) -> ModelConfig:
+    family = family_of(raw, place=reader.place)
+    defaults = {theirs: getattr(ModelConfig(), ours) for ours, theirs in family.keys.items()}
+    filled = {**defaults, "pad_token_id": 0, **family.required, **family.defaults, **raw}
+    reader = dataclasses.replace(reader, raw=filled)
+    for key, value in family.required.items():
+        reader.choice(key, (value,))
+    values: dict[str, Any] = dict(family.fixed)
+    for ours, key in family.keys.items():
+        values[ours] = _field(reader, ours, key, family)
+    heads = values["num_heads"]
+    if values["hidden_size"] % heads:
+        reader.fail(family.keys["hidden_size"], f"a multiple of {family.keys['num_heads']}={heads}")
+    for special in family.specials:
+        values |= special.read(reader)
+    name = next(name for name, member in FAMILIES.items() if member is family)
+    return ModelConfig(family=name, **values)  # type: ignore[arg-type]
+
+
+def _field(reader: Reader, ours: str, key: str, family: Family) -> Any:
+    if ours == "activation":
+        return family.activations[reader.choice(key, tuple(family.activations))]
+    if ours in _SIZES:
+        return reader.size(key)
+    if ours == "type_vocab_size":
+        return reader.size(key, least=min(1, family.defaults.get(key, 1)))
+    return reader.rate(key) if ours in _RATES else reader.number(key)

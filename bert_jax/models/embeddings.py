@@ -1,0 +1,55 @@
+"""What the encoder reads: tokens, positions and segment types as one vector each."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from bert_jax.models.layers import dense, dropout, kernel_init, layer_norm
+from bert_jax.models.presets import ModelConfig
+
+Array = jax.Array
+
+
+class Embeddings(nn.Module):
+    """Sum of token, position and segment-type embeddings, LayerNorm, dropout (Devlin et al. 2019, section 3,
+    figure 2); with `embedding_size` all of it has width E and is projected to D (Lan et al. 2020, section 3.1).
+
+    Disentangled attention knows positions by itself: then no absolute ones are added here, and the table is
+    there for the enhanced mask decoder alone (He et al. 2021a, section 3.2).
+    """
+
+    config: ModelConfig
+
+    def setup(self):
+        config = self.config
+
+        def table(rows: int, name: str) -> Array:
+            return self.param(name, kernel_init(config), (rows, config.embedding_width), jnp.float32)
+
+        self.token_VE = table(config.vocab_size, "token")
+        if config.attention == "absolute" or config.enhanced_mask_decoder:
+            self.position_SE = table(config.position_rows, "position")
+        if config.type_vocab_size:
+            self.type_TE = table(config.type_vocab_size, "type")
+        self.norm = layer_norm(config, name="norm")
+        if config.embedding_size:
+            self.projection = dense(config, config.hidden_size, name="projection")
+
+    def __call__(self, tokens_BL: Array, type_ids_BL: Array, positions_BL: Array, keys_B: Array | None):
+        """The encoder's input [B, L, D]."""
+        config = self.config
+        x_BLE = self.token_VE[tokens_BL]
+        if config.attention == "absolute":
+            x_BLE = x_BLE + self.positions(positions_BL)
+        if config.type_vocab_size == 1:  # RoBERTa: every token is of the one type
+            x_BLE = x_BLE + self.type_TE[0]
+        elif config.type_vocab_size:
+            x_BLE = x_BLE + self.type_TE[type_ids_BL]
+        x_BLE = dropout(self.norm(x_BLE), config.dropout_rate, keys_B)
+        return self.projection(x_BLE) if config.embedding_size else x_BLE
+
+    def positions(self, positions_BL: Array) -> Array:
+        """The absolute position embeddings [B, L, E]."""
+        return self.position_SE[positions_BL + self.config.position_offset]

@@ -1,0 +1,100 @@
+"""An exported program: what it computes is what the model does, at any batch and length."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from tests.models.variants import random_params, variant
+
+from bert_jax.api import Model, load
+from bert_jax.errors import UserError
+from bert_jax.interop import stablehlo
+from bert_jax.models import bert
+
+
+def rows(batch, length, seed=0):
+    """Random tokens and types; the first row has two tokens of padding."""
+    rng = np.random.default_rng(seed)
+    mask_BL = np.ones((batch, length), int)
+    mask_BL[0, -2:] = 0
+    return rng.integers(0, 50, (batch, length)), rng.integers(0, 2, (batch, length)), mask_BL
+
+
+@pytest.fixture(scope="module", params=["bert", "albert", "deberta-v3"])
+def exported(request, tmp_path_factory):
+    """A model and the folder of its program."""
+    fields = {"pooler": "none"} if request.param == "deberta-v3" else {}
+    config = variant(request.param, num_layers=2, **fields)
+    heads = ("mlm", "pair") if config.pooler != "none" else ("mlm", "rtd")
+    shapes = jax.eval_shape(lambda: bert.init_params(config, jax.random.key(0), heads=heads))
+    model = Model(config, random_params(shapes), None)
+    folder = tmp_path_factory.mktemp("stablehlo") / "model"
+    stablehlo.save_stablehlo(folder, model.params, config=config, tokenizer=None)
+    return model, folder
+
+
+def test_the_program_is_the_model_at_any_shape(exported):
+    model, folder = exported
+    program = stablehlo.load(folder)
+    for batch, length in ((1, 20), (3, 7)):
+        ours, theirs = model(*rows(batch, length)), program(*rows(batch, length))
+        expected = {
+            "hidden": ours.hidden_BLD, "pooled": ours.pooled_BD, "mlm_logits": ours.mlm_logits_BLV,
+            "pair_logits": ours.pair_logits_BC, "rtd_logits": ours.rtd_logits_BL,
+        }  # fmt: skip
+        expected = {name: array for name, array in expected.items() if array is not None}
+        described = json.loads((folder / "program.json").read_text())["outputs"]
+        assert theirs.keys() == expected.keys() == described.keys()
+        for name, array in expected.items():
+            np.testing.assert_allclose(theirs[name], array, atol=1e-6, err_msg=name)
+            assert theirs[name].ndim == len(described[name]["axes"])
+
+
+def test_jax_alone_runs_the_program_as_its_description_says(exported):
+    model, folder = exported
+    program = jax.export.deserialize((folder / "model.stablehlo").read_bytes())
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    inputs = [np.asarray(array, np.int32) for array in rows(3, 7)]
+    found = jax.jit(program.call)(model.params, *inputs)
+    np.testing.assert_allclose(found["hidden"], model(*inputs).hidden_BLD, atol=1e-6)
+
+
+def test_the_folder_is_one_of_ours_too_and_names_no_path_of_this_machine(exported):
+    model, folder = exported
+    again = load(folder)
+    assert again.config == model.config
+    jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
+    assert stablehlo.__file__.encode() not in (folder / "model.stablehlo").read_bytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A program of one layer, for tests that break it."""
+    config = variant("bert", num_layers=1)
+    params = bert.init_params(config, jax.random.key(0))
+    stablehlo.save_stablehlo(tmp_path / "model", params, config=config, tokenizer=None)
+    return tmp_path / "model"
+
+
+def test_what_is_no_program(folder):
+    with pytest.raises(UserError, match=r"21 tokens must be <= the program's max_length=20"):
+        stablehlo.load(folder)(np.zeros((1, 21), int))
+    with pytest.raises(UserError, match=r"no program.json in it"):
+        stablehlo.load(folder.parent)
+    other = folder.parent / "other"
+    config = variant("albert", num_layers=1)
+    params = bert.init_params(config, jax.random.key(0))
+    stablehlo.save_stablehlo(other, params, config=config, tokenizer=None)
+    (other / "model.safetensors").replace(folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"its tensors are not those that model.stablehlo takes"):
+        stablehlo.load(folder)
+    with pytest.raises(UserError, match=r"model.safetensors: no such file"):
+        stablehlo.load(other)
+    path = folder / "model.stablehlo"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"model.stablehlo: not a program"):
+        stablehlo.load(folder)
+    (folder / "program.json").write_text('{"format": 7, "max_length": 20}')
+    with pytest.raises(UserError, match=r"format=7 must be 1"):
+        stablehlo.load(folder)
