@@ -6,8 +6,8 @@
 Disentangled attention, a cased Unigram vocabulary of 128,100, and a generator as wide as the model with half its
 layers; all masks are shown as [MASK]. The settings are those of the released script (experiments/language_model/
 rtd.sh, deberta-v3-base): rows of 512, batch 256, learning rate 1e-4, 10,000 steps of warmup, 1,000,000 steps.
-That script steps generator and discriminator by an optimizer each; here one takes the gradient of both, clipped
-together.
+That script steps generator and discriminator by an optimizer each, and adds the [CLS] state and a LayerNorm before
+the discriminator's head; here one optimizer takes the gradient of both, clipped together, and the head is ELECTRA's.
 
 Published, for batch 8,192 and 500,000 steps on 160 GB of text (README of the released code), dev: MNLI 90.6/90.7,
 SQuAD 2.0 88.4/85.4. Not yet trained with this code.

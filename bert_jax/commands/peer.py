@@ -21,8 +21,12 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
     Hugging Face's head computes them.
 
     Raises:
-      UserError: PyTorch or transformers is not installed.
+      UserError: PyTorch or transformers is not installed, or the model is none that BertForPreTraining has.
     """
+    if config.model.family != "bert":
+        raise UserError(
+            f"config.model.family={config.model.family!r} must be 'bert' for --peer hf, which runs BertForPreTraining"
+        )
     torch, transformers = _installed()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     architecture = config_to_hf(config.model, pad_token_id=0)

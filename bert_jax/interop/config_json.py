@@ -100,11 +100,8 @@ def named(config: ModelConfig) -> ModelConfig:
         return {name for name in fields if getattr(preset, name) != getattr(config, name)}
 
     alike = [preset for preset in PRESETS.values() if differences(preset) <= free]
-    if not alike:
-        return config
-    return dataclasses.replace(
-        config, preset=min(alike, key=lambda p: len(differences(p) - {"preset"})).preset
-    )
+    nearest = min(alike, key=lambda preset: len(differences(preset) - {"preset"}), default=config)
+    return dataclasses.replace(config, preset=nearest.preset)
 
 
 def _read(raw: Mapping[str, Any], reader: Reader) -> ModelConfig:

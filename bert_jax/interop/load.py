@@ -61,8 +61,8 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder}: no config.json in it, so not a Hugging Face model directory")
-    config = config_json.config_from_hf(_read_json(path), place=str(path))
-    _check_vocabulary(folder, config)
+    config = config_json.config_from_hf(read_json(path), place=str(path))
+    check_vocabulary(folder, config)
     tensors = _read_tensors(_weight_files(folder), FAMILIES[config.family])
     _untie(folder, tensors, FAMILIES[config.family])
     config = settled(config, tensors)
@@ -87,8 +87,8 @@ def settled(config: ModelConfig, tensors: Collection[str]) -> ModelConfig:
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer of a Hugging Face directory: tokenizer.json; vocab.json with merges.txt; a SentencePiece
-    .model; or a vocab.txt cased as tokenizer_config.json says (uncased where it says nothing, as
-    `transformers` has it).
+    .model; or a vocab.txt cased as tokenizer_config.json says. Where that says nothing (google-research's
+    folders have none) a vocabulary with capital letters is cased: no uncased tokenizer could use them.
 
     Raises:
       UserError: no such file, one that cannot be read, or a vocab.txt whose tokenizer_config.json asks
@@ -98,8 +98,10 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file() or not (folder / "vocab.txt").is_file():
         return tokenizers.load(folder, lowercase=False)
     path = folder / "tokenizer_config.json"
-    settings = _read_json(path) if path.is_file() else {}
-    lowercase = settings.get("do_lower_case", True)
+    settings = read_json(path) if path.is_file() else {}
+    lowercase = settings.get("do_lower_case")
+    if lowercase is None:
+        lowercase = not _has_capitals(folder / "vocab.txt")
     for key, usual in (("strip_accents", (None, lowercase)), ("tokenize_chinese_chars", (True,))):
         if settings.get(key, usual[0]) not in usual:
             raise UserError(
@@ -109,7 +111,13 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     return tokenizers.load(folder / "vocab.txt", lowercase=lowercase)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _has_capitals(vocabulary: Path) -> bool:
+    """Whether a token that is not special, such as [CLS], has capital letters."""
+    tokens = vocabulary.read_bytes().decode("utf-8", errors="replace").split("\n")
+    return any(token != token.lower() for token in tokens if not token.startswith("["))
+
+
+def read_json(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # bad JSON or bad UTF-8
@@ -137,7 +145,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[Path]:
-    weight_map = _read_json(index).get("weight_map")
+    weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{index}: no weight_map in it: download or export it again")
     files = sorted({str(name) for name in weight_map.values()})
@@ -234,12 +242,12 @@ def _untie(folder: Path, tensors: dict[str, tuple[str, np.ndarray]], family: Fam
             )
 
 
-def _check_vocabulary(folder: Path, config: ModelConfig) -> None:
+def check_vocabulary(folder: Path, config: ModelConfig) -> None:
     """A tokenizer must not give ids that the embedding table has no row for; fewer is common padding."""
     path = folder / "tokenizer.json"
     if path.is_file():
         try:
-            raw = _read_json(path)
+            raw = read_json(path)
             pieces = raw["model"]["vocab"]
             ids = list(pieces.values()) if isinstance(pieces, dict) else [len(pieces) - 1]
             size = max(ids + [token["id"] for token in raw.get("added_tokens", [])], default=-1) + 1

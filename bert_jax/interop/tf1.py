@@ -22,7 +22,7 @@ import numpy as np
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import config_from_hf
-from bert_jax.interop.load import LoadReport, _check_vocabulary, _read_json
+from bert_jax.interop.load import LoadReport, check_vocabulary, read_json
 from bert_jax.models.presets import ModelConfig
 
 # The config file beside a checkpoint -> whose it is. ELECTRA's releases have none.
@@ -93,7 +93,7 @@ def load_tf1(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadRepor
         if not _TRAINING.search(name)
     }
     config, place = _config(folder, shapes)
-    _check_vocabulary(folder, config)
+    check_vocabulary(folder, config)
     wanted = {_tf1_name(entry.theirs, config.family): entry for entry in names.table(config)}
     if config.family == "electra":  # the generator's, of other widths
         wanted = {name: entry for name, entry in wanted.items() if not name.startswith("generator")}
@@ -175,7 +175,7 @@ def _config(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[ModelC
         place = "an ELECTRA of these sizes"
         return config_from_hf(_electra(folder, shapes), place=f"{folder}: {place}"), place
     place = str(folder / found[0])
-    raw = _read_json(folder / found[0]) | {"model_type": _CONFIGS[found[0]]}
+    raw = read_json(folder / found[0]) | {"model_type": _CONFIGS[found[0]]}
     if raw["model_type"] == "albert" and raw.get("hidden_act") == "gelu":
         raw["hidden_act"] = "gelu_new"
     return config_from_hf(raw, place=place), place

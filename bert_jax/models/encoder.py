@@ -16,7 +16,10 @@ from bert_jax.models.presets import ModelConfig, Part
 
 Array = jax.Array
 
-_PARTS: dict[Part, tuple[str, ...]] = {"attention": ("attention", "attention_norm"), "ffn": ("mlp_in", "mlp_out", "mlp_norm")}
+_PARTS: dict[Part, tuple[str, ...]] = {
+    "attention": ("attention", "attention_norm"),
+    "ffn": ("mlp_in", "mlp_out", "mlp_norm"),
+}
 _DECODER_RUNS = 2  # of the last layer, in the enhanced mask decoder
 _SITES = 3  # dropout in a layer: attention probabilities, attention output, MLP output
 

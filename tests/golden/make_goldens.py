@@ -64,7 +64,6 @@ def main() -> None:
     import torch
     import transformers
 
-    from bert_jax.interop.families import FAMILIES
     from tests.golden import drawn, reference
 
     versions = {
@@ -77,7 +76,7 @@ def main() -> None:
     provenance = "; ".join(f"{name} {version}" for name, version in versions.items())
     for family, (kind, settings) in MODELS.items():
         config = reference.model_config(kind, settings)
-        heads = tuple(sorted(dict(FAMILIES[family].architectures)[kind]))
+        heads = reference.heads_of(kind)
         model = reference.build(kind, settings, drawn.weights(config, heads, seed=WEIGHTS))
         batch = drawn.batch(config, rows=4, length=13, slots=3, seed=_BATCH)
         found = reference.compute(model, batch)

@@ -13,17 +13,24 @@ import transformers
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from bert_jax.interop import config_json
+from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.load import settled
 from bert_jax.models.presets import ModelConfig
 
 
+def heads_of(kind: str) -> tuple[str, ...]:
+    """Our heads (out of `names.HEADS`) of the class `kind` of `transformers`."""
+    classes = [known for family in FAMILIES.values() for known in family.architectures]
+    return next(tuple(sorted(heads)) for name, heads in classes if name == kind)
+
+
 def model_config(kind: str, settings: Mapping[str, Any]) -> ModelConfig:
-    """Our config of the class `kind` of `transformers` built with `settings`."""
+    """Our config of the class `kind` built with `settings`."""
     made = getattr(transformers, kind).config_class(**settings)
     raw = json.loads(made.to_json_string(use_diff=False))
     config = config_json.config_from_hf(raw, place=kind)
-    pooler = {"RobertaModel": ["roberta.pooler.dense.weight"]}.get(kind, [])
-    return settled(config, pooler)
+    pooler = f"{FAMILIES[config.family].names.get('bert/pooler/dense')}.weight"
+    return settled(config, [pooler] if "bert/pooler" in heads_of(kind) else [])
 
 
 def build(kind: str, settings: Mapping[str, Any], weights: Mapping[str, np.ndarray]):
@@ -34,7 +41,7 @@ def build(kind: str, settings: Mapping[str, Any], weights: Mapping[str, np.ndarr
     prefix = f"{model.base_model_prefix}." if kind.endswith("Model") else ""
     found = {name.removeprefix(prefix): torch.from_numpy(array) for name, array in weights.items()}
     missing, unexpected = model.load_state_dict(found, strict=False)
-    tied = set(model.all_tied_weights_keys) if hasattr(model, "all_tied_weights_keys") else set()
+    tied = {second for family in FAMILIES.values() for second in family.tied}
     assert set(missing) <= tied and not unexpected, (missing, unexpected)
     model.tie_weights()
     return model

@@ -84,9 +84,7 @@ def config_of(case):
 @functools.cache
 def weights_of(case):
     """Under Hugging Face's names: the encoder's and those of the heads of the case's class."""
-    architectures = FAMILIES[config_of(case).family].architectures
-    heads = next(heads for kind, heads in architectures if kind == CASES[case][0])
-    return drawn.weights(config_of(case), tuple(heads), seed=3)
+    return drawn.weights(config_of(case), reference.heads_of(CASES[case][0]), seed=3)
 
 
 @functools.cache

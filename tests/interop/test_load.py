@@ -135,6 +135,17 @@ def test_a_tokenizer_that_vocab_txt_alone_cannot_give(folder):
         load_tokenizer(folder)
 
 
+def test_a_vocabulary_with_capitals_is_cased_where_nothing_says_so(tmp_path):
+    """google-research's folders hold vocab.txt alone; transformers would lower-case both."""
+    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "berlin", "a"]
+    (tmp_path / "vocab.txt").write_text("\n".join(entries) + "\n")
+    assert load_tokenizer(tmp_path).encode("Berlin") == [5]
+    (tmp_path / "vocab.txt").write_text("\n".join([*entries, "Berlin"]) + "\n")
+    assert load_tokenizer(tmp_path).encode("Berlin") == [7]
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    assert load_tokenizer(tmp_path).encode("Berlin") == [5]
+
+
 # ---------------------------------------------------------------------------------------------
 # config.json
 # ---------------------------------------------------------------------------------------------
