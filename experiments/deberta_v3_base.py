@@ -9,8 +9,8 @@ rtd.sh, deberta-v3-base): rows of 512, batch 256, learning rate 1e-4, 10,000 ste
 That script steps generator and discriminator by an optimizer each, and adds the [CLS] state and a LayerNorm before
 the discriminator's head; here one optimizer takes the gradient of both, clipped together, and the head is ELECTRA's.
 
-Published, for batch 8,192 and 500,000 steps on 160 GB of text (README of the released code), dev: MNLI 90.6/90.7,
-SQuAD 2.0 88.4/85.4. Not yet trained with this code.
+Published, from far more steps and 160 GB of text (README of the released code), dev: MNLI 90.6/90.7, SQuAD 2.0
+88.4/85.4. Not yet trained with this code.
 """
 
 from bert_jax.config import base

@@ -29,6 +29,8 @@ def get_config(recipe="long"):
     config.model.dtype = "bfloat16"
     config.optim.b2 = 0.98
     config.optim.clip_norm = 0.0
+    if recipe not in ("long", "short"):
+        raise ValueError(f"recipe {recipe!r} must be long or short")
     short = recipe == "short"
     config.optim.learning_rate = 7e-4 if short else 6e-4
     config.optim.warmup_steps = 10_000 if short else 24_000

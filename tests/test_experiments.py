@@ -9,6 +9,7 @@ import pytest
 
 from bert_jax import batch as contract
 from bert_jax import config as configs
+from bert_jax.errors import ConfigError, UsageError
 from bert_jax.commands.assembly import init_params, make_objective
 from bert_jax.training import optim, state, step
 
@@ -51,3 +52,23 @@ def test_the_arms_of_the_quickstart_share_their_corpus(arm):
     config = configs.load(f"{ROOT / 'experiments/quickstart.py'}:{arm}")
     assert config.data.sentence_objective == arm
     assert corpus_folder(config) == corpus_folder(configs.load(str(ROOT / "experiments/quickstart.py")))
+
+
+ARMS = {
+    "roberta_base": ("long", "short"),
+    "albert_base": ("all", "attention", "ffn", "none"),
+    "deberta_base": ("full", "no_decoder", "no_c2p", "no_p2c"),
+    "tinybert": ("4", "6"),
+}
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_arms_resolve_differ_and_leave_the_tokens_alone(name):
+    from bert_jax.data.prepare import corpus_folder
+
+    arms = [configs.load(f"{ROOT / 'experiments' / name}.py:{arm}") for arm in ARMS[name]]
+    assert len(set(arms)) == len(arms)
+    assert len({corpus_folder(config) for config in arms}) == 1
+    assert configs.load(str(ROOT / "experiments" / f"{name}.py")) == arms[0]
+    with pytest.raises((ConfigError, UsageError), match="nonsense"):
+        configs.load(f"{ROOT / 'experiments' / name}.py:nonsense")

@@ -1,4 +1,4 @@
-"""The peers that `bench` is measured against: Hugging Face's BERT in PyTorch, and its masking collator."""
+"""The peers that `bench` is measured against: Hugging Face's models in PyTorch, and its masking collator."""
 
 from __future__ import annotations
 
@@ -12,25 +12,36 @@ import numpy as np
 from bert_jax.config import Config
 from bert_jax.errors import UserError
 from bert_jax.interop.config_json import config_to_hf
+from bert_jax.interop.families import FAMILIES
+
+# What the classes with a sentence-pair head call its label.
+_PAIR_LABELS = {"bert": "next_sentence_label", "albert": "sentence_order_label"}
 
 
 def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], None]:
-    """One training step of `BertForPreTraining` on `batch`: the same shapes, dropout, dtype and update.
+    """One training step of the family's class with the same heads on `batch`: the same shapes, dropout, dtype
+    and update.
 
     On a GPU the model is compiled with torch.compile and uses SDPA; labels cover all positions, as
-    Hugging Face's head computes them.
+    Hugging Face's heads compute them.
 
     Raises:
-      UserError: PyTorch or transformers is not installed, or the model is none that BertForPreTraining has.
+      UserError: PyTorch or transformers is not installed, or transformers has no such model.
     """
-    if config.model.family != "bert":
+    model_config = config.model
+    if model_config.enhanced_mask_decoder:
         raise UserError(
-            f"config.model.family={config.model.family!r} must be 'bert' for --peer hf, which runs BertForPreTraining"
+            "--peer hf has no enhanced mask decoder: set --config.model.enhanced_mask_decoder=False to compare the"
+            " rest"
         )
     torch, transformers = _installed()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    architecture = config_to_hf(config.model, pad_token_id=0)
-    model: Any = transformers.BertForPreTraining(transformers.BertConfig(**architecture))
+    with_pairs = config.data.sentence_objective != "none"
+    name = _architecture(model_config.family, with_pairs)
+    pad = max(0, model_config.position_offset - 1)
+    entries = config_to_hf(model_config, pad_token_id=pad, architecture=name)
+    cls = getattr(transformers, name)
+    model: Any = cls(cls.config_class(**entries))
     model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.optim.learning_rate, weight_decay=config.optim.weight_decay
@@ -39,11 +50,13 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
     np.put_along_axis(labels, batch["mlm_positions_BM"], batch["mlm_targets_BM"], axis=1)
     arrays = {
         "input_ids": batch["tokens_BL"],
-        "token_type_ids": batch["type_ids_BL"],
         "attention_mask": batch["pack_ids_BL"],
         "labels": labels,
-        "next_sentence_label": batch["pair_labels_BP"][:, 0],
     }
+    if model_config.type_vocab_size > 1:
+        arrays["token_type_ids"] = batch["type_ids_BL"]
+    if with_pairs:
+        arrays[_PAIR_LABELS[model_config.family]] = batch["pair_labels_BP"][:, 0]
     inputs = {name: torch.from_numpy(array.astype(np.int64)).to(device) for name, array in arrays.items()}
     run_model = torch.compile(model) if device.type == "cuda" else model
 
@@ -58,6 +71,16 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
             torch.cuda.synchronize()
 
     return step
+
+
+def _architecture(family: str, with_pairs: bool) -> str:
+    """The family's class with an MLM head and, if asked for, a pair head."""
+    for name, heads in FAMILIES[family].architectures:
+        if "mlm_head" in heads and ("pair_head" in heads) == with_pairs:
+            return name
+    raise UserError(
+        f"--peer hf has no {family!r} with a sentence-pair head: set --config.data.sentence_objective=none"
+    )
 
 
 def masking_collator(

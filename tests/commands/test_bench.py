@@ -1,4 +1,4 @@
-"""`bench` of the input pipeline and of preparation."""
+"""`bench`: the input pipeline, preparation, and the peers of all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import types
 import numpy as np
 import pytest
 
+from bert_jax import config as configs
 from bert_jax.__main__ import main
 from bert_jax.batch import synthetic
 from bert_jax.commands import bench, peer
@@ -99,3 +100,68 @@ def test_the_peer_of_the_step_has_no_packed_rows(experiment, capsys):
     assert capsys.readouterr().err == (
         "bert-jax: --peer hf has no packed rows: config.data.packing=2 must be 1\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("family", "with_pairs", "name"),
+    [
+        ("bert", True, "BertForPreTraining"),
+        ("bert", False, "BertForMaskedLM"),
+        ("albert", True, "AlbertForPreTraining"),
+        ("roberta", False, "RobertaForMaskedLM"),
+        ("deberta_v2", False, "DebertaV2ForMaskedLM"),
+        ("electra", False, "ElectraForMaskedLM"),
+    ],
+)
+def test_the_peer_of_the_step_has_the_heads_of_ours(family, with_pairs, name):
+    assert peer._architecture(family, with_pairs) == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preset": "deberta-base"}, "--peer hf has no enhanced mask decoder: set --config.model.enhanced"),
+        (
+            {"preset": "roberta-base", "pooler": "tanh"},
+            "--peer hf has no 'roberta' with a sentence-pair head",
+        ),
+    ],
+)
+def test_what_the_peer_of_the_step_lacks_is_said(changes, message):
+    config = configs.resolve(
+        {
+            "model": changes,
+            "data": {"sentence_objective": "none" if "deberta" in changes["preset"] else "nsp"},
+        }
+    )
+    with pytest.raises(UserError, match=message):
+        peer.torch_step(config, {})
+
+
+def test_a_step_of_the_peer_trains_every_parameter():
+    """ALBERT has both heads and shares its layers; a gradient reaches all, or AdamW would not move them."""
+    torch = pytest.importorskip("torch", reason="the peer is PyTorch")
+    pytest.importorskip("transformers", reason="the peer is transformers'")
+    sizes = {"hidden_size": 16, "num_heads": 2, "mlp_size": 24, "num_layers": 2, "embedding_size": 8}
+    config = configs.resolve(
+        {
+            "model": {"preset": "albert-base-v2", **sizes},
+            "tokenizer": {"vocab_size": 40},
+            "data": {"sequence_length": 8, "sentence_objective": "sop"},
+            "optim": {"weight_decay": 0.0},
+        }
+    )
+    made = []
+    original = torch.optim.AdamW
+
+    def watched(parameters, **options):
+        made.extend(parameters)
+        return original(made, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "AdamW", watched)
+        step = peer.torch_step(config, synthetic(config, 4))
+    before = [parameter.detach().clone() for parameter in made]
+    step()
+    assert sum(parameter.numel() for parameter in made) > 2_000
+    assert all((old != new).any() for old, new in zip(before, made, strict=True))
