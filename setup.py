@@ -34,7 +34,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.70"],
     "sentencepiece": ["sentencepiece>=0.2.3"],
     "sentencex": ["sentencex>=1.0"],
-    "test": ["pytest>=8", "hypothesis>=6"],
+    "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"],
     "parity": ["torch>=2.6", "transformers>=5"],
     "lint": ["ruff", "mypy", "types-tqdm"],
 }

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bert_jax.commands import add_config_argument, load_config
 from bert_jax.config import Config
+from bert_jax.errors import UsageError
 from bert_jax.phases import Phase, phases
 
 if TYPE_CHECKING:
@@ -34,14 +35,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin with the parameters of this model, and not with fresh ones: a workdir, our export, a Hugging"
         " Face directory or a google-research TF1 checkpoint. Its layers must be the experiment's; vocabulary"
         " (matched by token) and position table may be larger or smaller. What was taken is printed and kept"
-        " in init.json; a run that resumes needs no --init",
+        " in init.json; a run that resumes needs no --init. With config.objective.name=rtd: the workdir of such"
+        " a run, of which both encoders are taken, or any model, as the discriminator, with --init-generator",
+    )
+    parser.add_argument(
+        "--init-generator",
+        type=Path,
+        metavar="DIR",
+        help="with config.objective.name=rtd and an --init that has no generator: the model to begin the generator"
+        " with. Its sizes must be those that config.objective.generator_width and generator_depth give",
     )
 
 
 def main(args: argparse.Namespace) -> None:
     words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
     command = f"bert-jax pretrain {' '.join(words)} --workdir {args.workdir}"
-    run(load_config(args), args.workdir, init=args.init, experiment=args.config, command=command)
+    run(
+        load_config(args),
+        args.workdir,
+        init=args.init,
+        init_generator=args.init_generator,
+        experiment=args.config,
+        command=command,
+    )
 
 
 def run(
@@ -49,19 +65,22 @@ def run(
     workdir: Path,
     *,
     init: Path | None = None,
+    init_generator: Path | None = None,
     experiment: str = "FILE",
     command: str = "the same command",
 ) -> None:
     """Trains to `config.train.steps`, resuming what `workdir` holds, and prints how it ended.
 
-    init: the model whose parameters a new run begins with.
+    init, init_generator: the models whose parameters a new run begins with, as the flags of those names.
 
     Raises:
+      UsageError: the two flags do not fit each other or the objective.
       ConfigError: the devices, the corpus or the workdir do not fit the configuration.
       UserError: no prepared corpus; an `init` that does not fit; a loss that is not finite; a disk that
         cannot be written.
       Interrupted: a signal came; the state was saved.
     """
+    given = _sources(config, init, init_generator)
     from bert_jax.data.prepare import open_corpus
 
     shards = open_corpus(config, experiment=experiment)
@@ -79,17 +98,17 @@ def run(
     stages = tuple(_stage(parts, shards, phase) for phase in phases(config))
     tokenizer = tokenizers.load(shards.folder / "tokenizer.json")
     # An init that does not fit must not leave a workdir of this config behind.
-    is_new = init is not None and not workdirs.is_workdir(workdir)
-    begun = initial.new_state(parts, init, tokenizer) if is_new else None
+    is_new = bool(given) and not workdirs.is_workdir(workdir)
+    begun = initial.new_state(parts, given, tokenizer) if is_new else None
     with contextlib.ExitStack() as stack:
-        init = stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest, init=init))
+        given = stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest, init=given))
         tokenizer.save(workdir)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep))
         latest = checkpoints.latest()
         if latest is None:
-            state, report = begun or initial.new_state(parts, init, tokenizer)
-            if init and report:
-                initial.tell(report, init, workdir)
+            state, report = begun or initial.new_state(parts, given, tokenizer)
+            if report:
+                initial.tell(report, workdir)
         else:
             state = checkpoints.restore(parts.abstract_state(), latest)
             print(f"resuming {workdir} at step {latest} of {config.train.steps}", file=sys.stderr)
@@ -109,6 +128,20 @@ def run(
             )
             train(job, state)
     _finish(workdir, config)
+
+
+def _sources(config: Config, init: Path | None, init_generator: Path | None) -> tuple[Path, ...]:
+    """What both flags name, as a workdir remembers it: whether two are needed, the directories tell."""
+    if init_generator is None:
+        return () if init is None else (init,)
+    flag = f"--init-generator {init_generator}"
+    if config.objective.name != "rtd":
+        raise UsageError(
+            f"{flag} needs config.objective.name=rtd, it is {config.objective.name}: leave it out"
+        )
+    if init is None:
+        raise UsageError(f"{flag} needs --init, the directory of the discriminator")
+    return init, init_generator
 
 
 def _stage(parts: Assembly, shards: TokenShards, phase: Phase) -> Stage:

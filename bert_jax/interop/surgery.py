@@ -96,8 +96,8 @@ class _Rows:
         return f"{path}: {rows:,} -> {len(self.origin):,} rows, {', '.join(counts)}"
 
 
-def check_architecture(config: ModelConfig, *, to: ModelConfig, place: str) -> None:
-    """Raises `UserError`, one line with every field in which `to` must be as `config`, the model of `place`."""
+def differences(config: ModelConfig, *, to: ModelConfig) -> dict[str, tuple[Any, Any]]:
+    """Field -> (value of `to`, of `config`) wherever `to` must be as `config` to take its parameters."""
     skipped = {*EXECUTION, *_FREE}
     if config.attention == to.attention == "absolute":
         skipped.update(_DISENTANGLED)
@@ -105,11 +105,16 @@ def check_architecture(config: ModelConfig, *, to: ModelConfig, place: str) -> N
         skipped.add("groups")
     if "none" not in (config.pooler, to.pooler):
         skipped.remove("pooler")
-    differing = {
+    return {
         field.name: (getattr(to, field.name), getattr(config, field.name))
         for field in dataclasses.fields(ModelConfig)
         if field.name not in skipped and getattr(to, field.name) != getattr(config, field.name)
     }
+
+
+def check_architecture(config: ModelConfig, *, to: ModelConfig, place: str) -> None:
+    """Raises `UserError`, one line with every field in which `to` must be as `config`, the model of `place`."""
+    differing = differences(config, to=to)
     if differing:
         said = (
             f"config.model.{n}={_text(ours)} must be {_text(theirs)}"
@@ -161,7 +166,7 @@ def adapt(
     }
     made, parameters = dict(wanted), 0
     resized = [None if tokenizer else f"{_TOKEN}: rows taken by id, for {place} has no tokenizer"]
-    for path in wanted.keys() & source.keys():
+    for path in sorted(wanted.keys() & source.keys()):
         theirs, ours = source[path], wanted[path]
         rows = tables.get(path) or _Rows(np.arange(len(theirs)))
         if (len(rows.origin), *theirs.shape[1:]) != ours.shape:

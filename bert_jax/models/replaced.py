@@ -49,18 +49,33 @@ def init_params(config: Config, key: Array) -> dict[str, Any]:
     model, objective = config.model, config.objective
     generator = bert.init_params(generator_config(model, objective), generator_key, GENERATOR_HEADS)
     discriminator = bert.init_params(discriminator_config(model), discriminator_key, DISCRIMINATOR_HEADS)
-    tables = discriminator["bert"]["embeddings"]
-    if objective.embedding_sharing == "shared":
-        own = {
-            name: leaf
-            for name, leaf in _tables(generator).items()
-            if name not in _SHARED or name not in tables
-        }
+    if objective.embedding_sharing == "disentangled":  # no difference at the start
+        given, tables = _tables(generator), _tables(discriminator)
+        discriminator = _with_tables(
+            discriminator, tables | {name: given[name] for name in _DISENTANGLED if name in tables}
+        )
+    return join(generator, discriminator, objective.embedding_sharing)
+
+
+def join(generator: Any, discriminator: Any, sharing: str) -> dict[str, Any]:
+    """The tree of a run out of {bert, mlm_head} and {bert, rtd_head}, which each stand alone.
+
+    The inverse of `generator_params` and `discriminator_params`. Of tables that are shared, the
+    discriminator's are kept.
+    """
+    given, tables = _tables(generator), _tables(discriminator)
+    if sharing == "shared":
+        own = {name: leaf for name, leaf in given.items() if name not in shared_tables(discriminator)}
         generator = _with_tables(generator, own)
-    elif objective.embedding_sharing == "disentangled":
-        zeros = {name: jnp.zeros_like(tables[name]) for name in _DISENTANGLED if name in tables}
-        discriminator = _with_tables(discriminator, tables | zeros)
+    elif sharing == "disentangled":
+        differences = {name: tables[name] - given[name] for name in _DISENTANGLED if name in tables}
+        discriminator = _with_tables(discriminator, tables | differences)
     return {"generator": generator, "discriminator": discriminator}
+
+
+def shared_tables(discriminator: Any) -> dict[str, Any]:
+    """What of {bert, rtd_head} a generator with embedding_sharing="shared" has too: bert/embeddings/NAME."""
+    return {name: leaf for name, leaf in _tables(discriminator).items() if name in _SHARED}
 
 
 def generator_params(params: Any, sharing: str) -> dict[str, Any]:
@@ -68,8 +83,7 @@ def generator_params(params: Any, sharing: str) -> dict[str, Any]:
     generator = params["generator"]
     if sharing != "shared":
         return generator
-    tables = _tables(params["discriminator"])
-    return _with_tables(generator, {k: v for k, v in tables.items() if k in _SHARED} | _tables(generator))
+    return _with_tables(generator, shared_tables(params["discriminator"]) | _tables(generator))
 
 
 def discriminator_params(params: Any, sharing: str) -> dict[str, Any]:

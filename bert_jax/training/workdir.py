@@ -1,7 +1,7 @@
 """A run's folder: its configuration, and the guarantee that it belongs to one run.
 
 config.json  metrics.jsonl  tensorboard/  checkpoints/  tokenizer.json and its companions  loss.png
-init.json, of a run that began with another model's parameters: what was taken of them
+init.json, of a run that began with other models' parameters: what was taken of them
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ CONFIG_FILE = "config.json"
 
 
 @contextlib.contextmanager
-def claim(path: Path, config: Config, *, corpus: str, init: Path | None = None) -> Iterator[Path | None]:
+def claim(
+    path: Path, config: Config, *, corpus: str, init: tuple[Path, ...] = ()
+) -> Iterator[tuple[Path, ...]]:
     """Holds `path` for a run of `config` on the corpus with digest `corpus`; creates it if need be.
 
-    init: the model whose parameters the run begins with; None: fresh ones, or what the run began with.
+    init: the models whose parameters the run begins with; (): fresh ones, or what the run began with.
 
     Yields:
-      What the run began with, or begins with if it is new; None: fresh parameters.
+      What the run began with, or begins with if it is new; (): fresh parameters.
 
     Raises:
       UserError: another process works there, or it holds something else.
       ConfigError: it is the folder of another config; names every value that differs.
     """
-    init = init and init.resolve()  # the same folder, wherever the command is given
+    init = tuple(folder.resolve() for folder in init)  # the same, wherever the command is given
     file = path / CONFIG_FILE
     if path.is_dir() and not file.is_file() and any(p.name != ".lock" for p in path.iterdir()):
         raise UserError(f"--workdir {path} is not empty and has no {CONFIG_FILE}: choose another folder")
@@ -48,7 +50,7 @@ def claim(path: Path, config: Config, *, corpus: str, init: Path | None = None) 
         saved = {
             "config": configs.to_dict(config),
             "corpus": corpus,
-            "init": None if init is None else str(init),
+            "init": [str(folder) for folder in init],
         }
         text = json.dumps(saved, indent=1)
         partial = file.with_name(CONFIG_FILE + ".partial")
@@ -57,13 +59,14 @@ def claim(path: Path, config: Config, *, corpus: str, init: Path | None = None) 
         yield init
 
 
-def _refuse_another_config(path: Path, config: Config, corpus: str, init: Path | None) -> None:
+def _refuse_another_config(path: Path, config: Config, corpus: str, init: tuple[Path, ...]) -> None:
     theirs, their_corpus = read_config(path)
     faults = configs.differences(config, theirs, ignore=_FREE)
     if their_corpus != corpus:
         faults.append(f"corpus: {corpus} now, {their_corpus} there (its text or vocabulary changed)")
-    if init not in (None, read_init(path)):
-        faults.append(f"--init: {init} now, {read_init(path) or 'none'} there")
+    if init not in ((), read_init(path)):
+        now, there = (" --init-generator ".join(map(str, paths)) for paths in (init, read_init(path)))
+        faults.append(f"--init: {now} now, {there or 'none'} there")
     if faults:
         where = f"--workdir {path} is of another config; resume with its values or choose another:"
         raise ConfigError([where, *(f"  {fault}" for fault in faults)])
@@ -90,10 +93,10 @@ def read_config(path: Path) -> tuple[Config, str]:
         raise UserError(f"{path / CONFIG_FILE}: not a run's configuration: {error!r}") from error
 
 
-def read_init(path: Path) -> Path | None:
-    """The directory whose model a run began with; None: fresh parameters."""
-    init = _read(path).get("init")
-    return None if init is None else Path(init)
+def read_init(path: Path) -> tuple[Path, ...]:
+    """The directories whose models a run began with, a discriminator before its generator; (): fresh."""
+    init = _read(path).get("init") or []
+    return tuple(Path(folder) for folder in ([init] if isinstance(init, str) else init))  # once one string
 
 
 def _read(path: Path) -> dict[str, Any]:

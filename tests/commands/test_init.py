@@ -1,22 +1,29 @@
 """Pretraining that goes on from another model: begun, resumed, refused."""
 
 import dataclasses
+import functools
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from bert_jax import __main__, api
-from bert_jax.commands import initial, pretrain
+from bert_jax.commands import export, initial, pretrain
 from bert_jax.commands.assembly import Assembly
 from bert_jax.config import TokenizerConfig
-from bert_jax.errors import ConfigError, Interrupted, UserError
+from bert_jax.errors import ConfigError, Interrupted, UsageError, UserError
+from bert_jax.interop.ours import save_ours
 from bert_jax.interop.parameters import flatten
 from bert_jax.interop.save import save_hf
+from bert_jax.models import replaced
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
+from bert_jax.training import workdir as workdirs
 from tests.commands.test_pretrain import assert_same_run, changed, lines, stop_after
+from tests.commands.test_rtd import make_config
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,7 @@ def test_its_first_loss_is_the_sources_last(continued, straight, exported):
         "init": str(exported), "taken": {"tensors": len(sizes), "parameters": sum(sizes)}, "resized": [],
         "fresh": {}, "left": {}, "unread": [],
     }  # fmt: skip
-    assert json.loads((continued / "config.json").read_text())["init"] == str(exported)
+    assert json.loads((continued / "config.json").read_text())["init"] == [str(exported)]
 
 
 def test_stopped_before_and_after_its_first_checkpoint_it_resumes_to_the_same_run(
@@ -87,16 +94,6 @@ def test_another_architecture_is_refused_before_there_is_a_workdir(prepared, exp
     assert not (tmp_path / "run").exists()
 
 
-def test_replaced_token_detection_is_refused(prepared, exported, tmp_path):
-    config = changed(
-        prepared, data={"sentence_objective": "none"}, model={"pooler": "none"}, objective={"name": "rtd"}
-    )
-    with pytest.raises(
-        UserError, match=f"--init {exported} is one encoder, config.objective.name=rtd trains two"
-    ):
-        pretrain.run(config, tmp_path / "run", init=exported)
-
-
 @pytest.mark.usefixtures("prepared")
 def test_the_command_line_takes_it(experiment, tmp_path, capsys):
     words = ["pretrain", "--config", str(experiment), "--workdir", str(tmp_path / "run")]
@@ -104,8 +101,11 @@ def test_the_command_line_takes_it(experiment, tmp_path, capsys):
     assert f"no such directory: {tmp_path / 'none'}" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         __main__.main(["pretrain", "--help"])
-    assert "a Hugging Face directory or a google-research TF1 checkpoint" in " ".join(
-        capsys.readouterr().out.split()
+    explained = " ".join(capsys.readouterr().out.split())
+    assert "a Hugging Face directory or a google-research TF1 checkpoint" in explained
+    assert "or any model, as the discriminator, with --init-generator" in explained
+    assert (
+        "--init-generator DIR with config.objective.name=rtd and an --init that has no generator" in explained
     )
 
 
@@ -127,7 +127,7 @@ def test_tables_are_cut_and_grown_on_every_plan(
         model={"vocab_size": vocab_size, "max_positions": max_positions},
     )  # fmt: skip
     parts = Assembly.of(config)
-    state, report = initial.new_state(parts, exported, own)
+    state, report = initial.new_state(parts, (exported,), own)
     fresh = parts.new_state()
     assert jax.tree.map(lambda leaf: leaf.sharding, state) == jax.tree.map(lambda leaf: leaf.sharding, fresh)
     source, made, before = (
@@ -145,12 +145,155 @@ def test_tables_are_cut_and_grown_on_every_plan(
     resized = {"bert/embeddings/position", "bert/embeddings/token", "mlm_head/bias"}
     for path in made.keys() - resized:
         np.testing.assert_array_equal(made[path], source[path])
-    assert {line.split(":")[0] for line in report.resized} == resized
+    assert {line.split(":")[0] for line in report.encoders[""].resized} == resized
     rest = [dataclasses.replace(s, params=None) for s in (state, fresh)]
     jax.tree.map(np.testing.assert_array_equal, *rest)
 
 
 def test_a_fresh_state_has_no_report(prepared, straight):
-    state, report = initial.new_state(Assembly.of(prepared), None, tokenizers.load(straight))
+    state, report = initial.new_state(Assembly.of(prepared), (), tokenizers.load(straight))
     assert report is None
     assert int(state.step) == 0
+
+
+# ---------------------------------------------------------------------------------------------
+# Replaced-token detection
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rtd(prepared):
+    """As in test_rtd, so that the programs are compiled once; a family that has both heads."""
+    return changed(make_config(prepared), model={"family": "electra"})
+
+
+@pytest.fixture(scope="module")
+def pair(rtd, tmp_path_factory):
+    """The workdir of a run of two encoders."""
+    workdir = tmp_path_factory.mktemp("rtd") / "pair"
+    pretrain.run(rtd, workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def two(pair, tmp_path_factory):
+    """Its discriminator and its generator, each a Hugging Face directory."""
+    folders = [tmp_path_factory.mktemp("two") / name for name in ("discriminator", "generator")]
+    for folder in folders:
+        export.run(pair, folder, part=folder.name)
+    return folders
+
+
+def held_out(workdir, place):
+    line = [line for line in lines(workdir) if line["split"] == "eval"][place]
+    return {name: value for name, value in line.items() if name not in ("step", "split")}
+
+
+def test_both_encoders_are_taken_from_a_run(rtd, pair, tmp_path):
+    pretrain.run(rtd, tmp_path / "run", init=pair)
+    assert held_out(tmp_path / "run", 0) == pytest.approx(held_out(pair, -1), rel=1e-6)
+    assert held_out(pair, -1)["loss"] < held_out(pair, 0)["loss"] - 0.1
+    report = json.loads((tmp_path / "run" / "init.json").read_text())
+    assert report.pop("overruled") == []
+    assert report.keys() == {"discriminator", "generator"}
+    for name, section in report.items():
+        sizes = [leaf.size for leaf in jax.tree.leaves(api.load(pair, part=name).params)]
+        assert section == {
+            "init": str(pair), "taken": {"tensors": len(sizes), "parameters": sum(sizes)}, "resized": [],
+            "fresh": {}, "left": {}, "unread": [],
+        }  # fmt: skip
+
+
+def test_both_encoders_are_taken_from_two_directories(rtd, pair, two, tmp_path, monkeypatch, capsys):
+    """A run that was killed before its first checkpoint remembers both, and refuses others."""
+    workdir, (discriminator, generator) = tmp_path / "run", two
+    with monkeypatch.context() as patch:
+        patch.setattr("bert_jax.training.loop.train", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+        with pytest.raises(OSError, match="gone"):
+            pretrain.run(rtd, workdir, init=discriminator, init_generator=generator)
+    now = f"--init: {generator} --init-generator {discriminator} now"
+    with pytest.raises(ConfigError, match=f"{now}, {discriminator} --init-generator {generator} there"):
+        pretrain.run(rtd, workdir, init=generator, init_generator=discriminator)
+    pretrain.run(rtd, workdir)
+    said = [f"{folder.name}: starting from {folder}\n  taken: " for folder in two]
+    printed = capsys.readouterr().err
+    assert [printed.count(line) for line in said] == [2, 2] and "shared, and" not in printed
+    assert held_out(workdir, 0) == pytest.approx(held_out(pair, -1), rel=1e-6)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "disentangled"])
+def test_sources_that_do_not_agree(rtd, two, tmp_path, sharing):
+    """Shared: the discriminator's tables stand, and the report tells which the generator loses.
+    Disentangled: each keeps its own. Heads that are not there are fresh."""
+    generator, params, tokenizer, _ = api.load_parts(two[1])
+    params["bert"]["embeddings"]["token"] = params["bert"]["embeddings"]["token"] + 1
+    save_ours(tmp_path / "other", params, config=generator, tokenizer=tokenizer)
+    encoder, theirs, _, _ = api.load_parts(two[0])
+    save_ours(tmp_path / "encoder", {"bert": theirs["bert"]}, config=encoder, tokenizer=tokenizer)
+
+    parts = Assembly.of(changed(rtd, objective={"embedding_sharing": sharing}))
+    state, report = initial.new_state(parts, (tmp_path / "encoder", tmp_path / "other"), tokenizer)
+    state = jax.device_get(state.params)
+    fresh = jax.device_get(parts.new_state().params)
+    assert report.encoders["discriminator"].fresh.keys() == {"rtd_head"}
+    assert report.encoders["generator"].fresh == {}
+    is_shared = sharing == "shared"
+    assert report.overruled == (("bert/embeddings/token",) if is_shared else ())
+    assert (
+        any("bert/embeddings/token (the discriminator's is taken)" in s for s in report.lines()) == is_shared
+    )
+    if is_shared:
+        params["bert"]["embeddings"]["token"] = theirs["bert"]["embeddings"]["token"]
+    made = replaced.generator_params(state, sharing)
+    jax.tree.map(np.testing.assert_array_equal, made, dict(params))
+    made = replaced.discriminator_params(state, sharing)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), made["bert"], theirs["bert"])
+    jax.tree.map(np.testing.assert_array_equal, made["rtd_head"], fresh["discriminator"]["rtd_head"])
+
+
+def test_flags_that_do_not_fit_each_other_are_refused(prepared, rtd, pair, two, tmp_path):
+    for config, flags, message in (
+        (rtd, {"init": two[0]}, f"--init {two[0]} is one encoder, config.objective.name=rtd trains two: give"),
+        (rtd, {"init": pair, "init_generator": two[1]}, f"leave out --init-generator {two[1]}"),
+        (rtd, {"init_generator": two[1]}, f"--init-generator {two[1]} needs --init"),
+        (
+            prepared, {"init": two[0], "init_generator": two[1]},
+            f"--init-generator {two[1]} needs config.objective.name=rtd, it is mlm",
+        ),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=re.escape(message)) as refused:
+            pretrain.run(config, tmp_path / "run", **flags)
+        assert "\n" not in str(refused.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_of_another_size_is_refused_with_the_options_that_mend_it(rtd, pair, two, tmp_path):
+    discriminator, generator = two
+    for changes, flags, message in (
+        (
+            {"model": {"mlp_size": 96}}, {"init": pair},
+            f"config.model.mlp_size=96 must be 64 as in discriminator {pair}: set --config.model.mlp_size=64",
+        ),
+        (
+            {"objective": {"generator_width": 1.0}}, {"init": discriminator, "init_generator": generator},
+            "the generator's hidden_size=32 must be 16, embedding_size=0 must be 32, num_heads=2 must be 1,"
+            f" mlp_size=64 must be 32 as in {generator}: set --config.objective.generator_width=0.5"
+            " --config.objective.generator_depth=1.0",
+        ),
+        (
+            {"objective": {"embedding_sharing": "none"}}, {"init": pair},
+            f"the generator's embedding_size=0 must be 32 as in {pair}: no config.objective.generator_width and"
+            " generator_depth make it so beside this discriminator with config.objective.embedding_sharing=none:"
+            " choose another",
+        ),
+    ):  # fmt: skip
+        with pytest.raises(UserError) as refused:
+            pretrain.run(changed(rtd, **changes), tmp_path / "run", **flags)
+        assert str(refused.value) == message
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_of_before_there_were_two_tells_its_one_source(tmp_path):
+    for written, read in (("null", ()), ('"a/b"', (Path("a/b"),)), ('["a", "b"]', (Path("a"), Path("b")))):
+        (tmp_path / "config.json").write_text(f'{{"init": {written}}}')
+        assert workdirs.read_init(tmp_path) == read

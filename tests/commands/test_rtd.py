@@ -21,8 +21,7 @@ from bert_jax.training.metrics import flops_per_sequence, read_metrics
 TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
 
 
-@pytest.fixture(scope="module")
-def config(prepared):
+def make_config(prepared):
     """The shared corpus, two heads; the generator has one of them."""
     raw = configs.to_dict(prepared)
     raw["data"] |= {"sentence_objective": "none"}
@@ -32,6 +31,11 @@ def config(prepared):
     raw["train"] |= {"steps": 6, "log_every": 3, "eval_every": 6, "eval_batches": 0}
     raw["checkpoint"] |= {"every": 3}
     return configs.resolve(raw)
+
+
+@pytest.fixture(scope="module")
+def config(prepared):
+    return make_config(prepared)
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def test_attention_is_the_papers_formula(case):
 def test_the_released_code_reads_the_row_of_i_to_j_in_both_terms():
     given, params = inputs(V1), params_of(V1)
     as_written = loops(
-        V1, params, given.x, given.x, given.table, lambda i, j, config: delta(j, i, config), real=REAL
+        V1, params, given.x, given.x, given.table, real=REAL, row=lambda i, j, config: delta(j, i, config)
     )[0]
     assert np.abs(ours("v1")[0] - as_written)[REAL].max() > 0.1
 

@@ -239,6 +239,32 @@ def test_stand_alone_trees_have_the_tables_that_were_trained():
     assert replaced.discriminator_params(params, "none") is params["discriminator"]
 
 
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("decoder", [False, True])
+def test_joining_is_the_inverse_of_standing_alone(sharing, decoder):
+    """With an enhanced mask decoder, the generator alone has positions."""
+    emd = {"attention": "disentangled", "embedding_size": 0, "enhanced_mask_decoder": True}
+    config = make_config(sharing, model=emd if decoder else {}, objective={"generator_width": 1.0})
+    rng = np.random.default_rng(3)
+    shapes = jax.eval_shape(lambda: replaced.init_params(config, jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    alone = replaced.generator_params(params, sharing), replaced.discriminator_params(params, sharing)
+    joined = replaced.join(*alone, sharing)
+    assert jax.tree.structure(joined) == jax.tree.structure(params)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), joined, params)
+    if sharing != "disentangled":
+        jax.tree.map(np.testing.assert_array_equal, joined, params)
+
+
+def test_joined_tables_that_are_shared_are_the_discriminators():
+    params, *_ = differentiated("shared")
+    generator = jax.tree.map(lambda leaf: leaf + 1, replaced.generator_params(params, "shared"))
+    joined = replaced.join(generator, params["discriminator"], "shared")
+    assert joined["discriminator"] is params["discriminator"]
+    expected = jax.tree.map(lambda leaf: leaf + 1, params["generator"])
+    jax.tree.map(np.testing.assert_array_equal, joined["generator"], expected)
+
+
 MODELS = {
     "electra": {"preset": "electra-base", "hidden_size": 12, "num_heads": 3},
     "albert": {"preset": "albert-base-v2", "hidden_size": 12, "num_heads": 3, "embedding_size": 6},

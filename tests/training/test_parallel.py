@@ -1,5 +1,6 @@
 """One body, two drivers: loss, gradient norm and parameters do not depend on how rows are spread."""
 
+import dataclasses
 import functools
 
 import jax
@@ -49,10 +50,10 @@ def uneven_batch(config, seed):
 
 
 @functools.cache
-def start_on_host():
-    """The state before step 0, computed once on one device."""
+def start_on_host(model):
+    """The state before step 0, computed once on one device; how `model` is run does not matter."""
     names = ("mlm_loss", "mlm_accuracy", "pair_loss", "pair_accuracy", "grad_norm")
-    model, optimizer = make_config().model, optim.make_optimizer(make_config())
+    optimizer = optim.make_optimizer(make_config())
     create = jax.jit(lambda: state.create(bert.init_params(model, jax.random.key(0)), optimizer, names))
     return jax.device_get(create())
 
@@ -68,7 +69,7 @@ def trainer(config, devices, *, corrupt=None):
         accumulate=config.train.accumulate,
         dropout_seed=0,
     )
-    host = start_on_host()
+    host = start_on_host(dataclasses.replace(config.model, layers="loop", remat=False))
     shardings = plan.state_shardings(host)
     rows = plan.place(uneven_batch(config, 0))
     compiled = plan.compile_train(body, jax.device_put(host, shardings), rows)
@@ -119,6 +120,22 @@ def assert_same(result, reference):
 def test_same_as_one_device(devices, groups, reference):
     """With dropout on: its masks belong to the example, not to the device."""
     assert_same(run(make_config(**groups), devices), reference)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"embedding_size": 8, "sharing": "all", "num_layers": 2},
+        {
+            "attention": "disentangled", "relative_span": 8, "relative_buckets": 4, "relative_norm": True,
+            "convolution": 3, "enhanced_mask_decoder": True, "pooler": "gelu", "num_layers": 2,
+        },
+    ],
+    ids=["albert", "deberta"],
+)  # fmt: skip
+def test_variants_are_the_same_over_a_mesh(model):
+    mesh = {"data": 2, "fsdp": 2, "tensor": 2}
+    assert_same(run(make_config(model=model, parallel=mesh), 8), run(make_config(model=model), 1))
 
 
 def unpacked(batch):
@@ -189,7 +206,7 @@ def test_parameters_are_born_split_as_the_rules_say():
     now = plan.init(
         lambda: state.create(bert.init_params(config.model, jax.random.key(0)), optimizer, ("mlm_loss",))
     )
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(now.params), start_on_host().params)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(now.params), start_on_host(config.model).params)
     layer = now.params["bert"]["encoder"]["layer_0"]
     assert layer["mlp_in"]["kernel"].sharding.spec == jax.sharding.PartitionSpec("fsdp", "tensor")
     assert layer["attention"]["query"]["kernel"].addressable_shards[0].data.shape == (16, 2, 8)
