@@ -55,7 +55,7 @@ class Output:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """One candidate for a [MASK]."""
+    """One candidate for a [MASK]; `token` as text has it, without the mark of a word's beginning."""
 
     token: str
     probability: float
@@ -150,7 +150,7 @@ class Model:
         probabilities_MV = np.asarray(jax.nn.softmax(logits_BLV[0, np.array(places)], axis=-1))
         return [
             [
-                Prediction(self.tokenizer.token(int(i)), float(row_V[i]))
+                Prediction(self.tokenizer.readable(int(i)), float(row_V[i]))
                 for i in np.argsort(-row_V, kind="stable")[:top_k]
             ]
             for row_V in probabilities_MV

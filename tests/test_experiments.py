@@ -9,8 +9,8 @@ import pytest
 
 from bert_jax import batch as contract
 from bert_jax import config as configs
-from bert_jax.errors import ConfigError, UsageError
 from bert_jax.commands.assembly import init_params, make_objective
+from bert_jax.errors import ConfigError, UsageError
 from bert_jax.training import optim, state, step
 
 ROOT = Path(__file__).parents[1]

@@ -84,6 +84,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "models/presets.py": {"bert_jax.models.bert"},
     "data": {"apache_beam", "etils", "pyarrow", "tensorflow_datasets"},
     "interop": {"torch", "transformers"},
+    "interop/savedmodel.py": {"tensorflow"},
     "interop/tf1.py": {"tensorflow"},
     "text": {"sentencepiece", "sentencex"},
 }

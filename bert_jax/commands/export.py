@@ -85,7 +85,8 @@ def _hf(out: Path, params: Mapping[str, Any], config: ModelConfig, tokenizer: To
             " lacks: copy it there"
         )
     report = save_hf(out, params, config=config, tokenizer=tokenizer)
-    lines = [f"transformers.{report.architecture}.from_pretrained({str(out)!r}) opens it"]
+    asked = ", add_pooling_layer=False" if report.poolerless else ""
+    lines = [f"transformers.{report.architecture}.from_pretrained({str(out)!r}{asked}) opens it"]
     if report.left:
         lines.append(f"left out, for that class has no place for it: {', '.join(report.left)}")
     if report.ignored:

@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 from bert_jax.errors import UserError
 from bert_jax.models.presets import ModelConfig
 
+_MOST = 2**31 - 1  # ids, positions and distances are int32
+MOST_LAYERS = 1000  # each has names to look up, whatever the file holds
+
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
@@ -27,10 +30,12 @@ class Reader:
     def fail(self, key: str, rule: str, hint: str | None = None) -> NoReturn:
         raise UserError(f"{self.place}: {key}={self.raw.get(key)!r} must be {rule}: {hint or self.hint}")
 
-    def size(self, key: str, *, least: int = 1) -> int:
+    def size(self, key: str, *, least: int = 1, most: int = _MOST) -> int:
         value = self.raw.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             self.fail(key, f"a whole number >= {least}" if least != 1 else "a whole number > 0")
+        if value > most:
+            self.fail(key, f"a whole number <= {most}")
         return value
 
     def number(self, key: str) -> float:
@@ -143,8 +148,10 @@ _TERMS = ("c2p", "p2c")
 
 def _read_relative(reader: Reader) -> dict[str, Any]:
     raw, width = reader.raw, reader.size("hidden_size")
-    given = raw.get("pos_att_type") or ()
-    found = [term.strip() for term in given.lower().split("|")] if isinstance(given, str) else list(given)
+    given = raw.get("pos_att_type")
+    if isinstance(given, str):
+        given = [term.strip() for term in given.lower().split("|")]
+    found = list(given) if isinstance(given, list | tuple) else []
     if not found or any(term not in _TERMS for term in found) or len(set(found)) < len(found):
         reader.fail("pos_att_type", "c2p, p2c or both", reader.foreign)
     if raw.get("embedding_size", width) != width:

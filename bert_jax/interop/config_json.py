@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bert_jax.errors import UserError
-from bert_jax.interop.config_fields import Reader
+from bert_jax.interop.config_fields import MOST_LAYERS, Reader
 from bert_jax.interop.families import FAMILIES, Family
 from bert_jax.models.presets import EXECUTION, PRESETS, ModelConfig
 
@@ -127,7 +127,7 @@ def _field(reader: Reader, ours: str, key: str, family: Family) -> Any:
     if ours == "activation":
         return family.activations[reader.choice(key, tuple(family.activations))]
     if ours in _SIZES:
-        return reader.size(key)
+        return reader.size(key, most=MOST_LAYERS) if ours == "num_layers" else reader.size(key)
     if ours == "type_vocab_size":
         return reader.size(key, least=min(1, family.defaults.get(key, 1)))
     return reader.rate(key) if ours in _RATES else reader.number(key)

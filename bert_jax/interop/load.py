@@ -49,7 +49,7 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     Raises:
       UserError: no such folder or no safetensors in it; not an encoder that this package computes exactly;
         a file cut short; a tensor missing from the encoder or from a head that is otherwise there; a
-        wrong shape; a tensor inside the encoder that the config has no place for; a decoder that is not tied
+        wrong shape; NaN or infinity; a tensor inside the encoder that the config has no place for; a decoder that is not tied
         to the embeddings; a tokenizer with more entries than the model.
     """
     folder = Path(folder)
@@ -205,6 +205,11 @@ def _check_tensors(
                 " incomplete, or config.json is another model's"
             )
         stored, array = tensors[name]
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{folder}: tensor {stored} has {np.count_nonzero(~np.isfinite(array))} values that are NaN or"
+                " infinite, must have none: its training failed, or the file is damaged"
+            )
         if array.shape != entry.their_shape:
             hint = (
                 " (vocab_size and the embeddings disagree)"

@@ -8,10 +8,9 @@ tokenizer.json ...  as `Tokenizer.save` writes them, where there is a tokenizer
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 from bert_jax.errors import UserError
 from bert_jax.interop import program
 from bert_jax.interop.folder import whole
+from bert_jax.interop.parameters import flatten, nest
 from bert_jax.models import bert
 from bert_jax.models.presets import ModelConfig
 from bert_jax.text import files
@@ -50,8 +50,9 @@ def write(
     """The files of `save_ours`, into a folder that is there."""
     config, heads = program.fitted(config, params)
     parts = {"bert", *(f"{head}_head" for head in heads)}
-    leaves = _walk({part: params[part] for part in params if part in parts})
-    save_file({name: np.ascontiguousarray(leaf, np.float32) for name, leaf in leaves}, folder / WEIGHTS_FILE)
+    leaves = flatten({part: params[part] for part in params if part in parts})
+    tensors = {name: np.ascontiguousarray(leaf, np.float32) for name, leaf in leaves.items()}
+    save_file(tensors, folder / WEIGHTS_FILE)
     raw = {"format": _FORMAT, "heads": heads, "model": dataclasses.asdict(config)}
     files.write_json(folder / CONFIG_FILE, raw)
     if tokenizer is not None:
@@ -73,7 +74,7 @@ def load_ours(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     config, heads = _read_config(folder / CONFIG_FILE)
     tensors = read_tensors(folder / WEIGHTS_FILE)
     _check_tensors(folder, tensors, config, heads)
-    return config, nested(tensors)
+    return config, nest(tensors)
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
@@ -92,24 +93,6 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path}: not a complete safetensors file ({error}): copy or export it again"
         ) from error
-
-
-def nested(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """{path: leaf} as nested dictionaries, a level for each part of a path."""
-    tree: dict[str, Any] = {}
-    for path, leaf in tensors.items():
-        *groups, last = path.split("/")
-        functools.reduce(lambda node, group: node.setdefault(group, {}), groups, tree)[last] = leaf
-    return tree
-
-
-def _walk(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, leaf) of every parameter."""
-    for name, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _walk(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name, value
 
 
 def _read_config(path: Path) -> tuple[ModelConfig, tuple[str, ...]]:
@@ -168,7 +151,7 @@ def _check_tensors(
         raise UserError(
             f"{folder / CONFIG_FILE}: its fields make no model ({reason}): export it again"
         ) from error
-    shapes = {name: leaf.shape for name, leaf in _walk(tree)}
+    shapes = {name: leaf.shape for name, leaf in flatten(tree).items()}
     path = folder / WEIGHTS_FILE
     hint = f"{CONFIG_FILE} and {WEIGHTS_FILE} must come from one export"
     for name, shape in shapes.items():

@@ -20,12 +20,15 @@ from bert_jax.models.presets import ModelConfig
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
 
+_POOLER = "bert/pooler"
+
 
 @dataclasses.dataclass(frozen=True)
 class SaveReport:
     """What an export became.
 
     architecture: the class of `transformers` that config.json names.
+    poolerless: the class has a pooler that the files lack, unless it is told add_pooling_layer=False.
     left: our heads that the class has no place for; they are not in the files.
     repeated: our parameters that several layers share and the files hold once a layer.
     ignored: our parameters that the files hold and `transformers` passes over: the positions that only the
@@ -33,6 +36,7 @@ class SaveReport:
     """
 
     architecture: str
+    poolerless: bool = False
     left: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -79,6 +83,8 @@ def save_hf(
     )
     return SaveReport(
         architecture,
+        poolerless=_POOLER not in heads
+        and (architecture, heads | {_POOLER}) in FAMILIES[config.family].architectures,
         left=tuple(head for head in names.heads_in(params) if head not in heads),
         repeated=tuple(path for path, count in held.items() if count > 1),
         ignored=("bert/embeddings/position",) if config.enhanced_mask_decoder else (),
@@ -96,7 +102,7 @@ def _architecture(params: Mapping[str, Any], config: ModelConfig) -> tuple[str, 
     """The class to name, and its heads: the family's first whose heads `params` all has."""
     present, family = names.heads_in(params), FAMILIES[config.family]
     name, heads = next(known for known in family.architectures if known[1] <= set(present))
-    if "bert/pooler" in heads and config.pooler != "tanh":
+    if _POOLER in heads and config.pooler != "tanh":
         raise UserError(
             f"model.pooler={config.pooler!r} must be 'tanh' to be exported as {config.family!r}, whose {name} has"
             " no other: train with that, or choose another model.family"

@@ -24,6 +24,7 @@ from jax.extend.mlir import ir, passmanager
 from bert_jax.errors import UserError
 from bert_jax.interop import ours, program
 from bert_jax.interop.folder import whole
+from bert_jax.interop.parameters import nest
 from bert_jax.models.presets import ModelConfig
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
@@ -50,7 +51,7 @@ def save_stablehlo(
     """
     with whole(Path(folder)) as partial:
         ours.write(partial, params, config=config, tokenizer=tokenizer)
-        params = ours.nested(ours.read_tensors(partial / ours.WEIGHTS_FILE))  # the tree a reader will build
+        params = nest(ours.read_tensors(partial / ours.WEIGHTS_FILE))  # the tree a reader will build
         (partial / PROGRAM_FILE).write_bytes(exported(config, params).serialize())
         files.write_json(partial / DESCRIPTION_FILE, _describe(config, params))
 
@@ -109,7 +110,7 @@ def load(folder: str | Path) -> Callable[..., dict[str, jax.Array]]:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{folder / PROGRAM_FILE}: not a program ({reason}): export it again") from None
     path = folder / ours.WEIGHTS_FILE
-    params = jax.tree.map(jnp.asarray, ours.nested(ours.read_tensors(path)))
+    params = jax.tree.map(jnp.asarray, nest(ours.read_tensors(path)))
     (shapes, *_), _ = jax.tree.unflatten(compiled.in_tree, [aval.shape for aval in compiled.in_avals])
     if jax.tree.map(jnp.shape, params) != shapes:
         raise UserError(

@@ -111,7 +111,12 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         return self.backend.decode(list(ids), skip_special_tokens=False)
 
+    def readable(self, index: int) -> str:
+        """A token as text has it: "the" for "Ġthe" and "▁the"; what is no text alone under its own name."""
+        return self.decode([index]).strip() or self.token(index)
+
     def token(self, index: int) -> str:
+        """An entry's own name."""
         return self.backend.id_to_token(index) or f"[{index}]"
 
     def save(self, folder: Path, *, max_length: int | None = None) -> None:

@@ -73,6 +73,20 @@ def test_an_export_is_the_same_model(straight, tmp_path):
     assert trained.fill_mask(TEXT) == exported.fill_mask(TEXT)
 
 
+def test_an_exported_program_is_of_the_named_checkpoint_and_describes_itself(straight, tmp_path):
+    export.run(straight, tmp_path / "out", form="stablehlo", checkpoint="8")
+    described = json.loads((tmp_path / "out" / "program.json").read_text())
+    assert list(described["inputs"]) == ["tokens", "type_ids", "mask"]
+    assert list(described["outputs"]) == ["hidden", "pooled", "mlm_logits", "pair_logits"]
+    bias = bert_jax.load(straight, checkpoint="8").params["mlm_head"]["bias"]
+    np.testing.assert_array_equal(bert_jax.load(tmp_path / "out").params["mlm_head"]["bias"], bias)
+
+
+def test_a_run_of_one_encoder_has_no_parts(straight, tmp_path):
+    with pytest.raises(UserError, match=r"has no generator: the run has objective.name=mlm, not rtd"):
+        export.run(straight, tmp_path / "out", part="generator")
+
+
 def test_padding_changes_nothing(straight):
     model = bert_jax.load(straight)
     tokens = model.tokenizer.encode("the red cat", special=True)

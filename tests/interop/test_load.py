@@ -173,6 +173,7 @@ def test_no_folder_and_no_config(folder):
         ({"hidden_act": "relu"}, "hidden_act='relu' must be one of gelu, gelu_new, gelu_pytorch_tanh"),
         ({"hidden_act": ["gelu"]}, "hidden_act=['gelu'] must be one of"),
         ({"num_hidden_layers": "2"}, "num_hidden_layers='2' must be a whole number > 0"),
+        ({"num_hidden_layers": 10**30}, f"num_hidden_layers={10**30} must be a whole number <= 1000"),
         ({"type_vocab_size": 0}, "type_vocab_size=0 must be a whole number > 0"),
         ({"layer_norm_eps": None}, "layer_norm_eps=None must be a number > 0"),
         ({"layer_norm_eps": float("nan")}, "layer_norm_eps=nan must be a number > 0"),
@@ -208,6 +209,8 @@ def test_a_config_that_is_not_this_model(folder, values, message):
         ("deberta", {"position_biased_input": True}, "position_biased_input=True must be False"),
         ("deberta", {"talking_head": True}, "talking_head=True must be False"),
         ("deberta", {"pos_att_type": "c2p|p2p"}, "pos_att_type='c2p|p2p' must be c2p, p2c or both"),
+        ("deberta", {"pos_att_type": 3}, "pos_att_type=3 must be c2p, p2c or both"),
+        ("deberta", {"max_position_embeddings": 2**31}, "max_position_embeddings=2147483648 must be a whole"),
         ("deberta", {"pos_att_type": []}, "pos_att_type=[] must be c2p, p2c or both"),
         ("deberta", {"pos_att_type": ["c2p"]}, "no place for: deberta.encoder.layer.0.attention.self.pos_q_proj"),
         ("deberta", {"embedding_size": 8}, "embedding_size=8 must be hidden_size=12"),
@@ -257,6 +260,13 @@ def test_a_config_that_cannot_be_read(folder):
 # ---------------------------------------------------------------------------------------------
 # Weights
 # ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_weight_that_is_no_number(folder, value):
+    name = "bert.encoder.layer.1.output.dense.bias"
+    edit_tensors(folder, lambda tensors: tensors[name].__setitem__(3, value))
+    assert f"tensor {name} has 1 values that are NaN or infinite, must have none" in refusal(folder)
 
 
 def test_older_names_and_what_older_files_repeat(folder, params):

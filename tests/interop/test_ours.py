@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from tests.models.variants import VARIANTS, random_params, variant
 
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import UserError
@@ -15,6 +14,7 @@ from bert_jax.interop.ours import is_ours, load_ours, save_ours
 from bert_jax.models import bert
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
+from tests.models.variants import VARIANTS, random_params, variant
 
 CONFIG = variant("bert", num_layers=1)
 TOKENIZER = tokenizers.train(count_chunks(["a cat", "a dog"]), TokenizerConfig(vocab_size=50))
@@ -131,14 +131,19 @@ def test_a_config_that_is_no_json(folder):
     assert "bert_jax.json: not JSON" in refusal(folder)
 
 
+def stop_half_way(folder):
+    with whole(folder) as partial:
+        (partial / "first").write_text("half of it")
+        raise ZeroDivisionError
+
+
 def test_a_folder_is_whole_or_absent(folder, tmp_path):
     with pytest.raises(UserError, match="model: is not empty"):
         save_ours(folder, drawn(CONFIG), config=CONFIG, tokenizer=None)
-    with pytest.raises(UserError, match="bert_jax.json: is a file"), whole(folder / "bert_jax.json"):
+    with pytest.raises(UserError, match=r"bert_jax.json: is a file"), whole(folder / "bert_jax.json"):
         pytest.fail("entered")
-    with pytest.raises(ZeroDivisionError), whole(tmp_path / "half") as partial:
-        (partial / "first").write_text("half of it")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        stop_half_way(tmp_path / "half")
     with pytest.raises(UserError, match=r"full: cannot be written \(No space left"), whole(tmp_path / "full"):
         raise OSError(28, "No space left on device")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

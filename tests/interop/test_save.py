@@ -43,6 +43,8 @@ def test_the_class_is_the_one_with_the_heads_that_are_there(config, heads, archi
     params = params_of(config, heads)
     report = save_hf(tmp_path / "a", params, config=config, tokenizer=TOKENIZER)
     assert (report.architecture, report.left) == (architecture, left)
+    pooled = architecture in ("BertModel", "RobertaModel", "AlbertModel")
+    assert report.poolerless == (pooled and "bert/pooler" not in heads)
     assert json.loads((tmp_path / "a" / "config.json").read_text())["architectures"] == [architecture]
     _, found, loaded = load_hf(tmp_path / "a")
     assert names.heads_in(found) == tuple(head for head in names.heads_in(params) if head not in left)

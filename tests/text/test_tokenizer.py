@@ -67,6 +67,20 @@ def test_decoding_joins_the_pieces():
     assert vocabulary.decode(ids) == "[CLS] the foxes jumped. [SEP]"
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+def test_a_token_is_shown_as_text_has_it(kind):
+    vocabulary = trained(300, kind=kind)
+    shown = [vocabulary.readable(index) for index in vocabulary.encode("The fox")]
+    assert [token for token in shown if token != "▁"] == ["the", "fox"]
+    special = vocabulary.special.mask
+    assert vocabulary.readable(special) == vocabulary.token(special) == kinds.SPECIAL[kind]["mask"]
+    assert vocabulary.readable(10**6) == "[1000000]"  # a row that pads the embedding table
+    if kind == "wordpiece":
+        assert "##ed" in map(vocabulary.readable, range(vocabulary.vocab_size))
+    if kind == "unigram":
+        assert vocabulary.readable(vocabulary.backend.token_to_id("▁")) == "▁"
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.text(alphabet="abcdefgo .,ÀÉ[]MASK#\t\u200b数", max_size=40))
 def test_ids_are_in_range_and_carry_no_structure(text):
