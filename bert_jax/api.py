@@ -102,9 +102,12 @@ class Model:
 
     @functools.cached_property
     def _forward(self):
+        has_cudnn = jax.default_backend() == "gpu"  # a model that was trained with it must run without
+        config = self.config if has_cudnn else dataclasses.replace(self.config, attention_backend="xla")
+
         @functools.partial(jax.jit, static_argnames="attentions")
         def forward(params, tokens_BL, type_ids_BL, mask_BL, *, attentions):
-            out = program.forward(self.config, params, tokens_BL, type_ids_BL, mask_BL, attentions=attentions)
+            out = program.forward(config, params, tokens_BL, type_ids_BL, mask_BL, attentions=attentions)
             return {
                 "hidden_states": out.hidden_states,
                 "attentions": out.attentions,
@@ -237,9 +240,15 @@ def load_workdir(
     if part is not None and not is_pair:
         raise UserError(f"{directory}: has no {part}: the run has objective.name={objective.name}, not rtd")
 
+    model = dataclasses.replace(
+        config.model, attention_backend="xla"
+    )  # the same shapes, and cuDNN may be absent
+
     def create() -> Any:
         key = jax.random.key(0)
-        return replaced.init_params(config, key) if is_pair else bert.init_params(config.model, key)
+        if is_pair:
+            return replaced.init_params(dataclasses.replace(config, model=model), key)
+        return bert.init_params(model, key)
 
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(

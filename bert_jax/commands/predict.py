@@ -14,15 +14,25 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bert_jax.commands import refuse_overrides
 from bert_jax.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from bert_jax.api import Part
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, type=Path, help="workdir or model directory")
     parser.add_argument("--task", required=True, choices=("fill-mask", "embed"))
     parser.add_argument("--checkpoint", default="last", help="of a workdir: last (default), best, or a step")
+    parser.add_argument(
+        "--part",
+        choices=("discriminator", "generator"),
+        help="of a run with config.objective.name=rtd: which of its two encoders (default discriminator; the"
+        " generator fills masks)",
+    )
     parser.add_argument("--top-k", type=int, default=3, help="fill-mask: candidates a mask (default 3)")
     parser.add_argument("--json", action="store_true", help="fill-mask: one JSON object a text")
     parser.add_argument("--input", type=Path, help="UTF-8 file with one text a line")
@@ -36,7 +46,15 @@ def main(args: argparse.Namespace) -> None:
     texts = args.text or _lines(args.input)
     if not texts:
         raise UsageError("no text: give it as an argument, with --input FILE, or on standard input")
-    run(args.model, args.task, texts=texts, checkpoint=args.checkpoint, top_k=args.top_k, as_json=args.json)
+    run(
+        args.model,
+        args.task,
+        texts=texts,
+        checkpoint=args.checkpoint,
+        part=args.part,
+        top_k=args.top_k,
+        as_json=args.json,
+    )
 
 
 def run(
@@ -45,6 +63,7 @@ def run(
     *,
     texts: Sequence[str],
     checkpoint: str = "last",
+    part: Part | None = None,
     top_k: int = 3,
     as_json: bool = False,
 ) -> None:
@@ -55,7 +74,7 @@ def run(
     """
     from bert_jax import api
 
-    loaded = api.load(model, checkpoint=checkpoint)
+    loaded = api.load(model, checkpoint=checkpoint, part=part)
     for text in texts:
         if task == "embed":
             print(json.dumps({"text": text, "vector": loaded.embed([text])[0].tolist()}, ensure_ascii=False))

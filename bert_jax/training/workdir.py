@@ -75,9 +75,10 @@ def _refuse_another_config(path: Path, config: Config, corpus: str, init: tuple[
 def is_workdir(path: Path) -> bool:
     """Whether `path` holds a run of ours (and not a Hugging Face config.json)."""
     try:
-        return "corpus" in json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+        saved = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    return isinstance(saved, dict) and "corpus" in saved
 
 
 def read_config(path: Path) -> tuple[Config, str]:

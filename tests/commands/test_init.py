@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bert_jax import __main__, api
-from bert_jax.commands import export, initial, pretrain
+from bert_jax.commands import export, initial, predict, pretrain
 from bert_jax.commands.assembly import Assembly
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import ConfigError, Interrupted, UsageError, UserError
@@ -215,6 +215,13 @@ def test_both_encoders_are_taken_from_a_run(rtd, pair):
         }  # fmt: skip
 
 
+def test_the_generator_of_a_run_fills_masks_where_it_is_asked_for(pair, capsys):
+    predict.run(pair, "fill-mask", texts=["the [MASK] cat"], part="generator")
+    assert capsys.readouterr().out.startswith("the [MASK] cat\n   ")
+    with pytest.raises(UserError, match="no masked-language-model head"):
+        predict.run(pair, "fill-mask", texts=["the [MASK] cat"])
+
+
 def test_both_encoders_are_taken_from_two_directories(rtd, pair, two, tmp_path, monkeypatch, capsys):
     """A run that was killed before its first checkpoint remembers both, and refuses others."""
     workdir, (discriminator, generator) = tmp_path / "run", two
@@ -310,3 +317,9 @@ def test_a_workdir_of_before_there_were_two_tells_its_one_source(tmp_path):
     for written, read in (("null", ()), ('"a/b"', (Path("a/b"),)), ('["a", "b"]', (Path("a"), Path("b")))):
         (tmp_path / "config.json").write_text(f'{{"init": {written}}}')
         assert workdirs.read_init(tmp_path) == read
+
+
+@pytest.mark.parametrize("text", ["null", "3", '"corpus"', "[]", "{", '{"model_type": "bert"}'])
+def test_a_config_json_that_is_no_runs_is_no_workdir(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    assert not workdirs.is_workdir(tmp_path)

@@ -206,7 +206,9 @@ def test_parameters_are_born_split_as_the_rules_say():
     now = plan.init(
         lambda: state.create(bert.init_params(config.model, jax.random.key(0)), optimizer, ("mlm_loss",))
     )
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(now.params), start_on_host(config.model).params)
+    jax.tree.map(
+        np.testing.assert_array_equal, jax.device_get(now.params), start_on_host(config.model).params
+    )
     layer = now.params["bert"]["encoder"]["layer_0"]
     assert layer["mlp_in"]["kernel"].sharding.spec == jax.sharding.PartitionSpec("fsdp", "tensor")
     assert layer["attention"]["query"]["kernel"].addressable_shards[0].data.shape == (16, 2, 8)
