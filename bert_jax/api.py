@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.config import ModelConfig
+from bert_jax.config import Config, ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import program
 from bert_jax.text.tokenizer import Tokenizer
@@ -229,7 +229,7 @@ def load_workdir(
     directory: Path, *, checkpoint: str = "last", part: Part | None = None
 ) -> tuple[ModelConfig, Any]:
     """Architecture and parameters (on the first device) of a workdir's checkpoint, for inference."""
-    from bert_jax.models import bert, replaced
+    from bert_jax.models import replaced
     from bert_jax.models.generator import discriminator_config, generator_config
     from bert_jax.training.checkpoint import Checkpoints
     from bert_jax.training.workdir import read_config
@@ -240,19 +240,9 @@ def load_workdir(
     if part is not None and not is_pair:
         raise UserError(f"{directory}: has no {part}: the run has objective.name={objective.name}, not rtd")
 
-    model = dataclasses.replace(
-        config.model, attention_backend="xla"
-    )  # the same shapes, and cuDNN may be absent
-
-    def create() -> Any:
-        key = jax.random.key(0)
-        if is_pair:
-            return replaced.init_params(dataclasses.replace(config, model=model), key)
-        return bert.init_params(model, key)
-
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), jax.eval_shape(create)
+        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), _trained_shapes(config)
     )
     folder = directory / "checkpoints"
     if not folder.is_dir():
@@ -266,6 +256,19 @@ def load_workdir(
         return model, replaced.generator_params(params, objective.embedding_sharing)
     params = replaced.discriminator_params(params, objective.embedding_sharing)
     return discriminator_config(config.model), params
+
+
+def _trained_shapes(config: Config) -> Any:
+    """Shapes of the parameters that a run trains: of one encoder, or of replaced-token detection's two."""
+    from bert_jax.models import bert, replaced
+
+    # The other backend has the same parameters, and cuDNN may not be here.
+    model = dataclasses.replace(config.model, attention_backend="xla")
+    key = jax.random.key(0)
+    if config.objective.name == "rtd":
+        pair = dataclasses.replace(config, model=model)
+        return jax.eval_shape(lambda: replaced.init_params(pair, key))
+    return jax.eval_shape(lambda: bert.init_params(model, key))
 
 
 def _unknown(directory: Path) -> str:

@@ -72,6 +72,17 @@ def test_attentions_are_returned_when_asked_for():
     np.testing.assert_array_equal(out.hidden_BLD, model(tokens_BL, mask_BL=mask_BL).hidden_BLD)
 
 
+def test_a_model_trained_with_cudnn_runs_where_there_is_none(tmp_path):
+    config = dataclasses.replace(CONFIG, dtype="bfloat16")
+    model = model_of(config)
+    fused = dataclasses.replace(config, attention_backend="cudnn", attention_dropout_rate=0.0)
+    save_ours(tmp_path / "model", model.params, config=fused, tokenizer=None)
+    tokens_BL = np.arange(6)[None]
+    found = bert_jax.load(tmp_path / "model")
+    assert found.config == fused
+    np.testing.assert_array_equal(found(tokens_BL).mlm_logits_BLV, model(tokens_BL).mlm_logits_BLV)
+
+
 def test_parameters_are_counted_with_the_heads_and_shared_ones_once():
     shared = dataclasses.replace(CONFIG, num_layers=3, sharing="all")
     encoder = parameter_count(CONFIG)

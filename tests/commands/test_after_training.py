@@ -1,6 +1,8 @@
 """What is done with a trained run: evaluate, plot, predict, export, load, bench."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +87,19 @@ def test_an_exported_program_is_of_the_named_checkpoint_and_describes_itself(str
 def test_a_run_of_one_encoder_has_no_parts(straight, tmp_path):
     with pytest.raises(UserError, match=r"has no generator: the run has objective.name=mlm, not rtd"):
         export.run(straight, tmp_path / "out", part="generator")
+
+
+def test_a_run_with_cudnn_is_read_where_there_is_none(straight, tmp_path):
+    workdir = Path(shutil.copytree(straight, tmp_path / "run"))
+    raw = json.loads((workdir / "config.json").read_text())
+    fused = {"attention_backend": "cudnn", "dtype": "bfloat16", "attention_dropout_rate": 0.0}
+    raw["config"]["model"] |= fused
+    (workdir / "config.json").write_text(json.dumps(raw))
+    model = bert_jax.load(workdir)
+    assert model.config.attention_backend == "cudnn"
+    assert len(model.fill_mask(TEXT)) == 2
+    export.run(workdir, tmp_path / "out", form="stablehlo")
+    assert bert_jax.load(tmp_path / "out").config == model.config
 
 
 def test_padding_changes_nothing(straight):
