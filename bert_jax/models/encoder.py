@@ -122,39 +122,60 @@ class Encoder(nn.Module):
         """absolute_BLD: position embeddings, for the enhanced mask decoder alone."""
         config = self.config
         relative_RD = RelativeTable(config, name="relative")() if config.attention == "disentangled" else None
-        run = _Run(config, self._layer_params(x_BLD, visible, relative_RD), visible, keys, relative_RD)
+        convolution = Convolution(config, name="convolution") if config.convolution else None
+        if self.is_initializing():
+            return self._create(x_BLD, visible, pack_ids_BL, relative_RD, convolution)
+        params = self._layer_params()
+        run = _Run(config, params, visible, keys, relative_RD, probabilities=probabilities)
         states: list[Array] = [x_BLD]
         attentions: list[Any] = []
-        scanned = range(int(config.convolution > 0), config.num_layers)
-        if config.convolution:
-            y_BLD, att_BHLT = run.layer(0, x_BLD, probabilities=probabilities)
+        layers = range(config.num_layers)
+        if convolution:
+            y_BLD, att_BHLT = run.layer(0, x_BLD)
             keys_B = None if keys is None else keys.convolution_B
-            states.append(Convolution(config, name="convolution")(x_BLD, y_BLD, pack_ids_BL, keys_B))
+            states.append(convolution(x_BLD, y_BLD, pack_ids_BL, keys_B))
             attentions.append(att_BHLT)
-        if config.layers == "scan" and scanned:
-            more_states, more_attentions = run.scan(scanned, states[-1], probabilities=probabilities)
+            layers = layers[1:]
+        if config.layers == "scan" and layers:
+            more_states, more_attentions = run.scan(layers, states[-1])
             states.extend(more_states)
             attentions.extend(more_attentions)
         else:
-            for i in scanned:
-                y_BLD, att_BHLT = run.layer(i, states[-1], probabilities=probabilities)
+            for i in layers:
+                y_BLD, att_BHLT = run.layer(i, states[-1])
                 states.append(y_BLD)
                 attentions.append(att_BHLT)
         decoder_BLD = states[-1] if absolute_BLD is None else run.decode(states[-2], absolute_BLD)
         return Encoded(tuple(states), tuple(attentions) if probabilities else (), decoder_BLD)
 
-    def _layer_params(self, x_BLD: Array, visible: Visibility, relative_RD: Array | None) -> list[Any]:
-        """Every layer's parameters, its own and those it shares; creates them when initialising."""
+    def _create(
+        self,
+        x_BLD: Array,
+        visible: Visibility,
+        pack_ids_BL: Array,
+        relative_RD: Array | None,
+        convolution: Convolution | None,
+    ) -> Encoded:
+        """Makes the parameters, each layer's own; what it returns has the shapes of the states and no more."""
         config = self.config
-        owners = [{part: config.owner(part, i) for part in _PARTS} for i in range(config.num_layers)]
-        if self.is_initializing():
-            for i, owner in enumerate(owners):
-                if parts := tuple(part for part in _PARTS if owner[part] == i):
-                    EncoderLayer(config, parts, name=f"layer_{i}")(x_BLD, visible, None, relative_RD)
+        for i in range(config.num_layers):
+            if parts := tuple(part for part in _PARTS if config.owner(part, i) == i):
+                EncoderLayer(config, parts, name=f"layer_{i}")(x_BLD, visible, None, relative_RD)
+        if convolution:
+            convolution(x_BLD, x_BLD, pack_ids_BL, None)
+        return Encoded((x_BLD,) * (config.num_layers + 1), (), x_BLD)
+
+    def _layer_params(self) -> list[Any]:
+        """Every layer's parameters, its own and those it shares."""
         params: Any = self.variables["params"]
+
+        def held(part: Part, i: int) -> dict[str, Any]:
+            owner = params[f"layer_{self.config.owner(part, i)}"]
+            return {name: owner[name] for name in _PARTS[part]}
+
         return [
-            {name: params[f"layer_{owner[part]}"][name] for part in _PARTS for name in _PARTS[part]}
-            for owner in owners
+            {name: leaf for part in _PARTS for name, leaf in held(part, i).items()}
+            for i in range(self.config.num_layers)
         ]
 
 
@@ -168,37 +189,38 @@ class _Run:
         visible: Visibility,
         keys: DropoutKeys | None,
         relative_RD: Array | None,
+        *,
+        probabilities: bool,
     ):
         self.config = config
         self.params = params
         self.visible = visible
         self.keys = keys
         self.relative_RD = relative_RD
+        self.probabilities = probabilities
+        body = jax.checkpoint(self._body) if config.remat else self._body
+        self._layer = jax.jit(body)  # traced and lowered once for all layers; XLA inlines it
 
-    def body(self, params, x_BLD, keys, *, queries_BLD=None, probabilities=False):
+    def _body(self, params, x_BLD, keys, queries_BLD=None) -> tuple[Array, Array | None]:
         """One layer; `keys` as `_keys` gives them."""
         keys_B3, relative_key = (None, None) if keys is None else keys
         relative_RD = self.relative_RD
         if relative_RD is not None and relative_key is not None:
             relative_RD = dropout(relative_RD[None], self.config.dropout_rate, relative_key[None])[0]
-        layer = EncoderLayer(self.config, parent=None)
+        layer: Any = EncoderLayer(self.config, parent=None)
         return layer.apply(
             {"params": params}, x_BLD, self.visible, keys_B3, relative_RD,
-            queries_BLD=queries_BLD, probabilities=probabilities,
+            queries_BLD=queries_BLD, probabilities=self.probabilities,
         )  # fmt: skip
 
     def _keys(self, run: int) -> tuple[Array, Array] | None:
         return None if self.keys is None else (self.keys.layers_BN3[:, run], self.keys.relative_N[run])
 
-    def layer(self, i: int, x_BLD: Array, *, probabilities: bool) -> tuple[Array, Array | None]:
+    def layer(self, i: int, x_BLD: Array) -> tuple[Array, Array | None]:
         """Layer i on its input."""
+        return self._layer(self.params[i], x_BLD, self._keys(i))
 
-        def body(params, x_BLD, keys):
-            return self.body(params, x_BLD, keys, probabilities=probabilities)
-
-        return (jax.checkpoint(body) if self.config.remat else body)(self.params[i], x_BLD, self._keys(i))
-
-    def scan(self, layers: range, x_BLD: Array, *, probabilities: bool):
+    def scan(self, layers: range, x_BLD: Array):
         """One compiled layer over the parameters of all, stacked for this step; what a group shares is stacked
         once a group and picked by index. Returns the states and attentions of `layers`, as lists."""
         stacked = {
@@ -216,7 +238,7 @@ class _Run:
             own, index, keys = layer
             shared = {part: _at(groups[part], index[part]) for part in groups}
             params = {name: leaf for part in (own | shared).values() for name, leaf in part.items()}
-            y_BLD, att_BHLT = self.body(params, x_BLD, keys, probabilities=probabilities)
+            y_BLD, att_BHLT = self._body(params, x_BLD, keys)
             return y_BLD, (y_BLD, att_BHLT)
 
         if self.config.remat:
@@ -228,14 +250,9 @@ class _Run:
         """The enhanced mask decoder (He et al. 2021a, section 3.2 and the released code): the last layer twice
         more, asking with absolute positions added, always of the states `x_BLD` that layer read."""
         queries_BLD = x_BLD + absolute_BLD.astype(x_BLD.dtype)
-
-        def body(params, x_BLD, keys, queries_BLD):
-            return self.body(params, x_BLD, keys, queries_BLD=queries_BLD)[0]
-
         for run in range(_DECODER_RUNS):
-            function = jax.checkpoint(body) if self.config.remat else body
             keys = self._keys(self.config.num_layers + run)
-            queries_BLD = function(self.params[-1], x_BLD, keys, queries_BLD)
+            queries_BLD, _ = self._layer(self.params[-1], x_BLD, keys, queries_BLD)
         return queries_BLD
 
 

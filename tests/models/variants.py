@@ -32,11 +32,11 @@ VARIANTS: dict[str, ModelConfig] = {
             "family": "albert", "embedding_size": 10, "sharing": "all", "groups": 2, "num_layers": 4,
         },
         "shared-attention": {"sharing": "attention"},
-        "shared-ffn": {"sharing": "ffn", "groups": 2, "num_layers": 4},
+        "shared-ffn": {"sharing": "ffn"},
         "electra": {"family": "electra", "embedding_size": 10, "pooler": "none"},
         "distilbert": {"family": "distilbert", "type_vocab_size": 0, "pooler": "none"},
         "deberta": {"family": "deberta", **_DEBERTA, "key_bias": False, "enhanced_mask_decoder": True},
-        "deberta-v2": {**_DEBERTA_V2, "convolution": 3},
+        "deberta-v2": {**_DEBERTA_V2, "convolution": 3, "enhanced_mask_decoder": True},
         "deberta-v3": {**_DEBERTA_V2, "enhanced_mask_decoder": True, "pooler": "gelu"},
     }.items()
 }  # fmt: skip

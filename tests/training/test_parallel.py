@@ -128,7 +128,7 @@ def test_same_as_one_device(devices, groups, reference):
         {"embedding_size": 8, "sharing": "all", "num_layers": 2},
         {
             "attention": "disentangled", "relative_span": 8, "relative_buckets": 4, "relative_norm": True,
-            "convolution": 3, "enhanced_mask_decoder": True, "pooler": "gelu", "num_layers": 2,
+            "convolution": 3, "enhanced_mask_decoder": True, "pooler": "gelu",
         },
     ],
     ids=["albert", "deberta"],
