@@ -62,11 +62,21 @@ class Prediction:
 
 
 class Model:
-    """An encoder with the heads its checkpoint has, ready to be called."""
+    """An encoder with the heads its checkpoint has, ready to be called.
 
-    def __init__(self, config: ModelConfig, params: Any, tokenizer: Tokenizer | None):
+    report: of a Hugging Face or TF1 directory, the heads it lacks and the tensors that were left aside.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Any,
+        tokenizer: Tokenizer | None,
+        report: LoadReport | None = None,
+    ):
         self.config = config
         self.params = params
+        self.report = report
         self._tokenizer = tokenizer
 
     @property
@@ -179,8 +189,8 @@ def load(directory: str | Path, *, checkpoint: str = "last", part: Part | None =
     Raises:
       UserError: the directory is none of these, is damaged, or has no such checkpoint or part.
     """
-    config, params, tokenizer, _ = load_parts(directory, checkpoint=checkpoint, part=part)
-    return Model(config, jax.tree.map(jnp.asarray, params), tokenizer)
+    config, params, tokenizer, report = load_parts(directory, checkpoint=checkpoint, part=part)
+    return Model(config, jax.tree.map(jnp.asarray, params), tokenizer, report)
 
 
 def load_parts(

@@ -29,6 +29,7 @@ def folder():
 
 def test_it_is_a_bert_without_heads_and_without_prefix(folder):
     config, params, report = load_hf(folder)
+    assert bert_jax.load(folder).report == report
     assert (config.family, config.num_layers, config.hidden_size, config.num_heads) == ("bert", 6, 384, 12)
     assert (report.missing, report.unexpected) == (("mlm_head", "pair_head"), ())
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 22_713_216
