@@ -272,13 +272,10 @@ def _trained_shapes(config: Config) -> Any:
     """Shapes of the parameters that a run trains: of one encoder, or of replaced-token detection's two."""
     from bert_jax.models import bert, replaced
 
-    # The other backend has the same parameters, and cuDNN may not be here.
-    model = dataclasses.replace(config.model, attention_backend="xla")
     key = jax.random.key(0)
     if config.objective.name == "rtd":
-        pair = dataclasses.replace(config, model=model)
-        return jax.eval_shape(lambda: replaced.init_params(pair, key))
-    return jax.eval_shape(lambda: bert.init_params(model, key))
+        return jax.eval_shape(lambda: replaced.init_params(config, key))
+    return jax.eval_shape(lambda: bert.init_params(config.model, key))
 
 
 def _unknown(directory: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -64,6 +65,11 @@ def test_the_owner_of_what_layers_share_is_the_first_of_their_group():
     assert owners("ffn", sharing="all") == [0, 0, 0, 0, 0, 0]
     assert owners("attention", sharing="attention", groups=2) == [0, 0, 0, 3, 3, 3]
     assert owners("ffn", sharing="ffn", groups=3) == [0, 0, 2, 2, 4, 4]
+
+
+def test_a_model_for_cudnn_is_counted_where_there_is_none():
+    fused = dataclasses.replace(PRESETS["bert-tiny"], attention_backend="cudnn", dtype="bfloat16")
+    assert parameter_count(fused) == parameter_count("bert-tiny")
 
 
 def test_counting_allocates_nothing():

@@ -110,6 +110,8 @@ class BertForPretraining(nn.Module):
 
 def init_params(config: ModelConfig, key: Array, heads: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Fresh float32 parameters of `BertForPretraining(config, heads)`."""
+    # The other backend has the same parameters, and cuDNN may not be here.
+    config = dataclasses.replace(config, attention_backend="xla")
     one = jnp.zeros((1, 1), jnp.int32)
     fields = ("tokens_BL", "type_ids_BL", "pack_ids_BL", "positions_BL", "mlm_positions_BM", "first_BP")
     return BertForPretraining(config, heads).init(key, dict.fromkeys(fields, one))["params"]
