@@ -59,6 +59,7 @@ ARMS = {
     "albert_base": ("all", "attention", "ffn", "none"),
     "deberta_base": ("full", "no_decoder", "no_c2p", "no_p2c"),
     "tinybert": ("4", "6"),
+    "electra": ("small", "base"),
 }
 
 
