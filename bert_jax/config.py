@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import functools
 import math
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from bert_jax.errors import ConfigError, UsageError
+from bert_jax import experiment
+from bert_jax.errors import ConfigError
 from bert_jax.models.presets import PRESETS, ModelConfig
 from bert_jax.phases import prediction_slots
 from bert_jax.rules import validate
@@ -62,10 +63,14 @@ def base():
 # ---------------------------------------------------------------------------------------------
 
 
-def load(path: str, overrides: Sequence[str] = ()) -> Config:
-    """Resolves the experiment file `path`, changed by `overrides` such as "optim.learning_rate=2e-4".
+def load(path: str, overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None) -> Config:
+    """Resolves the experiment file `path`, changed by `values`, then by `overrides`.
 
     `path.py:argument` calls the file's `get_config(argument)`.
+
+    Args:
+      overrides: text as on the command line: "optim.learning_rate=2e-4".
+      values: the same with Python's types: {"optim.learning_rate": 2e-4}.
 
     Raises:
       UsageError: no such file, or no `get_config` in it.
@@ -73,12 +78,14 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
     """
     raw = _as_dict(_run_experiment(path))
     faults: list[str] = []
+    for key, given in (values or {}).items():
+        _set(raw, key, functools.partial(_as_given, given), faults)
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
             faults.append(f"--config.{key} needs a value: --config.{key}=VALUE")
         else:
-            _override(raw, key.strip(), value.strip(), faults)
+            _set(raw, key.strip(), functools.partial(_parse, value.strip()), faults)
     return _resolve(raw, faults)
 
 
@@ -92,24 +99,9 @@ def resolve(raw) -> Config:
 
 
 def _run_experiment(path: str):
-    file, _, argument = path.partition(":")
-    if not Path(file).is_file():
-        raise UsageError(f"--config={path}: no such file: {file}")
-    import runpy
-
-    try:
-        namespace = runpy.run_path(file)
-    except SyntaxError as error:
-        raise UsageError(f"--config={path}: {error}") from error
-    if "get_config" not in namespace:
-        raise UsageError(f"--config={path}: the file must define get_config() and does not")
-    try:
-        raw = namespace["get_config"](argument) if argument else namespace["get_config"]()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # ml_collections answers a misspelt field with a whole page; its first line names the key.
-        reason = str(error).strip("\"'").replace("\\n", "\n").partition("\n")[0] or type(error).__name__
-        raise ConfigError([f"{file}: get_config() failed: {reason}"]) from error
+    raw = experiment.call(path, "get_config", flag="--config=")
     if not (isinstance(raw, Mapping) or hasattr(raw, "to_dict")):
+        file = path.partition(":")[0]
         raise ConfigError([f"{file}: get_config() must return a configuration, returned {raw!r}"])
     return raw
 
@@ -120,7 +112,8 @@ def _as_dict(raw) -> dict[str, Any]:
     return {k: _as_dict(v) if isinstance(v, Mapping) or hasattr(v, "to_dict") else v for k, v in raw.items()}
 
 
-def _override(raw: dict[str, Any], key: str, text: str, faults: list[str]) -> None:
+def _set(raw: dict[str, Any], key: str, value_of: Callable[[Any], Any], faults: list[str]) -> None:
+    """Puts `value_of(the field's type)` at `key`."""
     *group, name = key.split(".")
     schema: Any = Config
     for part in group:
@@ -135,7 +128,11 @@ def _override(raw: dict[str, Any], key: str, text: str, faults: list[str]) -> No
     target = raw
     for part in group:
         target = target.setdefault(part, {})
-    target[name] = _parse(text, kind)
+    target[name] = value_of(kind)
+
+
+def _as_given(value: Any, kind) -> Any:
+    return value
 
 
 def _parse(text: str, kind) -> Any:

@@ -75,6 +75,7 @@ _ONE_FIELD = [
     ("optim.eps", 0.0, "> 0"),
     ("parallel.fsdp", 0, "> 0"),
     ("parallel.tensor", 0, "> 0"),
+    ("parallel.timeout", 0.0, "> 0"),
     ("train.accumulate", 0, "> 0"),
     ("train.batch_size", 0, "> 0"),
     ("train.log_every", 0, "> 0"),
@@ -872,7 +873,7 @@ def test_usage_errors_end_a_command_with_status_2(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "file", [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("experiments/**/*.py"))]
+    "file", [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("experiments/*.py"))]
 )
 def test_every_shipped_experiment_resolves(file):
     config = load(str(ROOT / file))
