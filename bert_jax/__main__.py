@@ -25,6 +25,10 @@ COMMANDS = {
     "plot": "draw the loss curves of one or more runs",
     "predict": "fill masks or embed sentences with a trained model",
     "export": "write a model for transformers, jax, TensorFlow Serving or this package",
+    "probe": "score a checkpoint on what it was not trained on, too",
+    "sweep": "run an ablation: every arm with every seed",
+    "trial": "run one trial of a sweep",
+    "report": "tables and plots of a sweep",
     "bench": "measure the training step or the input pipeline",
 }
 

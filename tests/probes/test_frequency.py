@@ -1,0 +1,37 @@
+"""Token counts of the training text."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from bert_jax.data.instances import split_documents
+from bert_jax.data.shards import ShardWriter, TokenShards
+from bert_jax.probes import frequency
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Documents of 1 to 700 tokens over two shards: (shards, ids of each document)."""
+    rng = np.random.default_rng(0)
+    documents = [rng.integers(0, 90, rng.integers(1, 700)) for _ in range(40)]
+    writer = ShardWriter(tmp_path, vocab_size=100, shard_tokens=6000)
+    for ids in documents:
+        writer.add(ids, np.ones(len(ids), bool), np.array([len(ids)]), np.array([1]))
+    special = {"pad": 0, "unk": 1, "cls": 2, "sep": 3, "mask": 4}
+    writer.finish(vocab_size=100, special_ids=special, sources=[{"name": "x", "documents": 40}], counts={})
+    return TokenShards.open(tmp_path), documents
+
+
+@pytest.mark.parametrize("pieces", [3, 2**14])
+@pytest.mark.parametrize("eval_fraction", [0.0, 0.2])
+def test_counts_equal_a_plain_count(corpus, eval_fraction, pieces, monkeypatch):
+    shards, documents = corpus
+    assert len(shards.manifest["shards"]) > 1
+    monkeypatch.setattr(frequency, "_PIECES", pieces)
+    held_out = set(split_documents(40, eval_fraction, "eval").tolist())
+    plain = collections.Counter(
+        int(token) for number, ids in enumerate(documents) if number not in held_out for token in ids
+    )
+    counts = frequency.token_counts(shards, eval_fraction)
+    assert counts.tolist() == [plain[token] for token in range(100)]
