@@ -40,6 +40,26 @@ def held(path: Path, what: str) -> Iterator[None]:
         stream.close()
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process of this machine holds the lock file `path`.
+
+    Looks first at what its holder wrote, so that asking never stands in the way of one that is taking it.
+    """
+    try:
+        with path.open("r") as stream:
+            owner = stream.read().split()  # "process 12 on host"
+            if len(owner) != 4:
+                return True  # being taken
+            if owner[3] != os.uname().nodename or not Path(f"/proc/{owner[1]}").exists():
+                return False
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)  # its number may be another process's by now
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _is_at(descriptor: int, path: Path) -> bool:
     """Whether the open file is still the one that `path` names."""
     try:

@@ -34,6 +34,14 @@ def phases(config: Config) -> tuple[Phase, ...]:
     )
 
 
+def token_slots(config: Config) -> int:
+    """Tokens of the whole run, padding included: steps x rows x length over its phases."""
+    return sum(
+        (phase.stop - phase.start) * config.train.batch_size * phase.config.data.sequence_length
+        for phase in phases(config)
+    )
+
+
 def first_steps(config: Config) -> int:
     """How many steps rows of `data.first_length` last."""
     return round(config.data.first_share * config.train.steps)

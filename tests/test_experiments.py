@@ -1,5 +1,6 @@
 """Every experiment that is shipped: resolved, and its whole step traced at full size without computing."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -10,11 +11,15 @@ import pytest
 from bert_jax import batch as contract
 from bert_jax import config as configs
 from bert_jax.commands.assembly import init_params, make_objective
+from bert_jax.data.prepare import corpus_folder
 from bert_jax.errors import ConfigError, UsageError
+from bert_jax.phases import token_slots
+from bert_jax.sweeps.definition import load as load_sweep
 from bert_jax.training import optim, state, step
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py"))
+SWEEPS = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/sweeps/*.py"))
+FILES = sorted({path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py")} - set(SWEEPS))
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
@@ -35,7 +40,6 @@ def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
         objective=objective,
         optimizer=optimizer,
         accumulate=config.train.accumulate,
-        dropout_seed=config.seed,
     )
     after, sums = jax.eval_shape(body, before, fields)
     assert jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), before, after)
@@ -47,8 +51,6 @@ def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
 
 @pytest.mark.parametrize("arm", ["none", "nsp", "sop"])
 def test_the_arms_of_the_quickstart_share_their_corpus(arm):
-    from bert_jax.data.prepare import corpus_folder
-
     config = configs.load(f"{ROOT / 'experiments/quickstart.py'}:{arm}")
     assert config.data.sentence_objective == arm
     assert corpus_folder(config) == corpus_folder(configs.load(str(ROOT / "experiments/quickstart.py")))
@@ -65,11 +67,51 @@ ARMS = {
 
 @pytest.mark.parametrize("name", ARMS)
 def test_arms_resolve_differ_and_leave_the_tokens_alone(name):
-    from bert_jax.data.prepare import corpus_folder
-
     arms = [configs.load(f"{ROOT / 'experiments' / name}.py:{arm}") for arm in ARMS[name]]
     assert len(set(arms)) == len(arms)
     assert len({corpus_folder(config) for config in arms}) == 1
     assert configs.load(str(ROOT / "experiments" / f"{name}.py")) == arms[0]
     with pytest.raises((ConfigError, UsageError), match="nonsense"):
         configs.load(f"{ROOT / 'experiments' / name}.py:nonsense")
+
+
+@pytest.mark.parametrize("size", ["full", "tiny"])
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda path: path.stem)
+def test_every_trial_of_every_sweep_resolves_to_its_budget_and_has_parameters(file, size):
+    plan = load_sweep(f"{ROOT / file}:{size}")
+    assert (ROOT / file).read_text().startswith('"""'), "a sweep opens with its command"
+    assert {trial.arm for trial in plan.trials} == {arm.name for arm in plan.sweep.arms}
+    assert len(plan.trials) == len(plan.sweep.arms) * len(plan.sweep.seeds)
+    for trial in plan.trials:
+        update = trial.config.train.batch_size * trial.config.data.sequence_length
+        assert abs(token_slots(trial.config) - plan.sweep.tokens) < update
+        assert _parameters(trial.config.model, trial.config.objective) > 0
+    assert len({corpus_folder(trial.config) for trial in plan.trials}) == 1  # prepared once for all
+
+
+@functools.cache
+def _parameters(model, objective):
+    config = dataclasses.replace(configs.Config(), model=model, objective=objective)
+    params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_the_sweeps_that_the_house_ships():
+    assert [path.stem for path in SWEEPS] == [
+        "attention", "depth_width", "mask_rate", "mask_split", "mask_unit", "nsp_vs_sop", "objective", "optimizer",
+        "packing", "sentence_format", "sharing", "static_vs_dynamic",
+    ]  # fmt: skip
+
+
+def test_the_tables_beside_which_a_sweep_puts_its_own_are_as_published():
+    """Lan et al. 2020, table 5; Liu et al. 2019, tables 1 and 2."""
+    albert = load_sweep(str(ROOT / "experiments/sweeps/nsp_vs_sop.py")).sweep.published
+    titles = [column.title for column in albert.columns]
+    rows = {title: dict(zip(titles, row, strict=True)) for title, row in albert.rows.items()}
+    assert [rows[name]["SOP"] for name in ("None", "NSP", "SOP")] == [53.3, 52.0, 86.5]
+    assert [rows[name]["NSP"] for name in ("None", "NSP", "SOP")] == [52.4, 90.5, 78.9]
+    assert [rows[name]["Avg"] for name in ("None", "NSP", "SOP")] == [79.0, 79.2, 80.1]
+    formats = load_sweep(str(ROOT / "experiments/sweeps/sentence_format.py")).sweep.published
+    assert [row[1] for row in formats.rows.values()] == [84.0, 82.9, 84.7, 84.7, 84.3]
+    masks = load_sweep(str(ROOT / "experiments/sweeps/static_vs_dynamic.py")).sweep.published
+    assert [row[0] for row in masks.rows.values()] == [76.3, 78.3, 78.7]

@@ -19,7 +19,7 @@ from bert_jax.errors import ConfigError, UserError
 
 # What may differ when a run goes on: where things lie, how work is spread and how often it is saved
 # decide neither the batches nor, beyond rounding, the parameters.
-_FREE = ("data.directory", "data.tfds_dir", "parallel.", "checkpoint.")
+FREE = ("data.directory", "data.tfds_dir", "parallel.", "checkpoint.")
 CONFIG_FILE = "config.json"
 
 
@@ -61,7 +61,7 @@ def claim(
 
 def _refuse_another_config(path: Path, config: Config, corpus: str, init: tuple[Path, ...]) -> None:
     theirs, their_corpus = read_config(path)
-    faults = configs.differences(config, theirs, ignore=_FREE)
+    faults = configs.differences(config, theirs, ignore=FREE)
     if their_corpus != corpus:
         faults.append(f"corpus: {corpus} now, {their_corpus} there (its text or vocabulary changed)")
     if init not in ((), read_init(path)):

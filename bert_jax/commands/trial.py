@@ -1,0 +1,54 @@
+"""Runs one trial of a sweep to its end: trains it, or goes on, and probes it. Any scheduler can run this line.
+
+  bert-jax sweep FILE --workdir S --executor commands     prints it for every trial
+
+S is the sweep's folder and holds all that the trial needs but the prepared corpus. What became of it is noted in
+S/attempts/NAME.jsonl. Several processes (srun, a TPU pod) find each other as those of `bert-jax pretrain` do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from bert_jax.commands import refuse_overrides
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="S", help="folder of the sweep")
+    parser.add_argument("name", metavar="NAME", help="the trial: ARM-seedN")
+
+
+def main(args: argparse.Namespace) -> None:
+    refuse_overrides(args, "the trial's configuration is in the sweep's folder")
+    run(args.folder, args.name)
+
+
+def run(folder: Path, name: str) -> None:
+    """Trains and probes the trial `name` of the sweep in `folder`.
+
+    Raises:
+      UsageError: no such trial.
+      UserError: no sweep there, another process runs the trial, or what `pretrain` and `probe` raise.
+    """
+    from bert_jax.sweeps import folder as folders
+
+    plan = folders.read_sweep(folder)
+    trial = plan.trial(name)
+    workdir = folders.workdir(folder, trial)
+
+    from bert_jax.commands import pretrain, probe
+    from bert_jax.training import distributed
+
+    distributed.start(None)
+    first = distributed.is_first()
+    with folders.attempt(folder, trial) if first else contextlib.nullcontext():
+        pretrain.run(
+            trial.config,
+            workdir,
+            experiment=f"of {name} in {folder}",
+            command=f"bert-jax trial {folder} {name}",
+        )
+        if first:
+            probe.run(workdir, probes=plan.sweep.probes, reference=plan.reference)

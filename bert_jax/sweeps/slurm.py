@@ -1,0 +1,120 @@
+"""Runs the trials of a sweep as one Slurm job array: each task is the plain command of one trial.
+
+What became of a trial is read from its folder; Slurm is asked only which tasks are still queued or running, so
+that a sweep that is started again submits none twice. No accounting is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from bert_jax.errors import UserError
+from bert_jax.sweeps import local
+from bert_jax.sweeps.definition import Trial
+
+_SCRIPT = """\
+#!/usr/bin/env bash
+# One trial of the sweep, by the number of the array's task. Slurm sends TERM before the time limit and on preemption:
+# the trial saves and ends with 143, and the task is queued again, where it resumes.
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=TERM@120
+set -u
+names=({names})
+name="${{names[$SLURM_ARRAY_TASK_ID]}}"
+cd {directory} || exit 1
+export JAX_COMPILATION_CACHE_DIR="${{JAX_COMPILATION_CACHE_DIR:-{cache}}}"
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="${{JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS:-0.5}}"
+status=1
+for ((attempt = 1; attempt <= {attempts} && status == 1; attempt++)); do
+  srun --kill-on-bad-exit=1 --open-mode=append --output={logs}/"$name.txt" {command} "$name"
+  status=$?
+done
+if [ "$status" -eq 143 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
+  scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+fi
+exit "$status"
+"""
+_RESTARTS = 100
+"""times that a task is queued again at its time limit"""
+
+
+def submit(
+    folder: Path, plan_trials: Sequence[Trial], unfinished: Sequence[Trial], *, jobs: int | None, attempts: int,
+    options: Sequence[str],
+) -> tuple[str | None, list[str]]:  # fmt: skip
+    """Submits `unfinished` as one array and returns its job's number, and the trials that were there already.
+
+    Args:
+      plan_trials: all trials of the sweep, whose places number the tasks.
+      jobs: tasks that may run at once; None: as many as Slurm lets.
+      attempts: how often a task tries a trial that fails by a fault of its own.
+      options: for sbatch, such as --partition=gpu --gres=gpu:1 --time=8:00:00.
+
+    Raises:
+      UserError: there is no Slurm, or it refuses.
+    """
+    for program in ("sbatch", "squeue"):
+        if shutil.which(program) is None:
+            raise UserError(f"--executor slurm: no {program} on this machine's PATH")
+    queued = _queued(folder)
+    left = [trial for trial in unfinished if trial.name not in queued]
+    if not left:
+        return None, sorted(queued)
+    place = {trial.name: number for number, trial in enumerate(plan_trials)}
+    script = _write_script(folder, plan_trials, attempts)
+    numbers = ",".join(str(place[trial.name]) for trial in left)
+    array = f"--array={numbers}" + (f"%{jobs}" if jobs else "")
+    output = f"--output={(folder / 'slurm').absolute()}/%A_%a.txt"
+    name = f"--job-name={folder.absolute().name}"
+    answer = _ask("sbatch", "--parsable", array, output, name, *options, str(script))
+    job = answer.strip().partition(";")[0]
+    with (folder / "slurm" / "jobs.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"job": job, "trials": {place[t.name]: t.name for t in left}}) + "\n")
+    return job, sorted(queued)
+
+
+def _write_script(folder: Path, trials: Sequence[Trial], attempts: int) -> Path:
+    (folder / "slurm").mkdir(parents=True, exist_ok=True)
+    *command, _ = local.command(folder, trials[0])
+    script = folder / "slurm" / "array.sh"
+    partial = script.with_suffix(".partial")
+    text = _SCRIPT.format(
+        names=" ".join(shlex.quote(trial.name) for trial in trials),
+        directory=shlex.quote(str(Path.cwd())),
+        cache=shlex.quote(str(folder.absolute() / "cache")),
+        logs=shlex.quote(str(folder.absolute() / "logs")),
+        command=shlex.join(command),
+        attempts=attempts,
+        restarts=_RESTARTS,
+    )
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(script)
+    return script.absolute()
+
+
+def _queued(folder: Path) -> set[str]:
+    """The trials whose tasks Slurm still has, waiting or running."""
+    names: dict[str, str] = {}
+    file = folder / "slurm" / "jobs.jsonl"
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            names |= {f"{entry['job']}_{number}": name for number, name in entry["trials"].items()}
+    if not names:
+        return set()
+    known = _ask("squeue", "--noheader", "--array", "--format=%i").split()
+    return {names[task] for task in known if task in names}
+
+
+def _ask(*words: str) -> str:
+    answer = subprocess.run(words, capture_output=True, text=True)
+    if answer.returncode:
+        reason = (answer.stderr or answer.stdout).strip().split("\n")[0]
+        raise UserError(f"{words[0]} refused with status {answer.returncode}: {reason}")
+    return answer.stdout

@@ -1,0 +1,33 @@
+"""What stands where a token is predicted: [MASK], a random token, or the token itself? (Devlin et al. 2019, appendix C.2)
+
+    bert-jax sweep experiments/sweeps/mask_split.py --workdir S --executor slurm
+
+full: BERT-base as published, MLM alone. tiny: bert-tiny for the quickstart's budget. Arms are named
+mask/random/keep in per cent. All arms are probed with 80/10/10.
+"""
+
+from bert_jax.sweeps import Arm, Sweep, sized
+
+
+def get_sweep(size="full"):
+    splits = ((80, 10, 10), (100, 0, 0), (80, 20, 0), (80, 0, 20), (0, 80, 20), (0, 100, 0))
+    return Sweep(
+        question="Does the 80/10/10 split of the predicted tokens matter?",
+        arms=tuple(
+            Arm(
+                name=f"{mask}-{random}-{keep}",
+                values={
+                    "masking.mask": mask / 100,
+                    "masking.random": random / 100,
+                    "masking.keep": keep / 100,
+                },
+            )
+            for mask, random, keep in splits
+        ),
+        common={"data.sentence_objective": "none"},
+        **sized(
+            size,
+            full={"base": "../bert_base.py", "tokens": 900_000 * 256 * 128 + 100_000 * 256 * 512},
+            tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
+        ),
+    )

@@ -1,0 +1,50 @@
+"""Next sentence, sentence order, or neither? (Lan et al. 2020, section 4.6 and table 5)
+
+    bert-jax sweep  experiments/sweeps/nsp_vs_sop.py --workdir S --executor slurm --config.data.path='corpus/*.jsonl.gz'
+    bert-jax report S
+
+full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512, each arm and seed. Published: a model that learns next
+sentence tells sentence order no better than chance (52.0), one that learns order tells next sentence (78.9) too.
+tiny: bert-tiny, 2,000 steps of 32 rows of 64; README.md has what it found on novels.
+
+Lengths must not tell the label: of order they do where segments are cut to fill the row (as ALBERT's code does), of
+the next sentence where they end with sentences. So sop has `data.boundaries=whole`, and the others are cut.
+"""
+
+from bert_jax.sweeps import Arm, Column, Published, Sweep, sized
+
+
+def get_sweep(size="full"):
+    return Sweep(
+        question="Does a sentence objective help beside masked language modelling: next sentence, or sentence order?",
+        arms=(
+            Arm(name="none", values={"data.sentence_objective": "none"}),
+            Arm(name="nsp", values={"data.sentence_objective": "nsp"}),
+            Arm(name="sop", values={"data.sentence_objective": "sop", "data.boundaries": "whole"}),
+        ),
+        published=Published(
+            source="Lan et al. 2020, table 5",
+            columns=(
+                Column("MLM", "mlm.accuracy"),
+                Column("NSP", "nsp.accuracy"),
+                Column("SOP", "sop.accuracy"),
+                Column("SQuAD1.1"),
+                Column("SQuAD2.0"),
+                Column("MNLI"),
+                Column("SST-2"),
+                Column("RACE"),
+                Column("Avg"),
+            ),
+            rows={
+                "None": (54.9, 52.4, 53.3, "88.6/81.5", "78.1/75.3", 81.5, 89.9, 61.7, 79.0),
+                "NSP": (54.5, 90.5, 52.0, "88.4/81.5", "77.2/74.6", 81.6, 91.1, 62.3, 79.2),
+                "SOP": (54.0, 78.9, 86.5, "89.3/82.3", "80.0/77.1", 82.0, 90.3, 64.0, 80.1),
+            },
+            arms={"None": "none", "NSP": "nsp", "SOP": "sop"},
+        ),
+        **sized(
+            size,
+            full={"base": "../albert_base.py", "tokens": 125_000 * 4096 * 512},
+            tiny={"base": "../quickstart.py", "tokens": 2_000 * 32 * 64},
+        ),
+    )

@@ -1,0 +1,29 @@
+"""AdamW, Google's Adam without bias correction, or LAMB?
+
+    bert-jax sweep experiments/sweeps/optimizer.py --workdir S --executor slurm
+
+full: BERT-base as published, MLM and next sentence. LAMB's updates are scaled to the weights, so its rate is not
+Adam's: 1.76e-3 is ALBERT's at batch 4,096; at other batches it should be tuned first. tiny: the quickstart's budget.
+"""
+
+from bert_jax.sweeps import Arm, Sweep, sized
+
+
+def get_sweep(size="full"):
+    def arm(name, **values):
+        return Arm(name=name, values={"optim.name": name, **{f"optim.{k}": v for k, v in values.items()}})
+
+    return Sweep(
+        question="Does the optimizer matter at the original batch size?",
+        arms=(
+            arm("adamw"),
+            arm("bert_adam"),
+            arm("lamb", learning_rate=sized(size, full=1.76e-3, tiny=1e-2)),
+        ),
+        common={"optim.schedule": "linear"},
+        **sized(
+            size,
+            full={"base": "../bert_base.py", "tokens": 900_000 * 256 * 128 + 100_000 * 256 * 512},
+            tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
+        ),
+    )

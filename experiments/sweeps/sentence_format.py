@@ -1,0 +1,57 @@
+"""What is an example: two segments, two sentences, or running text? (Liu et al. 2019, section 4.2 and table 2)
+
+    bert-jax sweep experiments/sweeps/sentence_format.py --workdir S --executor slurm
+
+full: BERT-base on rows of 512, 1,000,000 steps of batch 256. The budget is equal in token slots; pairs of single
+sentences leave most of a row empty, which is part of what the published numbers show.
+tiny: bert-tiny for the quickstart's budget.
+"""
+
+from bert_jax.sweeps import Arm, Column, Published, Sweep, sized
+
+
+def get_sweep(size="full"):
+    def arm(form, objective):
+        return {"data.format": form, "data.sentence_objective": objective}
+
+    return Sweep(
+        question="Segments or sentences with next-sentence prediction, or running text without?",
+        arms=(
+            Arm(name="segment_pair-nsp", values=arm("segment_pair", "nsp")),
+            Arm(name="sentence_pair-nsp", values=arm("sentence_pair", "nsp")),
+            Arm(name="full_sentences", values=arm("full_sentences", "none")),
+            Arm(name="doc_sentences", values=arm("doc_sentences", "none")),
+        ),
+        published=Published(
+            source="Liu et al. 2019, table 2",
+            columns=(
+                Column("SQuAD 1.1/2.0"),
+                Column("MNLI-m"),
+                Column("SST-2"),
+                Column("RACE"),
+                Column("(MLM accuracy)", "mlm.accuracy"),
+            ),
+            rows={
+                "SEGMENT-PAIR": ("90.4/78.7", 84.0, 92.9, 64.2, None),
+                "SENTENCE-PAIR": ("88.7/76.2", 82.9, 92.1, 63.0, None),
+                "FULL-SENTENCES": ("90.4/79.1", 84.7, 92.5, 64.8, None),
+                "DOC-SENTENCES": ("90.6/79.7", 84.7, 92.7, 65.6, None),
+                "BERT-base": ("88.5/76.3", 84.3, 92.8, 64.3, None),
+            },
+            arms={
+                "SEGMENT-PAIR": "segment_pair-nsp",
+                "SENTENCE-PAIR": "sentence_pair-nsp",
+                "FULL-SENTENCES": "full_sentences",
+                "DOC-SENTENCES": "doc_sentences",
+            },
+        ),
+        **sized(
+            size,
+            full={
+                "base": "../bert_base.py",
+                "tokens": 1_000_000 * 256 * 512,
+                "common": {"data.first_length": 0},
+            },
+            tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
+        ),
+    )

@@ -1,0 +1,46 @@
+"""The same masks again and again, or new ones each epoch? (Liu et al. 2019, section 4.1 and table 1)
+
+    bert-jax sweep experiments/sweeps/static_vs_dynamic.py --workdir S --executor slurm
+
+full: BERT-base on rows of 512, 1,000,000 steps of batch 256; static masks are ten copies of each row, in turn. The
+difference can only show once a row has been seen more often than it has copies: forty epochs in the paper.
+tiny: bert-tiny for the quickstart's budget and one copy; on a corpus of more than two million tokens that is less than
+an epoch, and the arms are alike: give it a small text, or more --tokens.
+"""
+
+from bert_jax.sweeps import Arm, Column, Published, Sweep, sized
+
+
+def get_sweep(size="full"):
+    copies = {"full": 10, "tiny": 1}.get(size, 10)
+    return Sweep(
+        question="Do masks that are drawn anew each epoch beat masks drawn once?",
+        arms=(
+            Arm(name="static", values={"masking.mode": "static", "masking.copies": copies}),
+            Arm(name="dynamic", values={"masking.mode": "dynamic"}),
+        ),
+        published=Published(
+            source="Liu et al. 2019, table 1 (median of five seeds)",
+            columns=(
+                Column("SQuAD 2.0"),
+                Column("MNLI-m"),
+                Column("SST-2"),
+                Column("(MLM accuracy)", "mlm.accuracy"),
+            ),
+            rows={
+                "reference": (76.3, 84.3, 92.8, None),
+                "static": (78.3, 84.3, 92.5, None),
+                "dynamic": (78.7, 84.0, 92.9, None),
+            },
+            arms={"static": "static", "dynamic": "dynamic"},
+        ),
+        **sized(
+            size,
+            full={
+                "base": "../bert_base.py",
+                "tokens": 1_000_000 * 256 * 512,
+                "common": {"data.first_length": 0},
+            },
+            tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
+        ),
+    )

@@ -1,0 +1,152 @@
+"""A real sweep of two arms, from the first line printed to the last trial finished, a full disk in between."""
+
+import json
+import shlex
+import subprocess
+
+import pytest
+
+from bert_jax.__main__ import main
+from bert_jax.commands import sweep
+from bert_jax.errors import UserError
+from bert_jax.probes import scores
+from bert_jax.sweeps import folder
+from bert_jax.training.metrics import read_metrics
+
+
+@pytest.fixture(scope="module")
+def file(experiment, prepared) -> str:
+    """One arm is the experiment of the fixtures, so that its trial is the run that nothing stopped."""
+    path = experiment.parent / "sweep.py"
+    path.write_text(
+        f"""
+from bert_jax.sweeps import Arm, Sweep
+
+def get_sweep():
+    return Sweep(
+        question="With sentence order, or without?",
+        base={experiment.name!r},
+        arms=(
+            Arm(name="none", values={{"data.sentence_objective": "none"}}),
+            Arm(name="sop", values={{"data.sentence_objective": "sop"}}),
+        ),
+        seeds=(0,),
+        tokens=12 * 8 * 32,
+        probes=("mlm", "sop"),
+        measures=("mlm.loss", "sop.accuracy"),
+    )
+"""
+    )
+    return str(path)
+
+
+WITHOUT_SPEED = {"tokens_per_s", "sequences_per_s", "mfu"}
+
+
+def lines_of(workdir) -> list[dict]:
+    lines = read_metrics(workdir / "metrics.jsonl")
+    return [{key: value for key, value in line.items() if key not in WITHOUT_SPEED} for line in lines]
+
+
+def test_a_sweep_survives_a_full_disk_and_its_trials_are_plain_runs(
+    file, tmp_path, straight, capfd, monkeypatch
+):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+    S = tmp_path / "S"
+    assert main(["sweep", file, "--workdir", str(S), "--executor", "commands"]) == 0
+    printed = capfd.readouterr().out.splitlines()
+    assert [shlex.split(line)[-3:] for line in printed] == [
+        ["trial", str(S), "none-seed0"],
+        ["trial", str(S), "sop-seed0"],
+    ]
+    # No file may grow beyond 64 KiB: the checkpoint cannot be written.
+    ended = subprocess.run(["bash", "-c", f"ulimit -f 64; exec {printed[0]}"], capture_output=True, text=True)
+    plan = folder.read_sweep(S)
+    state = folder.trial_state(S, plan.trial("none-seed0"))
+    assert (ended.returncode, state.status, state.failures) == (1, "failed", 1), ended.stderr
+    assert "could not be written: File too large" in state.reason
+    assert ended.stderr.strip().splitlines()[-1] == f"bert-jax: {state.reason}"
+
+    assert main(["sweep", file, "--workdir", str(S), "--jobs", "1"]) == 0
+    states = {trial.name: folder.trial_state(S, trial).status for trial in plan.trials}
+    assert states == {"none-seed0": "finished", "sop-seed0": "finished"}
+    assert lines_of(S / "trials" / "sop-seed0") == lines_of(straight)
+    found = {trial.name: scores.read(folder.workdir(S, trial)) for trial in plan.trials}
+    assert [score.name for score in found["none-seed0"].scores] == [
+        "mlm.loss",
+        "mlm.accuracy",
+        "sop.accuracy",
+    ]
+    assert found["none-seed0"].settings == found["sop-seed0"].settings  # rows that compare
+    assert found["none-seed0"].settings["data"]["sentence_objective"] == "none"
+
+    before = {path: path.read_bytes() for path in S.glob("attempts/*.jsonl")}
+    assert main(["sweep", file, "--workdir", str(S)]) == 0  # nothing is left to do
+    assert {path: path.read_bytes() for path in S.glob("attempts/*.jsonl")} == before
+    capfd.readouterr()
+    assert main(["sweep", "--status", "--workdir", str(S)]) == 0
+    assert "2 of 2 trials finished" in capfd.readouterr().out
+
+
+def test_trials_that_fail_end_the_sweep_with_their_reasons(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_prepare", lambda plan: None)
+    monkeypatch.setattr("bert_jax.sweeps.local.run", lambda *args, **options: None)
+    with pytest.raises(
+        UserError, match=r"0 of 2 trials finished, 2 waiting: none-seed0 \(waiting\); sop-seed0"
+    ):
+        sweep.run(sweep.load(file), tmp_path / "S")
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["sweep", "--workdir", "S"], "FILE is missing"),
+        (["sweep", "FILE", "--workdir", "S", "--status"], "--status reads S alone"),
+        (["sweep", "FILE", "--workdir", "S", "--attempts", "0"], "--attempts 0 must be >= 1"),
+        (["sweep", "FILE", "--workdir", "S", "--stall", "nan"], "--stall nan must be > 0"),
+        (["sweep", "FILE", "--workdir", "S", "--jobs", "0"], "--jobs 0 must be >= 1"),
+        (["sweep", "FILE", "--workdir", "S", "--seeds", "1,x"], "--seeds 1,x must be whole numbers"),
+        (["sweep", "FILE", "--workdir", "S", "--tokens", "10.5"], "--tokens 10.5 must be a whole number"),
+        (["sweep", "FILE", "--workdir", "S", "--config.masking.rat=1"], "config.masking.rat is unknown"),
+        (["trial", "S", "none-seed0"], "S is not the folder of a sweep"),
+    ],
+)
+def test_bad_usage_is_one_line_and_writes_nothing(file, tmp_path, monkeypatch, capsys, words, fault):
+    monkeypatch.chdir(tmp_path)
+    status = main([file if word == "FILE" else word for word in words])
+    assert status in (1, 2)
+    assert fault in capsys.readouterr().err
+    assert not (tmp_path / "S").exists()
+
+
+def test_a_probe_that_nobody_knows_is_refused(file, tmp_path):
+    from pathlib import Path
+
+    other = Path(file).with_name("unknown.py")
+    other.write_text(Path(file).read_text().replace('("mlm", "sop")', '("mlm", "sop", "mnli")'))
+    assert main(["sweep", str(other), "--workdir", str(tmp_path / "S")]) == 2
+
+
+def test_list_shows_arms_budget_and_trials_and_does_nothing(file, tmp_path, capsys):
+    assert main(["sweep", file, "--workdir", str(tmp_path / "S"), "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "3,072 tokens a trial" in shown
+    assert "arm none (baseline)" in shown
+    assert "2: none-seed0, sop-seed0" in shown
+    assert not (tmp_path / "S").exists()
+
+
+def test_the_plan_in_the_folder_is_all_a_trial_needs(file, tmp_path, monkeypatch):
+    """The trial's command takes its configuration from sweep.json, wherever the sweep file went."""
+    from bert_jax.commands import pretrain, probe, trial
+
+    plan = sweep.load(file)
+    folder.claim(tmp_path / "S", plan)
+    trained, probed = {}, {}
+    monkeypatch.setattr(pretrain, "run", lambda config, workdir, **rest: trained.update({workdir: config}))
+    monkeypatch.setattr(probe, "run", lambda workdir, **rest: probed.update({workdir: rest}))
+    trial.run(tmp_path / "S", "sop-seed0")
+    workdir = tmp_path / "S" / "trials" / "sop-seed0"
+    assert trained == {workdir: plan.trial("sop-seed0").config}
+    assert probed == {workdir: {"probes": ("mlm", "sop"), "reference": plan.reference}}
+    assert json.loads((tmp_path / "S" / "sweep.json").read_text())["sweep"]["tokens"] == 3072
