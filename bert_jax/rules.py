@@ -22,7 +22,7 @@ _POSITIVE = (
     "objective.rtd_weight", "objective.temperature", "model.hidden_size",
     "model.num_layers", "model.num_heads", "model.mlp_size", "model.max_positions",
     "model.groups", "model.relative_span", "model.layer_norm_eps", "model.initializer_range", "optim.learning_rate",
-    "optim.eps", "parallel.fsdp", "parallel.tensor", "train.steps", "train.batch_size",
+    "optim.eps", "parallel.fsdp", "parallel.tensor", "parallel.timeout", "train.steps", "train.batch_size",
     "train.accumulate", "train.log_every", "train.eval_every", "checkpoint.every", "checkpoint.keep",
 )  # fmt: skip
 _NOT_NEGATIVE = (

@@ -176,6 +176,11 @@ class ParallelConfig:
     data: int = option(-1, "mesh axis over which rows are split; -1: the devices that are left")
     fsdp: int = option(1, "mesh axis over which rows, parameters and optimizer state are split")
     tensor: int = option(1, "mesh axis over which heads and MLP columns are split")
+    timeout: float = option(
+        600.0,
+        "seconds; a process of several that sees no step, evaluation batch, compilation or checkpoint finish for"
+        " this long ends; the same command resumes",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from bert_jax.models import bert, replaced
 from bert_jax.objectives.pretrain import pretraining
 from bert_jax.objectives.replaced import replaced_token_detection
 from bert_jax.objectives.sums import Objective, add
+from bert_jax.training import distributed
 from bert_jax.training import state as states
 from bert_jax.training.optim import make_optimizer
 from bert_jax.training.parallel import JitPlan, PmapPlan, make_plan
@@ -66,26 +67,30 @@ class Assembly:
         """The rows of every batch of `split` that this process feeds."""
         from bert_jax.data.pipeline import Batches, Host  # TensorFlow, which `bench --what step` goes without
 
-        host = Host(jax.process_index(), jax.process_count())
-        return Batches(shards, self.config, split, host=host)
+        return Batches(shards, self.config, split, host=Host(*self.plan.share()))
 
     @functools.cached_property
-    def _create(self) -> Callable[[], TrainState]:
-        def create() -> TrainState:
-            params = init_params(self.config, jax.random.key(self.config.seed))
+    def _create(self) -> Callable[[Any], TrainState]:
+        def create(seed: Any) -> TrainState:
+            params = init_params(self.config, jax.random.key(seed))
             sample = contract.synthetic(self.config, 1)
             names = metric_names(self.objective, params, sample)
-            return states.create(params, make_optimizer(self.config), names)
+            return states.create(params, make_optimizer(self.config), names, seed=seed)
 
         return create
 
+    @property
+    def _seed(self) -> np.uint32:
+        """An argument of what is compiled, so that runs that differ in it share the program."""
+        return np.uint32(self.config.seed % 2**32)
+
     def new_state(self) -> TrainState:
         """The state before step 0, on its devices."""
-        return self.plan.init(self._create)
+        return self.plan.init(self._create, self._seed)
 
     def abstract_state(self) -> TrainState:
         """Shapes, types and places of a state, to restore a checkpoint into."""
-        shapes = jax.eval_shape(self._create)
+        shapes = jax.eval_shape(self._create, self._seed)
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             shapes,
@@ -99,7 +104,6 @@ class Assembly:
             objective=self.objective,
             optimizer=make_optimizer(self.config),
             accumulate=self.config.train.accumulate,
-            dropout_seed=self.config.seed,
         )
         return self.plan.compile_train(body, state, self.plan.place(batch))
 
@@ -115,6 +119,7 @@ class Assembly:
                 if not compiled:
                     compiled.append(self.plan.compile_eval(body, params, placed))
                 sums = jax.device_get(compiled[0](params, placed))
+                distributed.fed("a batch of the evaluation")
                 total = sums if total is None else add(total, sums)
             return jax.device_get(total)
 

@@ -4,6 +4,12 @@ A workdir holds config.json, metrics.jsonl, tensorboard/, checkpoints/ (the late
 the tokenizer's files, loss.png and, with --init, init.json. SIGTERM or Ctrl-C saves first and says how
 to go on; a run that was killed goes on from its last checkpoint and ends with the same parameters, bit
 for bit. With config.data.first_length, rows have that length first and config.data.sequence_length then.
+
+Several processes, each with its own devices, train one model when all run this command: started by srun, on the
+hosts of a TPU pod, as an indexed Job of Kubernetes, or with the flags --coordinator, --processes and
+--process-id. The workdir must then be on a file system that all of them share: process 0 writes it, each its
+part of the checkpoints. The number of processes may change when the run resumes. If one of them stops, dies or
+is silent for config.parallel.timeout seconds, all end.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from bert_jax.commands import add_config_argument, load_config
 from bert_jax.config import Config
 from bert_jax.errors import UsageError
 from bert_jax.phases import Phase, phases
+from bert_jax.training import cluster
 
 if TYPE_CHECKING:
     from bert_jax.commands.assembly import Assembly
@@ -46,12 +53,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " with. Its sizes must be those that config.objective.generator_width and generator_depth give",
     )
 
+    group = parser.add_argument_group("several processes", "all three, or none: then as the cluster says")
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where the others reach process 0; a free port"
+    )
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process-id", type=int, metavar="I", help="which this one is, 0 to N - 1")
+
 
 def main(args: argparse.Namespace) -> None:
+    flags = cluster.given(args.coordinator, args.processes, args.process_id)
+    config = load_config(args)
+    _sources(config, args.init, args.init_generator)  # before others are waited for
+    from bert_jax.training import distributed
+
+    distributed.start(flags)
     words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
     command = f"bert-jax pretrain {' '.join(words)} --workdir {args.workdir}"
     run(
-        load_config(args),
+        config,
         args.workdir,
         init=args.init,
         init_generator=args.init_generator,
@@ -71,6 +91,9 @@ def run(
 ) -> None:
     """Trains to `config.train.steps`, resuming what `workdir` holds, and prints how it ended.
 
+    Where `distributed.start` found other processes, all of them call this alike, and are alone when it returns.
+    An error that one of them meets ends every one, and no exception is raised.
+
     init, init_generator: the models whose parameters a new run begins with, as the flags of those names.
 
     Raises:
@@ -81,6 +104,16 @@ def run(
       Interrupted: a signal came; the state was saved.
     """
     given = _sources(config, init, init_generator)
+    from bert_jax.training import distributed
+
+    with distributed.session(timeout=config.parallel.timeout, checkpoints=workdir / "checkpoints"):
+        _train(config, workdir, given, experiment=experiment, command=command)
+    if distributed.is_first():
+        _finish(workdir, config)
+
+
+def _train(config: Config, workdir: Path, given: tuple[Path, ...], *, experiment: str, command: str) -> None:
+    """What every process of a run does."""
     from bert_jax.data.prepare import open_corpus
 
     shards = open_corpus(config, experiment=experiment)
@@ -88,33 +121,41 @@ def run(
     from bert_jax.commands import initial
     from bert_jax.commands.assembly import Assembly
     from bert_jax.text import tokenizer as tokenizers
+    from bert_jax.training import distributed
     from bert_jax.training import workdir as workdirs
     from bert_jax.training.checkpoint import Checkpoints
     from bert_jax.training.loop import Run, train
-    from bert_jax.training.metrics import MetricsLog, peak_flops
+    from bert_jax.training.metrics import MetricsLog, NoLog, peak_flops
     from bert_jax.training.optim import make_schedule
 
     parts = Assembly.of(config)
     stages = tuple(_stage(parts, shards, phase) for phase in phases(config))
     tokenizer = tokenizers.load(shards.folder / "tokenizer.json")
+    is_first = distributed.is_first()
     # An init that does not fit must not leave a workdir of this config behind.
     is_new = bool(given) and not workdirs.is_workdir(workdir)
+    distributed.barrier("looking at the workdir")
     begun = initial.new_state(parts, given, tokenizer) if is_new else None
     with contextlib.ExitStack() as stack:
-        given = stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest, init=given))
-        tokenizer.save(workdir)
+        if is_first:
+            given = stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest, init=given))
+            tokenizer.save(workdir)
+        distributed.barrier("claiming the workdir")
+        given = given if is_first else workdirs.read_init(workdir)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep))
         latest = checkpoints.latest()
+        distributed.fed("the state to begin with")
         if latest is None:
             state, report = begun or initial.new_state(parts, given, tokenizer)
-            if report:
+            if report and is_first:
                 initial.tell(report, workdir)
         else:
             state = checkpoints.restore(parts.abstract_state(), latest)
-            print(f"resuming {workdir} at step {latest} of {config.train.steps}", file=sys.stderr)
-        log = stack.enter_context(contextlib.closing(MetricsLog(workdir, resume_step=latest)))
+            if is_first:
+                print(f"resuming {workdir} at step {latest} of {config.train.steps}", file=sys.stderr)
+        lines = MetricsLog(workdir, resume_step=latest) if is_first else NoLog()
+        log = stack.enter_context(contextlib.closing(lines))
         if latest is None or latest < config.train.steps:
-            peak, _ = peak_flops(_devices())
             job = Run(
                 config=config,
                 stages=stages,
@@ -123,11 +164,10 @@ def run(
                 schedule=make_schedule(config.optim, config.train.steps),
                 checkpoints=checkpoints,
                 log=log,
-                peak_flops=peak,
+                peak_flops=peak_flops(_devices())[0] if is_first else 1.0,
                 resume_hint=f"Resume with: {command}",
             )
             train(job, state)
-    _finish(workdir, config)
 
 
 def _sources(config: Config, init: Path | None, init_generator: Path | None) -> tuple[Path, ...]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import sys
 from pathlib import Path
 
 from bert_jax.commands import refuse_overrides
@@ -18,14 +20,19 @@ from bert_jax.commands import refuse_overrides
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="S", help="folder of the sweep")
     parser.add_argument("name", metavar="NAME", help="the trial: ARM-seedN")
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="look for no other processes; so does process 0 of several once they have trained, to probe",
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     refuse_overrides(args, "the trial's configuration is in the sweep's folder")
-    run(args.folder, args.name)
+    run(args.folder, args.name, alone=args.alone)
 
 
-def run(folder: Path, name: str) -> None:
+def run(folder: Path, name: str, *, alone: bool = False) -> None:
     """Trains and probes the trial `name` of the sweep in `folder`.
 
     Raises:
@@ -41,8 +48,9 @@ def run(folder: Path, name: str) -> None:
     from bert_jax.commands import pretrain, probe
     from bert_jax.training import distributed
 
-    distributed.start(None)
-    first = distributed.is_first()
+    if not alone:
+        distributed.start(None)
+    together, first = not distributed.is_alone(), distributed.is_first()
     with folders.attempt(folder, trial) if first else contextlib.nullcontext():
         pretrain.run(
             trial.config,
@@ -50,5 +58,9 @@ def run(folder: Path, name: str) -> None:
             experiment=f"of {name} in {folder}",
             command=f"bert-jax trial {folder} {name}",
         )
-        if first:
+        if not together:
             probe.run(workdir, probes=plan.sweep.probes, reference=plan.reference)
+    if together and first:
+        # jax remembers the devices of the others for as long as this program runs.
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "bert_jax", "trial", str(folder), name, "--alone"])

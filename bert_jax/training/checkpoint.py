@@ -1,5 +1,7 @@
 """Orbax checkpoints of a run: asynchronous, the latest few and the best, each whole or absent.
 
+With several processes each writes its part, so that all of them call every method that saves, waits or restores.
+
 The best has the lowest held-out loss on the longest rows that were evaluated: losses of two lengths do
 not compare.
 """
@@ -15,6 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from bert_jax.errors import UserError
+from bert_jax.training import distributed
 from bert_jax.training.state import TrainState
 
 _PARAMS, _REST = "params", "training"  # two items, so that an export reads only the parameters
@@ -53,6 +56,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        if exception != (None, None, None) and not distributed.is_alone():
+            return  # what another process has to finish first may never be
         try:
             with self._one_line(None):
                 self._manager.close()
@@ -97,6 +102,7 @@ class Checkpoints:
         step.
         """
         step = int(state.step)
+        distributed.fed(f"checkpoint {step}")
         with self._one_line(step):
             self._manager.save(
                 step,
@@ -109,9 +115,11 @@ class Checkpoints:
                 metrics=dict(evaluation) if evaluation else None,
                 force=True,
             )
+        distributed.fed(f"step {step + 1}")
 
     def wait(self) -> None:
         """Returns when everything saved is on disk."""
+        distributed.fed("the checkpoints being written")
         with self._one_line(None):
             self._manager.wait_until_finished()
 
@@ -122,6 +130,7 @@ class Checkpoints:
 
     def restore(self, abstract: TrainState, step: int) -> TrainState:
         """The state saved at `step`, placed as the leaves of `abstract` (shapes, types, shardings) say."""
+        distributed.fed(f"checkpoint {step} to be read")
         with self._one_line(step, "read"):
             restored = self._manager.restore(
                 step,
@@ -164,5 +173,5 @@ _DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission 
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
-    names = ("step", "opt_state", "window", "failed_step")
+    names = ("step", "opt_state", "window", "failed_step", "seed")
     return {name: getattr(state, name) for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import signal
 import sys
@@ -18,9 +17,11 @@ from bert_jax.errors import Interrupted, UserError
 from bert_jax.objectives.sums import Objective, means
 from bert_jax.phases import Phase
 from bert_jax.progress import bar
+from bert_jax.training import distributed
 from bert_jax.training.checkpoint import Checkpoints
-from bert_jax.training.metrics import MetricsLog, Stopwatch, flops_per_sequence
+from bert_jax.training.metrics import MetricsLog, NoLog, Stopwatch, flops_per_sequence
 from bert_jax.training.state import TrainState, clear_window
+from bert_jax.training.stopping import StopSignals
 
 Batch = Mapping[str, np.ndarray]
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Any]]
@@ -51,7 +52,7 @@ class Run:
     """host batch -> arrays on the devices"""
     schedule: Callable[[int], Any]
     checkpoints: Checkpoints
-    log: MetricsLog
+    log: MetricsLog | NoLog
     peak_flops: float
     resume_hint: str
     """what to tell a user whose run was stopped"""
@@ -68,8 +69,13 @@ def train(run: Run, state: TrainState) -> TrainState:
     """
     step = int(state.step)
     with (
-        _StopSignals() as stop,
-        bar(description="pretrain", total=run.config.train.steps, initial=step) as progress,
+        StopSignals() as stop,
+        bar(
+            description="pretrain",
+            total=run.config.train.steps,
+            initial=step,
+            disable=not distributed.is_first(),
+        ) as progress,
     ):
         for stage in run.stages:
             if int(state.step) < stage.phase.stop:
@@ -78,28 +84,33 @@ def train(run: Run, state: TrainState) -> TrainState:
     return state
 
 
-def _train_stage(run: Run, stage: Stage, state: TrainState, stop: _StopSignals, progress: Any) -> TrainState:
+def _train_stage(run: Run, stage: Stage, state: TrainState, stop: StopSignals, progress: Any) -> TrainState:
     """The steps of one phase that are left."""
     config, phase = stage.phase.config, stage.phase
     step = logged = int(state.step)
     if len(run.stages) > 1:
         length = config.data.sequence_length
-        progress.write(f"steps {step + 1} to {phase.stop}: rows of {length} tokens", file=sys.stderr)
+        _say(progress, f"steps {step + 1} to {phase.stop}: rows of {length} tokens")
     if step == 0:
         _evaluate(run, stage, state)
+    distributed.fed("the compilation of the training step")
     train_step = stage.compile(state, next(iter(stage.batches(step, step + 1))))
+    distributed.fed(f"step {step + 1}")
     watch, waiting = Stopwatch(), collections.deque[Any]()
     for batch in stage.batches(step, phase.stop):
         state, sums = train_step(state, run.place(batch))
         step += 1
-        waiting.append(sums)
+        waiting.append((sums, stop.ask(jax.tree.leaves(sums)[0])))
         if len(waiting) > _IN_FLIGHT[jax.default_backend() == "cpu"]:
-            jax.block_until_ready(waiting.popleft())
+            computed, question = waiting.popleft()
+            jax.block_until_ready(computed)
+            stop.hear(question)
+            distributed.fed(f"step {step + 1 - len(waiting)}")
         progress.update()
 
         is_last = step == phase.stop
         if step % config.train.log_every == 0 or is_last:
-            _raise_if_failed(run, stage, state)
+            _raise_if_failed(run, state)
             values = _report(run, stage, state, (step - logged) / watch.read())
             logged = step
             run.log.write(step, "train", values)
@@ -108,20 +119,21 @@ def _train_stage(run: Run, stage: Stage, state: TrainState, stop: _StopSignals, 
             run.checkpoints.check()
         evaluation = None
         if stage.evaluate and (step % config.train.eval_every == 0 or is_last):
-            _raise_if_failed(run, stage, state)
+            _raise_if_failed(run, state)
             watch.pause()
             evaluation = _evaluate(run, stage, state)
-            progress.write(f"step {step}: held-out " + _readable(evaluation), file=sys.stderr)
+            _say(progress, f"step {step}: held-out " + _readable(evaluation))
             watch.resume()
-        if step % config.checkpoint.every == 0 or is_last or stop.number:
-            _raise_if_failed(run, stage, state)
+        if step % config.checkpoint.every == 0 or is_last or stop.agreed:
+            _raise_if_failed(run, state)
             watch.pause()
             run.checkpoints.save(state, evaluation=evaluation)
             watch.resume()
-        if stop.number and step < run.config.train.steps:
+        if stop.agreed and step < run.config.train.steps:
             run.checkpoints.wait()
-            name = signal.Signals(stop.number).name
-            raise Interrupted(f"{name} at step {step}: saved. {run.resume_hint}", stop.number)
+            name = signal.Signals(stop.agreed).name
+            stopped = Interrupted(f"{name} at step {step}: saved. {run.resume_hint}", stop.agreed)
+            raise distributed.met_by_all(stopped)
     return state
 
 
@@ -151,49 +163,35 @@ def _evaluate(run: Run, stage: Stage, state: TrainState) -> dict[str, float]:
     """One eval line, written and returned; empty without held-out documents."""
     if stage.evaluate is None:
         return {}
+    distributed.fed("the evaluation")
     values = {**stage.evaluate(state.params), "sequence_length": stage.phase.config.data.sequence_length}
     run.log.write(int(state.step), "eval", values)
     return values
 
 
-def _raise_if_failed(run: Run, stage: Stage, state: TrainState) -> None:
+def _raise_if_failed(run: Run, state: TrainState) -> None:
     """A step that was not finite ends the run before anything of it is saved or evaluated."""
     failed = int(state.failed_step)
     if failed < 0:
         return
-    batch = next(iter(stage.batches(failed, failed + 1)))
-    ids = batch["example_ids_B"]
+    run.checkpoints.wait()
     last = run.checkpoints.latest()
     kept = "no checkpoint was saved before" if last is None else f"the last good checkpoint is step {last}"
-    raise UserError(
-        f"loss or gradient is not finite at step {failed + 1} (examples {ids[0]} to {ids[-1]}); {kept}."
+    size = run.config.train.batch_size
+    error = UserError(
+        f"loss or gradient is not finite at step {failed + 1} (examples {failed * size} to"
+        f" {(failed + 1) * size - 1}); {kept}."
         f" Lower config.optim.learning_rate={run.config.optim.learning_rate} or raise"
         f" config.optim.warmup_steps={run.config.optim.warmup_steps}"
     )
+    raise distributed.met_by_all(error)
 
 
 def _readable(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
 
 
-class _StopSignals(contextlib.AbstractContextManager):
-    """Notes SIGTERM and SIGINT for the loop to see after the step; a second SIGINT interrupts as usual."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopSignals:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(ValueError):  # not the main thread: leave signals to its owner
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self.number and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.number = number
+def _say(progress: Any, text: str) -> None:
+    """One line above the bar, of the process that speaks."""
+    if distributed.is_first():
+        progress.write(text, file=sys.stderr)

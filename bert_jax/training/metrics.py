@@ -50,13 +50,14 @@ def flops_per_sequence(config: Config) -> float:
 def peak_flops(devices: list[Any]) -> tuple[float, str]:
     """FLOP/s of `devices` together and where the figure is from: the datasheet's bf16 rate where the
     device is known, else the rate of a large float32 matrix product measured here and now."""
-    kind = devices[0].device_kind
+    kind, processes = devices[0].device_kind, len({device.process_index for device in devices})
     known = next((peak for name, peak in _PEAKS.items() if kind.startswith(name)), None)
     if known:
         return known * len(devices), f"{len(devices)} x {kind}, datasheet bf16"
     # Virtual CPU devices share the same cores: one product already uses all of them.
-    count = 1 if devices[0].platform == "cpu" else len(devices)
-    return _measured_peak(devices[0]) * count, f"{kind}, measured float32 matrix product"
+    count = processes if devices[0].platform == "cpu" else len(devices)
+    local = next(device for device in devices if device.process_index == jax.process_index())
+    return _measured_peak(local) * count, f"{kind}, measured float32 matrix product"
 
 
 @functools.cache
@@ -124,6 +125,16 @@ class MetricsLog:
     def close(self) -> None:
         self._file.close()
         self._events.close()
+
+
+class NoLog:
+    """What the processes write to that do not write."""
+
+    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

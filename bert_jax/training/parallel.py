@@ -29,7 +29,8 @@ def make_plan(config: Config, devices: Sequence[jax.Device] | None = None) -> Ji
     """The plan for `config` on `devices` (all of them by default).
 
     Raises:
-      ConfigError: the mesh does not fit the devices, or the batch does not divide by the mesh.
+      ConfigError: the mesh does not fit the devices, the batch does not divide by the mesh, or pmap was chosen
+        for several processes.
     """
     devices = jax.devices() if devices is None else devices
     parallel, train = config.parallel, config.train
@@ -49,6 +50,13 @@ def make_plan(config: Config, devices: Sequence[jax.Device] | None = None) -> Ji
                 f"config.train.batch_size={train.batch_size} must be a multiple of"
                 f" {shares * train.accumulate} = {shares} devices that split rows"
                 f" x config.train.accumulate={train.accumulate}"
+            ]
+        )
+    processes = len({device.process_index for device in devices})
+    if parallel.mode == "pmap" and processes > 1:
+        raise ConfigError(
+            [
+                f"config.parallel.mode='pmap' must be 'jit' for a run of {processes} processes, or run it in one"
             ]
         )
     if parallel.mode == "pmap":
@@ -76,6 +84,29 @@ class JitPlan:
             name: jax.make_array_from_process_local_data(self._rows, rows) for name, rows in batch.items()
         }
 
+    def share(self) -> tuple[int, int]:
+        """(index, count): which of `count` equal shares of a batch's rows this process feeds.
+
+        Processes that hold the same rows, split by "tensor", feed the same share. Shares are numbered by the
+        rows that their devices hold, so that the batch has its rows in order where each process's lie together.
+
+        Raises:
+          ConfigError: a device axis cuts across processes so that they would hold rows in part.
+        """
+        held: dict[int, set[int]] = {}
+        devices: Any = self._rows.devices_indices_map((self.mesh.shape["data"] * self.mesh.shape["fsdp"],))
+        for device, (rows,) in devices.items():
+            held.setdefault(device.process_index, set()).add(rows.start or 0)
+        share = row_share(held, jax.process_index())
+        if share is None:
+            raise ConfigError(
+                [
+                    f"config.parallel.tensor={self.mesh.shape['tensor']} must divide the devices of each of the"
+                    f" {len(held)} processes, or be a multiple of them"
+                ]
+            )
+        return share
+
     def state_shardings(self, abstract: TrainState) -> TrainState:
         """Where each leaf of a state lives: parameters by rule, optimizer moments as their parameters."""
         specs = param_specs(abstract.params)
@@ -94,10 +125,10 @@ class JitPlan:
 
         return jax.tree_util.tree_map_with_path(sharding, abstract)
 
-    def init(self, create: Callable[[], TrainState]) -> TrainState:
-        """Runs `create` so that every leaf is born where it lives."""
-        shardings = self.state_shardings(jax.eval_shape(create))
-        return jax.jit(create, out_shardings=shardings)()
+    def init(self, create: Callable[[Any], TrainState], seed: Any) -> TrainState:
+        """Runs `create(seed)` so that every leaf is born where it lives."""
+        shardings = self.state_shardings(jax.eval_shape(create, seed))
+        return jax.jit(create, out_shardings=shardings)(seed)
 
     def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, Any]):
         """(state, batch) -> (state, sums), compiled ahead of time; the old state's memory is reused."""
@@ -122,26 +153,29 @@ class JitPlan:
 
 
 class PmapPlan:
-    """pmap over all devices: bodies see one device's rows, `reduce` is a psum, state is replicated."""
+    """pmap over the devices of this process: bodies see one device's rows, `reduce` is a psum, state is replicated."""
 
     def __init__(self, devices: Sequence[jax.Device]):
         self.devices = devices
-        self._local = [d for d in devices if d.process_index == jax.process_index()]
         mesh = Mesh(np.asarray(devices), (_PMAP_AXIS,))
         self.replicated = NamedSharding(mesh, PartitionSpec())
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """This process's rows with a leading axis of local devices."""
-        count = len(self._local)
+        """The rows with a leading axis of devices."""
+        count = len(self.devices)
         return {name: rows.reshape(count, -1, *rows.shape[1:]) for name, rows in batch.items()}
+
+    def share(self) -> tuple[int, int]:
+        """(index, count): which of `count` equal shares of a batch's rows this process feeds: all of them."""
+        return 0, 1
 
     def state_shardings(self, abstract: TrainState) -> TrainState:
         """Everything is replicated."""
         return jax.tree.map(lambda _: self.replicated, abstract)
 
-    def init(self, create: Callable[[], TrainState]) -> TrainState:
-        """Runs `create` on every device."""
-        return jax.jit(create, out_shardings=self.replicated)()
+    def init(self, create: Callable[[Any], TrainState], seed: Any) -> TrainState:
+        """Runs `create(seed)` on every device."""
+        return jax.jit(create, out_shardings=self.replicated)(seed)
 
     def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, Any]):
         """(state, batch) -> (state, sums); no device axis going in or coming out."""
@@ -177,3 +211,15 @@ def param_specs(params: Any) -> Any:
         return PartitionSpec(*names)
 
     return jax.tree.map(spec, param_axes(params))
+
+
+def row_share(held: Mapping[int, set[int]], process: int) -> tuple[int, int] | None:
+    """(index, count) of the equal shares that processes hold, given the parts of the rows that each holds.
+
+    Processes with the same parts have the same share. None: some hold parts of others', or another number.
+    """
+    shares = sorted({tuple(sorted(parts)) for parts in held.values()})
+    parts = [part for share in shares for part in share]
+    if len(parts) != len(set(parts)) or len({len(share) for share in shares}) != 1:
+        return None
+    return shares.index(tuple(sorted(held[process]))), len(shares)

@@ -27,9 +27,13 @@ class TrainState:
     """sums since the last train line of metrics.jsonl; saved, so a resumed run logs what a straight one does"""
     failed_step: Array
     """first step whose loss or gradient was not finite; -1 while all is well"""
+    seed: Array
+    """config.seed modulo 2^32, uint32: data, not a constant, so that runs that differ in it share a program"""
 
 
-def create(params: Any, optimizer: optax.GradientTransformation, metric_names: tuple[str, ...]) -> TrainState:
+def create(
+    params: Any, optimizer: optax.GradientTransformation, metric_names: tuple[str, ...], *, seed: Any = 0
+) -> TrainState:
     """The state before step 0."""
     return TrainState(
         step=jnp.int32(0),
@@ -37,6 +41,7 @@ def create(params: Any, optimizer: optax.GradientTransformation, metric_names: t
         opt_state=optimizer.init(params),
         window={name: (jnp.float32(0), jnp.float32(0)) for name in metric_names},
         failed_step=jnp.int32(-1),
+        seed=jnp.uint32(seed),
     )
 
 

@@ -28,7 +28,6 @@ def train_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     accumulate: int,
-    dropout_seed: int,
 ) -> tuple[TrainState, Sums]:
     """One update from `batch`, whose rows are taken in `accumulate` micro-batches.
 
@@ -36,7 +35,7 @@ def train_step(
     """
     weights = reduce(objective.weights(batch))
     # Named, so that a process-wide choice of generator does not change the run.
-    dropout_key = jax.random.fold_in(jax.random.key(dropout_seed, impl="threefry2x32"), state.step)
+    dropout_key = jax.random.fold_in(jax.random.key(state.seed, impl="threefry2x32"), state.step)
     gradient = jax.value_and_grad(objective.loss, has_aux=True)
 
     def micro_step(rows) -> tuple[Any, Sums]:
@@ -56,6 +55,7 @@ def train_step(
         opt_state=opt_state,
         window=add(state.window, sums),
         failed_step=failed_step,
+        seed=state.seed,
     )
     return state, sums
 

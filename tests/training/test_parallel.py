@@ -67,7 +67,6 @@ def trainer(config, devices, *, corrupt=None):
         objective=pretraining(model.apply, config.data.sentence_objective),
         optimizer=optim.make_optimizer(config),
         accumulate=config.train.accumulate,
-        dropout_seed=0,
     )
     host = start_on_host(dataclasses.replace(config.model, layers="loop", remat=False))
     shardings = plan.state_shardings(host)
@@ -204,7 +203,10 @@ def test_parameters_are_born_split_as_the_rules_say():
     plan = parallel.make_plan(config, jax.devices())
     optimizer = optim.make_optimizer(config)
     now = plan.init(
-        lambda: state.create(bert.init_params(config.model, jax.random.key(0)), optimizer, ("mlm_loss",))
+        lambda seed: state.create(
+            bert.init_params(config.model, jax.random.key(seed)), optimizer, ("mlm_loss",), seed=seed
+        ),
+        np.uint32(0),
     )
     jax.tree.map(
         np.testing.assert_array_equal, jax.device_get(now.params), start_on_host(config.model).params

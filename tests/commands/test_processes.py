@@ -1,0 +1,143 @@
+"""Several processes train one model, as a user starts them: equal to one process, stopped, killed, refused."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax import api
+from bert_jax.commands import pretrain
+from bert_jax.training.metrics import read_metrics
+
+ROOT = Path(__file__).parents[2]
+TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
+# A pause before each training batch leaves time to be stopped in.
+SLOWLY = (
+    "import sys, time; from bert_jax import __main__ as m; m._quiet_libraries()\n"
+    "from bert_jax.data.pipeline import Batches\n"
+    "iterate = Batches.iterate\n"
+    "def slowly(self, start, stop):\n"
+    "    for batch in iterate(self, start, stop):\n"
+    "        time.sleep(0.2 * (self.split == 'train'))\n"
+    "        yield batch\n"
+    "Batches.iterate = slowly\n"
+    "sys.exit(m.main(sys.argv[1:]))"
+)
+
+
+def environment(devices):
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": path}
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@contextlib.contextmanager
+def processes(experiment, workdir, *options, count=2, program=("-m", "bert_jax")):
+    """Starts a run of `count` processes with one device each; ends what is left of it."""
+    address = f"127.0.0.1:{free_port()}"
+    started = []
+    with contextlib.ExitStack() as stack:
+        for index in range(count):
+            words = ["pretrain", "--config", str(experiment), "--workdir", str(workdir), *options]
+            group = ["--coordinator", address, "--processes", str(count), "--process-id", str(index)]
+            process = subprocess.Popen(
+                [sys.executable, *program, *words, *group],
+                env=environment(1),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        yield started
+
+
+def wait_for_step(workdir, step, started):
+    while not any(line["step"] >= step for line in read_metrics(workdir / "metrics.jsonl")):
+        assert all(process.poll() is None for process in started), [p.communicate()[1] for p in started]
+        time.sleep(0.1)
+
+
+def ends(started):
+    """(exit status, last line of stderr) of each."""
+    said = [process.communicate(timeout=200)[1] for process in started]
+    return [
+        (process.returncode, (text.splitlines() or [""])[-1])
+        for process, text in zip(started, said, strict=True)
+    ]
+
+
+def assert_same_run(folder, straight):
+    """The same lines to rounding, the same parameters to rounding: sums are added in another order."""
+    ours, theirs = (read_metrics(path / "metrics.jsonl") for path in (folder, straight))
+    exact = ("step", "split", "learning_rate", "sequence_length")
+    for line, expected in zip(ours, theirs, strict=True):
+        assert line.keys() == expected.keys()
+        for name in line.keys() - set(TIMINGS):
+            wanted = expected[name] if name in exact else pytest.approx(expected[name], rel=1e-5)
+            assert line[name] == wanted, (line["step"], name)
+    ours, theirs = (api.load_workdir(path)[1] for path in (folder, straight))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6), ours, theirs)
+
+
+def test_stopped_killed_and_gone_on_with_by_any_number_of_processes(experiment, prepared, straight, tmp_path):
+    """With dropout. `straight` has eight devices in one process; here are four, two of them for each half of the
+    rows, started by the script; then two; then one again. A signal reaches only one of the four."""
+    folder, slow = tmp_path / "run", tmp_path / "python"
+    slow.write_text(
+        f'#!/bin/sh\n[ "$1" = -m ] || exec {sys.executable} "$@"\n'
+        f'shift 2; exec {sys.executable} {tmp_path}/slowly.py "$@"\n'
+    )
+    slow.chmod(0o755)
+    (tmp_path / "slowly.py").write_text(SLOWLY)
+    mesh = ["--config.parallel.data=2", "--config.parallel.tensor=2"]
+    words = ["pretrain", "--config", str(experiment), "--workdir", str(folder), *mesh]
+    with subprocess.Popen(
+        ["bash", str(ROOT / "launch/local.sh"), "4", *words],
+        env=environment(1) | {"LOGS": str(tmp_path), "PYTHON": str(slow), "CUDA_VISIBLE_DEVICES": ""},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as script:
+        wait_for_step(folder, 3, [script])
+        four = Path(f"/proc/{script.pid}/task/{script.pid}/children").read_text().split()
+        os.kill(int(four[2]), signal.SIGTERM)
+        said = [script.communicate(timeout=200)[1]]
+    assert len(four) == 4
+    assert script.returncode == 143
+    said += [(tmp_path / f"process-{index}.txt").read_text() for index in (1, 2, 3)]
+    steps = {re.search(r"bert-jax: SIGTERM at step (\d+): saved. Resume with", text)[1] for text in said}
+    (stopped,) = map(int, steps)
+    assert 3 <= stopped < 12
+
+    with processes(experiment, folder, program=("-c", SLOWLY)) as started:
+        wait_for_step(folder, 9, started)
+        started[0].kill()
+        (killed, _), (status, line) = ends(started)
+    assert (killed, status) == (-signal.SIGKILL, 1)
+    assert line.startswith("bert-jax: process 1 of 2: ")
+    last = int(re.search(r"The same command resumes from the last checkpoint, step (\d+)$", line)[1])
+    assert stopped <= last < 12
+    pretrain.run(prepared, folder)
+    assert_same_run(folder, straight)
+
+
+def test_flags_that_do_not_fit_are_bad_usage(experiment, tmp_path):
+    words = ["pretrain", "--config", str(experiment), "--workdir", str(tmp_path), "--processes", "2"]
+    answer = subprocess.run(
+        [sys.executable, "-m", "bert_jax", *words], env=environment(1), capture_output=True, text=True
+    )
+    assert answer.returncode == 2
+    assert "--processes 2 needs --coordinator and --process-id: give all three, or none" in answer.stderr
