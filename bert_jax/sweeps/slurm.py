@@ -10,38 +10,29 @@ import json
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax.errors import UserError
-from bert_jax.sweeps import local
 from bert_jax.sweeps.definition import Trial
 
 _SCRIPT = """\
 #!/usr/bin/env bash
-# One trial of the sweep, by the number of the array's task. Slurm sends TERM before the time limit and on preemption:
-# the trial saves and ends with 143, and the task is queued again, where it resumes.
+# One trial of the sweep, by the number of the array's task, as launch/slurm.sbatch runs any command: it saves
+# before it is stopped, is queued again, and resumes.
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --signal=TERM@120
-set -u
 names=({names})
 name="${{names[$SLURM_ARRAY_TASK_ID]}}"
-cd {directory} || exit 1
-export JAX_COMPILATION_CACHE_DIR="${{JAX_COMPILATION_CACHE_DIR:-{cache}}}"
+cache={cache}
+export PYTHON={python} ATTEMPTS={attempts}
+export JAX_COMPILATION_CACHE_DIR="${{JAX_COMPILATION_CACHE_DIR:-$cache}}"
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="${{JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS:-0.5}}"
-status=1
-for ((attempt = 1; attempt <= {attempts} && status == 1; attempt++)); do
-  srun --kill-on-bad-exit=1 --open-mode=append --output={logs}/"$name.txt" {command} "$name"
-  status=$?
-done
-if [ "$status" -eq 143 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
-  scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
-fi
-exit "$status"
+exec bash {launcher} trial {folder} "$name" >>{folder}/logs/"$name.txt" 2>&1
 """
-_RESTARTS = 100
-"""times that a task is queued again at its time limit"""
+_LAUNCHER = Path(__file__).parents[2] / "launch" / "slurm.sbatch"
 
 
 def submit(
@@ -80,18 +71,20 @@ def submit(
 
 
 def _write_script(folder: Path, trials: Sequence[Trial], attempts: int) -> Path:
+    if not _LAUNCHER.is_file():
+        raise UserError(
+            f"--executor slurm needs {_LAUNCHER}: run it from a checkout, installed with pip install -e"
+        )
     (folder / "slurm").mkdir(parents=True, exist_ok=True)
-    *command, _ = local.command(folder, trials[0])
     script = folder / "slurm" / "array.sh"
     partial = script.with_suffix(".partial")
     text = _SCRIPT.format(
         names=" ".join(shlex.quote(trial.name) for trial in trials),
-        directory=shlex.quote(str(Path.cwd())),
-        cache=shlex.quote(str(folder.absolute() / "cache")),
-        logs=shlex.quote(str(folder.absolute() / "logs")),
-        command=shlex.join(command),
+        python=shlex.quote(sys.executable),
         attempts=attempts,
-        restarts=_RESTARTS,
+        cache=shlex.quote(str(folder.absolute() / "cache")),
+        launcher=shlex.quote(str(_LAUNCHER)),
+        folder=shlex.quote(str(folder.absolute())),
     )
     partial.write_text(text, encoding="utf-8")
     partial.replace(script)

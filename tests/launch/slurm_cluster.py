@@ -1,0 +1,230 @@
+"""A Slurm of its own on this machine, for as long as the tests need it: munged, slurmctld and one slurmd.
+
+Everything of it lies in one temporary folder, on free ports and a socket of its own, so that a Slurm that is
+already here is not disturbed. It needs Debian's slurm-wlm and munge, and root: slurmd starts jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+DAEMONS = ("munged", "slurmctld", "slurmd")
+_SYSTEM = "/usr/sbin:/usr/local/sbin"
+# A command in a PID namespace of its own: all that comes of it ends with it.
+_TOGETHER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+# What a job gets of our environment: the tests' cheap compilation, but one device a process.
+_PASSED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "VIRTUAL_ENV",
+    "XLA_FLAGS",
+    "JAX_COMPILATION_CACHE_DIR",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
+)
+
+_CONF = """\
+ClusterName=tests
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={slurmctld_port}
+SlurmdPort={slurmd_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
+CredType=cred/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
+SlurmdParameters=config_overrides
+GresTypes=gpu
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ReturnToService=2
+KillWait=30
+MinJobAge=36000
+MpiDefault=none
+NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 Gres=gpu:2 RealMemory=2000 State=UNKNOWN
+PartitionName=main Nodes=localhost Default=YES MaxTime=60 State=UP
+"""
+
+
+def missing() -> str | None:
+    """Why no Slurm can be started here; None if it can."""
+    absent = [name for name in DAEMONS if _daemon(name) is None]
+    if absent:
+        return f"not installed: {', '.join(absent)} (apt-get install slurm-wlm munge)"
+    if os.geteuid() != 0:
+        return "slurmd starts jobs only as root"
+    if subprocess.run([*_TOGETHER, "true"], capture_output=True).returncode:
+        return "no PID namespace to be had, which ends jobs with the tests"
+    return None
+
+
+class Cluster:
+    """What the tests do with it: the commands of Slurm, and to wait for what they lead to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
+        self.environment |= {"SLURM_CONF": str(folder / "slurm.conf"), "JAX_PLATFORMS": "cpu"}
+
+    def run(
+        self, *command: str | Path, folder: Path | None = None, environment: dict[str, str] | None = None
+    ) -> str:
+        """Runs one of Slurm's commands, or one that calls them, in `folder` and returns its stdout."""
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=folder,
+            env=self.environment | (environment or {}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{command} exited {done.returncode}: {done.stderr}{self.logs()}"
+        return done.stdout
+
+    def submit(
+        self,
+        script: Path,
+        *arguments: str | Path,
+        folder: Path,
+        options: tuple[str, ...] = (),
+        **environment: str,
+    ) -> str:
+        """Submits `script` in `folder` and returns the job; `environment` is what it gets beside the usual."""
+        words = ("sbatch", "--parsable", *options, script, *arguments)
+        return self.run(*words, folder=folder, environment=environment).strip()
+
+    def show(self, job: str) -> dict[str, str]:
+        """What Slurm knows of a job: JobState, Restarts, ExitCode ("status:signal"), ..."""
+        return dict(re.findall(r"(\w+)=(\S+)", self.run("scontrol", "show", "job", job)))
+
+    def wait(self, holds: Callable[[], bool], what: str, *, seconds: float = 180, every: float = 0.1) -> None:
+        """Returns once `holds()`; fails with Slurm's logs if that takes longer than `seconds`."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, f"not within {seconds} s: {what}{self.logs()}"
+            time.sleep(every)
+
+    def end_of(self, job: str, *, seconds: float = 180) -> dict[str, str]:
+        """What `show` says of a job once it ended and will not run again."""
+        states: list[dict[str, str]] = []
+
+        def ended() -> bool:
+            states.append(self.show(job))
+            return states[-1]["JobState"] in ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL")
+
+        self.wait(ended, f"the end of job {job}", seconds=seconds)
+        return states[-1]
+
+    def logs(self) -> str:
+        texts = [
+            f"\n--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-30:])
+            for path in sorted(self.folder.glob("*.log"))
+        ]
+        return "".join(texts)
+
+
+@contextlib.contextmanager
+def started() -> Iterator[Cluster]:
+    """A cluster of one node with 8 CPUs (whatever this machine has); its jobs and daemons end with it."""
+    # Not below pytest's folders: munged wants every folder above its socket open to all.
+    folder = Path(tempfile.mkdtemp(prefix="bert_jax-slurm-"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder)
+    daemons: list[subprocess.Popen] = []
+    try:
+        _configure(folder)
+        daemons.append(_munged(folder))
+        cluster.wait((folder / "munge/socket").exists, "munged's socket", seconds=10)
+        for name in ("slurmctld", "slurmd"):
+            daemons.append(_slurm(cluster, name))
+        cluster.wait(lambda: _answers(cluster, "idle"), "an idle node", seconds=30)
+        yield cluster
+    finally:
+        for daemon in daemons:
+            daemon.kill()
+        for daemon in daemons:
+            daemon.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _configure(folder: Path) -> None:
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    values = {
+        "host": socket.gethostname().split(".")[0],
+        "folder": folder,
+        "slurmctld_port": _free_port(),
+        "slurmd_port": _free_port(),
+    }
+    (folder / "slurm.conf").write_text(_CONF.format(**values))
+    for name in ("gpu0", "gpu1"):
+        (folder / name).touch()
+    (folder / "gres.conf").write_text(f"AutoDetect=off\nName=gpu File={folder}/gpu[0-1]\n")
+
+
+def _munged(folder: Path) -> subprocess.Popen:
+    home = folder / "munge"
+    home.mkdir(mode=0o755)
+    key = home / "key"
+    key.touch(mode=0o600)
+    key.write_bytes(secrets.token_bytes(128))
+    files = {"socket": "socket", "key-file": "key", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
+    options = [f"--{option}={home / name}" for option, name in files.items() if option != "log-file"]
+    command = [str(_daemon("munged")), "--foreground", *options]
+    return _begin(command, None, folder / "munged.log")
+
+
+def _slurm(cluster: Cluster, name: str) -> subprocess.Popen:
+    command = [str(_daemon(name)), "-D"]
+    if name == "slurmd":  # whose helpers and jobs would outlive it
+        command = [*_TOGETHER, *command]
+    return _begin(command, cluster.environment, cluster.folder / f"{name}.stderr.log")
+
+
+def _begin(command: list[str], environment: dict[str, str] | None, log: Path) -> subprocess.Popen:
+    """A daemon that ends with this process, however that ends."""
+    with log.open("wb") as stream:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+        )
+
+
+def _answers(cluster: Cluster, state: str) -> bool:
+    done = subprocess.run(
+        ["sinfo", "--noheader", "--format=%T"], env=cluster.environment, capture_output=True, text=True
+    )
+    return done.returncode == 0 and done.stdout.strip() == state
+
+
+def _daemon(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SYSTEM}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

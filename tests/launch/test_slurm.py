@@ -1,0 +1,166 @@
+"""launch/slurm.sbatch on a real Slurm: what trains is stopped in every way, goes on, and ends the same."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bert_jax import config as configs
+from bert_jax.commands import pretrain
+from bert_jax.training.metrics import read_metrics
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "launch/slurm.sbatch"
+TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
+
+# Long enough to be stopped in; only a signal makes it save before its end.
+CHANGES = {
+    "train": {"steps": 100, "log_every": 5, "eval_every": 100, "eval_batches": 1},
+    "checkpoint": {"every": 10_000},
+    "model": {"dropout_rate": 0.0, "attention_dropout_rate": 0.0},  # compiles in less time
+}
+
+# In place of bert_jax. `wait` lasts until it is stopped; `exit=N` ends process 1 with N, and 0 waits.
+STAND_IN = """
+import os, signal, sys, time
+
+def stop(number, frame):
+    print(rank, "saved", flush=True)
+    sys.exit(143)
+
+rank = os.environ["SLURM_PROCID"]
+signal.signal(signal.SIGTERM, stop)
+what, _, status = sys.argv[1].partition("=")
+print(rank, "began", sys.argv[2:], flush=True)
+if what == "wait" or (what == "exit" and rank == "0"):
+    time.sleep(300)
+sys.exit(int(status or 0))
+"""
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stand_in")
+    (folder / "bert_jax").mkdir()
+    (folder / "bert_jax/__init__.py").touch()
+    (folder / "bert_jax/__main__.py").write_text(STAND_IN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def limited(slurm, stand_in):
+    """A job of one minute that is to hear of its limit 30 s before; others run meanwhile."""
+    options = ("--ntasks=2", "--time=1", "--signal=TERM@30", "--output=limited.txt")
+    return slurm.submit(SCRIPT, "wait", folder=stand_in, options=options, MAX_RESTARTS="0")
+
+
+def text(path):
+    return path.read_text() if path.exists() else ""
+
+
+def lines(folder):
+    """The metrics of a run without what depends on the clock."""
+    return [
+        {name: value for name, value in line.items() if name not in TIMINGS}
+        for line in read_metrics(folder / "metrics.jsonl")
+    ]
+
+
+def step(folder):
+    """The last step that a run has logged."""
+    return max((line["step"] for line in read_metrics(folder / "metrics.jsonl")), default=0)
+
+
+def test_two_processes_stopped_twice_train_as_one_that_is_left_alone(
+    slurm, limited, experiment, prepared, tmp_path
+):
+    """Stopped by `scontrol requeue`, as for a preemption, which Slurm queues again, and by a signal to the steps
+    alone, as before a time limit, after which the script does."""
+    run, out = tmp_path / "run", tmp_path / "out.txt"
+    overrides = [
+        f"--config.{group}.{name}={value}"
+        for group, values in CHANGES.items()
+        for name, value in values.items()
+    ]
+    words = ["pretrain", "--config", experiment, *overrides, "--workdir", run]
+    job = slurm.submit(SCRIPT, *words, folder=ROOT, options=("--ntasks=2", f"--output={out}"))
+    slurm.wait(lambda: step(run) >= 5, "five steps")
+    slurm.run("scontrol", "requeue", job)
+    slurm.wait(lambda: "resuming" in text(out), "the job to go on")
+    begun = step(run)
+    slurm.wait(lambda: step(run) >= begun + 5, "five more steps")
+    slurm.run("scancel", "--signal=TERM", job)
+
+    raw = configs.to_dict(prepared)
+    pretrain.run(
+        configs.resolve(raw | {group: raw[group] | values for group, values in CHANGES.items()}),
+        tmp_path / "one",
+    )
+    ended, said = slurm.end_of(job), text(out)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("COMPLETED", "0:0", "2"), said
+    resumed = [int(number) for number in re.findall(r"resuming .* at step (\d+) of 100", said)]
+    assert len(resumed) == 2 and 0 < resumed[0] < resumed[1] < 100, said
+    first, second, _ = said.split("resuming")
+    assert "queued again" not in first and "saved; job" in second
+    for two, one in zip(lines(run), lines(tmp_path / "one"), strict=True):
+        assert two.pop("split") == one.pop("split")
+        assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_a_job_that_saved_is_queued_again_so_often_and_no_more(slurm, stand_in):
+    """As one task of an array, whose job has a number of its own."""
+    out = stand_in / "bounded.txt"
+    options = ("--array=3", "--ntasks=2", f"--output={out}")
+    job = slurm.submit(SCRIPT, "wait", "two words", folder=stand_in, options=options, MAX_RESTARTS="1")
+    for count in (1, 2):
+        slurm.wait(lambda count=count: text(out).count("began") == 2 * count, f"begin {count}")
+        slurm.run("scancel", "--signal=TERM", f"{job}_3")
+    ended = slurm.end_of(f"{job}_3")
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "143:0", "1"), text(out)
+    assert text(out).count("saved") == 4 + 2  # by each process, and by the script
+    assert "saved; not queued again after 1 restarts" in text(out)
+    assert text(out).count("began ['two words']") == 4
+
+
+def test_what_failed_and_what_the_user_cancels_is_not_queued_again(slurm, stand_in):
+    """A process that fails alone ends the other, which says 143; cancelled, both save and say so."""
+    outs = {name: stand_in / f"{name}.txt" for name in ("exit=1", "exit=2", "wait")}
+    jobs = {
+        name: slurm.submit(
+            SCRIPT, name, folder=stand_in, options=("--ntasks=2", f"--output={out}"), ATTEMPTS="2"
+        )
+        for name, out in outs.items()
+    }
+    slurm.wait(lambda: text(outs["wait"]).count("began") == 2, "the job to be cancelled")
+    slurm.run("scancel", jobs["wait"])
+    for name, state in (("exit=1", "FAILED"), ("exit=2", "FAILED"), ("wait", "CANCELLED")):
+        ended, said = slurm.end_of(jobs[name]), text(outs[name])
+        assert (ended["JobState"], ended["Restarts"]) == (state, "0"), said
+        assert "0 saved" in said
+        assert "queued" not in said
+        if state == "FAILED":
+            assert ended["ExitCode"] == f"{name[-1]}:0", said
+            # Of two processes each time; a wrong command is not tried again.
+            assert said.count("began") == {"exit=1": 4, "exit=2": 2}[name]
+
+
+def test_one_process_a_gpu_or_a_node(slurm, stand_in):
+    for option, count in (("--gpus-per-node=2", 2), ("--cpus-per-task=3", 1)):
+        out = stand_in / f"devices{count}.txt"
+        job = slurm.submit(SCRIPT, "end", folder=stand_in, options=(option, f"--output={out}"))
+        assert slurm.end_of(job)["ExitCode"] == "0:0", text(out)
+        assert sorted(re.findall(r"(\d) began", text(out))) == [str(rank) for rank in range(count)]
+
+
+def test_before_the_time_limit_the_processes_hear_of_it_and_the_script_does_not(slurm, limited, stand_in):
+    ended, said = slurm.end_of(limited), text(stand_in / "limited.txt")
+    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "143:0"), said
+    assert "0 saved" in said and "1 saved" in said
+    assert "saved; not queued again after 0 restarts" in said
+
+
+def test_without_a_command_it_says_how_to_give_one(slurm, stand_in):
+    out = stand_in / "none.txt"
+    job = slurm.submit(SCRIPT, folder=stand_in, options=(f"--output={out}",))
+    assert slurm.end_of(job)["ExitCode"] == "2:0"
+    assert text(out).startswith("slurm.sbatch: no command: sbatch launch/slurm.sbatch pretrain --config FILE")
