@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -141,8 +142,8 @@ def run(
             t for t in plan.trials if folders.trial_state(folder, t).status not in ("finished", "running")
         ]
         if executor == "commands":
-            for trial in left:
-                print(shlex.join(local.command(folder, trial)))
+            for trial in left:  # paths in a configuration may be relative to here
+                print(f"cd {shlex.quote(os.getcwd())} && {shlex.join(local.command(folder, trial))}")
             return
         if executor == "slurm":
             job, queued = slurm.submit(

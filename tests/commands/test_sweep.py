@@ -1,6 +1,7 @@
 """A real sweep of two arms, from the first line printed to the last trial finished, a full disk in between."""
 
 import json
+import os
 import shlex
 import subprocess
 
@@ -59,8 +60,9 @@ def test_a_sweep_survives_a_full_disk_and_its_trials_are_plain_runs(
         ["trial", str(S), "none-seed0"],
         ["trial", str(S), "sop-seed0"],
     ]
+    assert all(line.startswith(f"cd {os.getcwd()} && ") for line in printed)
     # No file may grow beyond 64 KiB: the checkpoint cannot be written.
-    ended = subprocess.run(["bash", "-c", f"ulimit -f 64; exec {printed[0]}"], capture_output=True, text=True)
+    ended = subprocess.run(["bash", "-c", f"ulimit -f 64; {printed[0]}"], capture_output=True, text=True)
     plan = folder.read_sweep(S)
     state = folder.trial_state(S, plan.trial("none-seed0"))
     assert (ended.returncode, state.status, state.failures) == (1, "failed", 1), ended.stderr
