@@ -71,13 +71,13 @@ def test_a_budget_is_met_to_within_half_an_update_whatever_the_shape_of_the_batc
         Arm(name='wide', values={'train.batch_size': 48}),
         Arm(name='phases', values={'data.sequence_length': 64, 'data.first_length': 16}),
     )"""
-    plan = definition.load(write(f"{arms}, tokens=40_000, seeds=(0,)"))
+    plan = definition.load(write(f"{arms}, tokens=40_150, seeds=(0,)"))
     for trial in plan.trials:
         update = trial.config.train.batch_size * trial.config.data.sequence_length
-        assert abs(token_slots(trial.config) - 40_000) <= update / 2
-    assert plan.trial("a-seed0").config.train.steps == round(40_000 / (8 * 32))
+        assert abs(token_slots(trial.config) - 40_150) <= update / 2
+    assert plan.trial("a-seed0").config.train.steps == round(40_150 / (8 * 32))
     phases = plan.trial("phases-seed0").config
-    assert phases.train.steps == round(40_000 / (8 * (0.9 * 16 + 0.1 * 64)))
+    assert phases.train.steps == round(40_150 / (8 * (0.9 * 16 + 0.1 * 64)))
 
 
 def test_tokens_seeds_and_values_for_all_arms_come_from_the_command_line(write):

@@ -147,7 +147,7 @@ def test_a_trial_of_another_machine_counts_as_running_while_it_logs(tmp_path, tr
     assert status(tmp_path, trial)[0] == "running"
 
 
-def test_asking_for_a_lock_neither_takes_it_nor_trusts_a_dead_holder(tmp_path):
+def test_asking_for_a_lock_neither_takes_it_nor_trusts_a_dead_holder(tmp_path, monkeypatch):
     path = tmp_path / "lock"
     assert not locks.is_held(path)
     with locks.held(path, "it"):
@@ -157,4 +157,6 @@ def test_asking_for_a_lock_neither_takes_it_nor_trusts_a_dead_holder(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     path.write_text(f"process {child.pid} on {os.uname().nodename}")
+    assert not locks.is_held(path)
+    monkeypatch.setattr("fcntl.flock", lambda *_: pytest.fail("another may be taking it now"))
     assert not locks.is_held(path)
