@@ -21,18 +21,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="S", help="folder of the sweep")
     parser.add_argument("name", metavar="NAME", help="the trial: ARM-seedN")
     parser.add_argument(
-        "--alone",
+        "--probe",
         action="store_true",
-        help="look for no other processes; so does process 0 of several once they have trained, to probe",
+        help="only probe what is trained, looking for no other processes; process 0 of several ends with this",
     )
 
 
 def main(args: argparse.Namespace) -> None:
     refuse_overrides(args, "the trial's configuration is in the sweep's folder")
-    run(args.folder, args.name, alone=args.alone)
+    run(args.folder, args.name, only_probe=args.probe)
 
 
-def run(folder: Path, name: str, *, alone: bool = False) -> None:
+def run(folder: Path, name: str, *, only_probe: bool = False) -> None:
     """Trains and probes the trial `name` of the sweep in `folder`.
 
     Raises:
@@ -48,19 +48,20 @@ def run(folder: Path, name: str, *, alone: bool = False) -> None:
     from bert_jax.commands import pretrain, probe
     from bert_jax.training import distributed
 
-    if not alone:
+    if not only_probe:
         distributed.start(None)
     together, first = not distributed.is_alone(), distributed.is_first()
     with folders.attempt(folder, trial) if first else contextlib.nullcontext():
-        pretrain.run(
-            trial.config,
-            workdir,
-            experiment=f"of {name} in {folder}",
-            command=f"bert-jax trial {folder} {name}",
-        )
+        if not only_probe:
+            pretrain.run(
+                trial.config,
+                workdir,
+                experiment=f"of {name} in {folder}",
+                command=f"bert-jax trial {folder} {name}",
+            )
         if not together:
             probe.run(workdir, probes=plan.sweep.probes, reference=plan.reference)
     if together and first:
         # jax remembers the devices of the others for as long as this program runs.
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", "bert_jax", "trial", str(folder), name, "--alone"])
+        os.execv(sys.executable, [sys.executable, "-m", "bert_jax", "trial", str(folder), name, "--probe"])

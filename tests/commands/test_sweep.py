@@ -152,3 +152,28 @@ def test_the_plan_in_the_folder_is_all_a_trial_needs(file, tmp_path, monkeypatch
     assert trained == {workdir: plan.trial("sop-seed0").config}
     assert probed == {workdir: {"probes": ("mlm", "sop"), "reference": plan.reference}}
     assert json.loads((tmp_path / "S" / "sweep.json").read_text())["sweep"]["tokens"] == 3072
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_processes_the_first_probes_as_a_program_of_its_own(file, tmp_path, monkeypatch, first):
+    from bert_jax.commands import pretrain, probe, trial
+    from bert_jax.training import distributed
+
+    S, done = tmp_path / "S", []
+    folder.claim(S, sweep.load(file))
+    monkeypatch.setattr(distributed, "start", lambda given: done.append("started"))
+    monkeypatch.setattr(distributed, "is_alone", lambda: False)
+    monkeypatch.setattr(distributed, "is_first", lambda: first)
+    monkeypatch.setattr(pretrain, "run", lambda *args, **rest: done.append("trained"))
+    monkeypatch.setattr(probe, "run", lambda *args, **rest: done.append("probed"))
+    monkeypatch.setattr(os, "execv", lambda program, words: done.append(words[1:]))
+    trial.run(S, "sop-seed0")
+    again = ["-m", "bert_jax", "trial", str(S), "sop-seed0", "--probe"]
+    assert done == ["started", "trained"] + [again] * first
+    assert (S / "attempts" / "sop-seed0.jsonl").exists() == first  # one process notes what became of it
+    monkeypatch.undo()
+    monkeypatch.setattr(distributed, "start", lambda given: pytest.fail("it looked for others"))
+    monkeypatch.setattr(pretrain, "run", lambda *args, **rest: pytest.fail("it trained"))
+    monkeypatch.setattr(probe, "run", lambda *args, **rest: done.append("probed"))
+    trial.run(S, "sop-seed0", only_probe=True)
+    assert done[-1] == "probed"

@@ -1,4 +1,4 @@
-"""A sweep as a job array on a real Slurm, each trial of two processes; a task is queued again while it trains."""
+"""A sweep as a job array on a real Slurm; a task is queued again while it trains."""
 
 import re
 import sys
@@ -48,7 +48,6 @@ def get_sweep():
 def test_a_sweep_runs_as_an_array_and_a_task_that_is_queued_again_resumes(slurm, file, tmp_path):
     S = tmp_path / "S"
     submit = (sys.executable, "-m", "bert_jax", "sweep", file, "--workdir", S, "--executor", "slurm")
-    submit += ("--slurm=--ntasks=2",)
     said = slurm.run(*submit, folder=ROOT)
     job = said.split("submitted job array ")[1].split()[0]
     plan = folder.read_sweep(S)
