@@ -5,7 +5,7 @@
 
 full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512, each arm and seed. Published: a model that learns next
 sentence tells sentence order no better than chance (52.0), one that learns order tells next sentence (78.9) too.
-tiny: bert-tiny, 2,000 steps of 32 rows of 64; README.md has what it found on novels.
+tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores; README.md has what it found on novels.
 
 Lengths must not tell the label: of order they do where segments are cut to fill the row (as ALBERT's code does), of
 the next sentence where they end with sentences. So sop has `data.boundaries=whole`, and the others are cut.
