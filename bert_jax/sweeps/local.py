@@ -5,13 +5,12 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import functools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ def run(
 
 def _start(folder: Path, trial: Trial, share: Share) -> _Running:
     log = folders.log_file(folder, trial)
-    with log.open("a", encoding="utf-8") as stream:
+    with log.open("a", encoding="utf-8") as stream, _on(share.cores):
         process = subprocess.Popen(
             command(folder, trial),
             stdin=subprocess.DEVNULL,
@@ -171,9 +170,19 @@ def _start(folder: Path, trial: Trial, share: Share) -> _Running:
             stderr=subprocess.STDOUT,
             env={**environment(folder), **share.environment},
             start_new_session=True,  # the terminal's Ctrl-C is ours alone: we pass it on, once
-            preexec_fn=functools.partial(os.sched_setaffinity, 0, share.cores) if share.cores else None,
         )
     return _Running(trial, share, process, seen=time.monotonic())
+
+
+@contextlib.contextmanager
+def _on(cores: frozenset[int] | None) -> Iterator[None]:
+    """What is started meanwhile has these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores or before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _kill_if_hung(folder: Path, one: _Running, stall: float) -> None:

@@ -93,6 +93,7 @@ def assert_same_run(folder, straight):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6), ours, theirs)
 
 
+@pytest.mark.slow
 def test_stopped_killed_and_gone_on_with_by_any_number_of_processes(experiment, prepared, straight, tmp_path):
     """With dropout. `straight` has eight devices in one process; here are four, two of them for each half of the
     rows, started by the script; then two; then one again. A signal reaches only one of the four."""

@@ -60,6 +60,7 @@ def step(folder):
     return max((line["step"] for line in read_metrics(folder / "metrics.jsonl")), default=0)
 
 
+@pytest.mark.slow
 def test_two_processes_that_a_signal_stopped_go_on_by_themselves(
     slurm, limited, experiment, prepared, tmp_path
 ):

@@ -45,6 +45,7 @@ def get_sweep():
     return path
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_as_an_array_and_a_task_that_is_queued_again_resumes(slurm, file, tmp_path):
     S = tmp_path / "S"
     submit = (sys.executable, "-m", "bert_jax", "sweep", file, "--workdir", S, "--executor", "slurm")
