@@ -51,6 +51,12 @@ def run(folder: Path, name: str, *, only_probe: bool = False) -> None:
     if not only_probe:
         distributed.start(None)
     together, first = not distributed.is_alone(), distributed.is_first()
+    if first:
+        distributed.at_end(
+            lambda status, reason: folders.note_end(
+                folder, trial, status=status, reason=reason.strip().split("\n")[-1]
+            )
+        )
     with folders.attempt(folder, trial) if first else contextlib.nullcontext():
         if not only_probe:
             pretrain.run(

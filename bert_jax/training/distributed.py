@@ -48,6 +48,8 @@ class _Member:
     checkpoints: Path | None = None
     agreed: BaseException | None = None
     """an error that every process raises alike"""
+    farewell: Callable[[int, str], None] | None = None
+    """what is to be done when this process ends at once; see `at_end`"""
     over: bool = False
     """nobody is waited for any more, whatever they do"""
     ending: threading.Lock = dataclasses.field(default_factory=threading.Lock)
@@ -113,6 +115,15 @@ def fed(next_wait: str) -> None:
     """Something finished: the watchdog counts from now, and knows what is waited for."""
     if _member and _member.watchdog:
         _member.watchdog.fed(next_wait)
+
+
+def at_end(action: Callable[[int, str], None]) -> None:
+    """Has `action` called with exit status and reason where an error ends this process at once, without an exception.
+
+    It gets a few seconds. A lone process raises, and needs none of this.
+    """
+    if _member:
+        _member.farewell = action
 
 
 def barrier(name: str) -> None:
@@ -251,6 +262,8 @@ def _end(line: str, status: int, *, tell: bool = False) -> NoReturn:
     below_the_bar = "\n" if is_first() and _member.watchdog else ""
     with contextlib.suppress(Exception):
         print(below_the_bar + line, file=sys.stderr, flush=True)
+    if farewell := _member.farewell:
+        _for_at_most(_FAREWELL, lambda: farewell(status, line.removeprefix(_PREFIX)))
     if tell:
         _for_at_most(_FAREWELL, lambda: _client().key_value_set(_FAILED, str(_member.group.index)))
         if _member.group.index == 0:  # whose service tells them

@@ -167,10 +167,18 @@ def test_of_several_processes_the_first_probes_as_a_program_of_its_own(file, tmp
     monkeypatch.setattr(pretrain, "run", lambda *args, **rest: done.append("trained"))
     monkeypatch.setattr(probe, "run", lambda *args, **rest: done.append("probed"))
     monkeypatch.setattr(os, "execv", lambda program, words: done.append(words[1:]))
+    ends = []
+    monkeypatch.setattr(distributed, "at_end", ends.append)
     trial.run(S, "sop-seed0")
     again = ["-m", "bert_jax", "trial", str(S), "sop-seed0", "--probe"]
     assert done == ["started", "trained"] + [again] * first
     assert (S / "attempts" / "sop-seed0.jsonl").exists() == first  # one process notes what became of it
+    assert len(ends) == first
+    if first:
+        ends[0](1, "process 0 of 2: another process is gone")
+        state = folder.trial_state(S, folder.read_sweep(S).trial("sop-seed0"))
+        assert (state.status, state.failures) == ("failed", 1)
+        assert state.reason.startswith("process 0 of 2: another process is gone")
     monkeypatch.undo()
     monkeypatch.setattr(distributed, "start", lambda given: pytest.fail("it looked for others"))
     monkeypatch.setattr(pretrain, "run", lambda *args, **rest: pytest.fail("it trained"))

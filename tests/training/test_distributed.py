@@ -233,6 +233,7 @@ from bert_jax.errors import UserError
 from bert_jax.training import cluster, distributed
 address, index, case, folder = sys.argv[1:]
 distributed.start(cluster.given(address, 2, int(index)))
+distributed.at_end(lambda status, reason: Path(folder, f"end{index}").write_text(f"{status} {reason}"))
 with distributed.session(timeout=5.0, checkpoints=Path(folder)):
     distributed.barrier("hello")
     if index == case[-1]:
@@ -291,9 +292,15 @@ RESUMES = "The same command resumes from the last checkpoint, step 40"
 def test_two_processes_end_well_however_they_end(case, expected, tmp_path):
     (tmp_path / "40").mkdir()
     (tmp_path / "50.orbax-checkpoint-tmp").mkdir()
-    for (status, line), (wanted, pattern) in zip(meet(case, tmp_path), expected, strict=True):
+    for index, ((status, line), (wanted, pattern)) in enumerate(
+        zip(meet(case, tmp_path), expected, strict=True)
+    ):
         assert status == wanted, line
         assert re.search(f"{pattern}$", line), line
+        noted = tmp_path / f"end{index}"
+        assert noted.exists() == line.startswith("bert-jax: ")  # it ended at once, with a reason of its own
+        if noted.exists():
+            assert noted.read_text() == f"{status} {line.removeprefix('bert-jax: ')}"
 
 
 @pytest.mark.parametrize(
