@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bert_jax.sweeps import tables
 from bert_jax.sweeps.comparisons import Comparison
+from bert_jax.sweeps.plot_style import BASELINE, Drawing, Style, legend, png, size_of, styles_of
 from bert_jax.sweeps.results import HELD_OUT, Result, Results
 from bert_jax.sweeps.writing import titled, unit_of_difference
-
-Theme = Literal["light", "dark"]
-
-# Told apart by the colour-blind (Okabe and Ito; two more for the eighth and ninth arm), against white as against
-# near-black; markers and dashes tell them apart in print. The baseline is grey.
-_BASELINE = "#7d8590"
-_COLOURS = ("#2a86c8", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#a0744a", "#9a7fe0")
-_MARKERS = "osD^vPX<>"
-_DASHES: tuple[Any, ...] = (
-    "-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (8, 2)),
-    (0, (4, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (10, 2, 2, 2)),
-)  # fmt: skip
-_INK = {"light": "#24292f", "dark": "#d0d7de"}
-_PAPER = {"light": "#ffffff", "dark": "#0d1117"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,70 +29,22 @@ class Plot:
     dark: bytes
 
 
-@dataclasses.dataclass(frozen=True)
-class _Style:
-    colour: str
-    marker: str
-    dashes: Any
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Drawing:
-    name: str
-    title: str
-    caption: str
-    size: tuple[float, float]
-    draw: Callable[[Axes], None]
-
-
 def draw(results: Results, comparisons: Sequence[Comparison]) -> Iterator[Plot]:
     """Every plot that there are numbers for."""
-    styles = _styles(results)
+    styles = styles_of(results.arms, results.baseline)
     for drawing in _drawings(results, comparisons, styles):
         yield Plot(
             name=drawing.name,
             title=drawing.title,
             caption=drawing.caption,
-            light=_png(drawing, "light"),
-            dark=_png(drawing, "dark"),
+            light=png(drawing, "light"),
+            dark=png(drawing, "dark"),
         )
-
-
-def _png(drawing: _Drawing, theme: Theme) -> bytes:
-    ink, paper = _INK[theme], _PAPER[theme]
-    settings: dict[Any, Any] = dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), ink
-    )
-    settings |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), paper)
-    settings |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.axisbelow": True}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=drawing.size, layout="constrained")
-        axes = figure.subplots()
-        axes.grid(alpha=0.16, linewidth=0.6)
-        drawing.draw(axes)
-        axes.set_title(drawing.title, fontsize=10, loc="left")
-        stream = io.BytesIO()
-        # Without the software's name the same numbers give the same file.
-        figure.savefig(stream, dpi=130, format="png", metadata={"Software": None})
-    return stream.getvalue()
-
-
-def _styles(results: Results) -> dict[str, _Style]:
-    """The same in every plot, whatever has finished."""
-    others = [arm for arm in results.arms if arm != results.baseline]
-    styles = {results.baseline: _Style(_BASELINE, _MARKERS[0], _DASHES[0])}
-    for place, arm in enumerate(others):
-        styles[arm] = _Style(
-            _COLOURS[place % len(_COLOURS)],
-            _MARKERS[(place + 1) % len(_MARKERS)],
-            _DASHES[(place + 1) % len(_DASHES)],
-        )
-    return {arm: styles[arm] for arm in results.arms}
 
 
 def _drawings(
-    results: Results, comparisons: Sequence[Comparison], styles: dict[str, _Style]
-) -> Iterator[_Drawing]:
+    results: Results, comparisons: Sequence[Comparison], styles: dict[str, Style]
+) -> Iterator[Drawing]:
     for name in dict.fromkeys(c.measure.name for c in comparisons):
         of_measure = [c for c in comparisons if c.measure.name == name]
         if any(c.summary.n for c in of_measure):
@@ -127,9 +62,7 @@ def _drawings(
 # ---------------------------------------------------------------------------------------------
 
 
-def _measure_drawing(
-    results: Results, of_measure: Sequence[Comparison], styles: dict[str, _Style]
-) -> _Drawing:
+def _measure_drawing(results: Results, of_measure: Sequence[Comparison], styles: dict[str, Style]) -> Drawing:
     measure = of_measure[0].measure
     better = "right" if measure.better == "higher" else "left"
     caption = (
@@ -137,7 +70,7 @@ def _measure_drawing(
         f" difference to {results.baseline}, not corrected for many tests. Better is to the {better}."
         + (" Dotted: chance." if measure.chance is not None else "")
     )
-    return _Drawing(
+    return Drawing(
         name=f"measure-{measure.name}",
         title=measure.name,
         caption=caption,
@@ -147,13 +80,13 @@ def _measure_drawing(
 
 
 def _measure(
-    axes: Axes, results: Results, of_measure: Sequence[Comparison], styles: dict[str, _Style]
+    axes: Axes, results: Results, of_measure: Sequence[Comparison], styles: dict[str, Style]
 ) -> None:
     measure = of_measure[0].measure
     scale = measure.scale
     base = next((c.summary.mean for c in of_measure if c.is_baseline), math.nan)
     if math.isfinite(base):
-        axes.axvline(scale * base, color=_BASELINE, linewidth=1, zorder=1)
+        axes.axvline(scale * base, color=BASELINE, linewidth=1, zorder=1)
     for place, c in enumerate(of_measure):
         style = styles[c.arm]
         d = c.difference
@@ -181,7 +114,7 @@ def _measure(
                 c.verdict, (0.01, place), xycoords=("axes fraction", "data"), va="center", alpha=0.6
             )
     if measure.chance is not None and _is_near(scale * measure.chance, axes.get_xlim()):
-        axes.axvline(scale * measure.chance, linestyle=":", color=_BASELINE, linewidth=1.2)
+        axes.axvline(scale * measure.chance, linestyle=":", color=BASELINE, linewidth=1.2)
         axes.annotate(
             "chance",
             (scale * measure.chance, 1),
@@ -209,19 +142,19 @@ def _is_near(place: float, limits: tuple[float, float]) -> bool:
 # ---------------------------------------------------------------------------------------------
 
 
-def _curve_drawing(results: Results, field: str, styles: dict[str, _Style]) -> _Drawing:
+def _curve_drawing(results: Results, field: str, styles: dict[str, Style]) -> Drawing:
     title = f"held-out {field.replace('_', ' ').replace('mlm', 'MLM').replace('rtd', 'RTD')}"
-    return _Drawing(
+    return Drawing(
         name=f"curve-{field}",
         title=title,
         caption="Line: mean over the seeds that finished; band: from the lowest seed to the highest. Thin and"
         " without marks: single trials that have not finished. The first evaluation, of step 0, is left out.",
-        size=_size(results.arms),
+        size=size_of(results.arms),
         draw=lambda axes: _curves(axes, results, field, styles),
     )
 
 
-def _curves(axes: Axes, results: Results, field: str, styles: dict[str, _Style]) -> None:
+def _curves(axes: Axes, results: Results, field: str, styles: dict[str, Style]) -> None:
     measure = results.measures.get(HELD_OUT + field)
     scale = measure.scale if measure else 1.0
     for arm, style in styles.items():
@@ -251,7 +184,7 @@ def _curves(axes: Axes, results: Results, field: str, styles: dict[str, _Style])
     axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.set_xlabel("tokens seen, padding included")
     axes.set_ylabel(f"{field} ({measure.unit})" if measure and measure.unit else field)
-    _legend(axes)
+    legend(axes)
 
 
 def _at_shared_tokens(trials: Sequence[Result], field: str) -> dict[int, list[float]]:
@@ -269,7 +202,7 @@ def _at_shared_tokens(trials: Sequence[Result], field: str) -> dict[int, list[fl
 # ---------------------------------------------------------------------------------------------
 
 
-def _cost_drawing(results: Results, styles: dict[str, _Style]) -> Iterator[_Drawing]:
+def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawing]:
     """The first measure against FLOPs; against hours where all trials take the same FLOPs."""
     measure = results.measures[results.plan.sweep.measures[0]] if results.plan.sweep.measures else None
     found = [r for r in results.trials if r.cost and measure and measure.name in r.values]
@@ -299,29 +232,29 @@ def _cost_drawing(results: Results, styles: dict[str, _Style]) -> Iterator[_Draw
             axes.set_xlabel("hours in training steps, of a trial")
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_ylabel(titled(measure))
-        _legend(axes)
+        legend(axes)
 
-    yield _Drawing(
+    yield Drawing(
         name="cost",
         title=f"Cost and {measure.name}",
         caption=f"A point a trial. {'Higher' if measure.better == 'higher' else 'Lower'} and to the left is better.",
-        size=_size(results.arms),
+        size=size_of(results.arms),
         draw=paint,
     )
 
 
-def _breakdown_drawings(results: Results, styles: dict[str, _Style]) -> Iterator[_Drawing]:
+def _breakdown_drawings(results: Results, styles: dict[str, Style]) -> Iterator[Drawing]:
     """The parts of the data, and, since arms often lie on one another there, what is between them."""
     for name, (axis, labels, _, means) in tables.breakdown_means(results).items():
         measure = results.measures.get(name.partition(" by ")[0])
         unit, scale = (titled(measure), measure.scale) if measure else (name, 1.0)
         file = "parts-" + "".join(letter if letter.isalnum() else "-" for letter in name)
         base = means.get(results.baseline)
-        yield _Drawing(
+        yield Drawing(
             name=file,
             title=name,
             caption="Means over the seeds that finished.",
-            size=_size(results.arms),
+            size=size_of(results.arms),
             draw=functools.partial(_parts, axis, labels, means, scale, unit, styles),
         )
         if base is None or len(means) < 2:
@@ -331,11 +264,11 @@ def _breakdown_drawings(results: Results, styles: dict[str, _Style]) -> Iterator
             for arm, of in means.items()
         }
         unit_between = unit_of_difference(measure) if measure else ""
-        yield _Drawing(
+        yield Drawing(
             name=f"{file}-difference",
             title=f"{name}, difference to {results.baseline}",
             caption=f"The arm's mean less that of {results.baseline}, part by part; not tested.",
-            size=_size(results.arms),
+            size=size_of(results.arms),
             draw=functools.partial(
                 _parts, axis, labels, between, scale, f"difference ({unit_between})", styles
             ),
@@ -348,7 +281,7 @@ def _parts(
     means: tables.Means,
     scale: float,
     unit: str,
-    styles: dict[str, _Style],
+    styles: dict[str, Style],
     axes: Axes,
 ) -> None:
     for arm, of in means.items():
@@ -374,30 +307,4 @@ def _parts(
     )
     axes.set_xlabel(axis)
     axes.set_ylabel(unit)
-    _legend(axes)
-
-
-def _size(arms: Sequence[str]) -> tuple[float, float]:
-    """Inches, with room for the legend."""
-    return 5.4, 3.2 + 0.19 * -(-len(arms) // _columns(arms))
-
-
-def _columns(labels: Sequence[str]) -> int:
-    """Of the legend."""
-    return max(1, min(len(labels), 70 // (max(map(len, labels)) + 8)))
-
-
-def _legend(axes: Axes) -> None:
-    """Below the axes, where it hides nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure = axes.get_figure()
-    if labels and isinstance(figure, Figure):
-        figure.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=_columns(labels),
-            frameon=False,
-            fontsize=8,
-            handlelength=3.2,
-        )
+    legend(axes)
