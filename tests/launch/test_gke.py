@@ -1,0 +1,150 @@
+"""launch/gke.yaml against the schemas of Kubernetes and JobSet, and against what our command says."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MANIFEST = ROOT / "launch" / "gke.yaml"
+
+
+@pytest.fixture(scope="module")
+def manifests():
+    yaml = pytest.importorskip("yaml")
+    return {document["kind"]: document for document in yaml.safe_load_all(MANIFEST.read_text())}
+
+
+@pytest.fixture(scope="module")
+def job(manifests):
+    """The Job that JobSet makes."""
+    (replicated,) = manifests["JobSet"]["spec"]["replicatedJobs"]
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "bert-workers-0"},
+        **replicated["template"],
+    }
+
+
+# Of jobset.x-k8s.io/v1alpha2, the fields that gke.yaml has and their forms.
+_NAME = {"type": "string", "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$"}
+
+
+def _closed(required, **properties):
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*required],
+        "additionalProperties": False,
+    }
+
+
+_COORDINATOR = _closed(
+    ["replicatedJob"], replicatedJob=_NAME, jobIndex={"type": "integer"}, podIndex={"type": "integer"}
+)
+_RULE = _closed(
+    ["action"],
+    name=_NAME | {"maxLength": 128, "pattern": "^[A-Za-z]([A-Za-z0-9_,:-]*[A-Za-z0-9_])?$"},
+    action={"enum": ["FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"]},
+    onJobFailureReasons={
+        "type": "array",
+        "items": {"enum": ["BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded",
+                           "PodFailurePolicy"]},
+    },
+)  # fmt: skip
+_JOBSET = _closed(
+    ["apiVersion", "kind", "metadata", "spec"],
+    apiVersion={"const": "jobset.x-k8s.io/v1alpha2"},
+    kind={"const": "JobSet"},
+    metadata=_closed(["name"], name=_NAME, annotations={"additionalProperties": {"type": "string"}}),
+    spec=_closed(
+        ["replicatedJobs"],
+        network=_closed([], enableDNSHostnames={"type": "boolean"}),
+        coordinator=_COORDINATOR,
+        failurePolicy=_closed(
+            [], maxRestarts={"type": "integer", "minimum": 0}, rules={"type": "array", "items": _RULE}
+        ),
+        replicatedJobs={
+            "type": "array",
+            "items": _closed(
+                ["name", "template"],
+                name=_NAME,
+                replicas={"type": "integer", "minimum": 0},
+                template=_closed(["spec"], spec={"type": "object"}),
+            ),
+        },
+    ),
+)
+
+
+def test_the_jobset_and_what_it_makes_fit_their_schemas(manifests, job):
+    jsonschema = pytest.importorskip("jsonschema")
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    jsonschema.validate(manifests["JobSet"], _JOBSET)
+    for document in (job, manifests["PersistentVolumeClaim"]):
+        kubernetes_validate.validate(document, "1.34", strict=True)
+    wrong = {**job, "spec": {**job["spec"], "paralelism": 4}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, "1.34", strict=True)
+
+
+def test_every_host_is_a_process_of_one_run(manifests, job):
+    spec = job["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    flags = dict(word.removeprefix("--").split("=", 1) for word in container["args"][1:])
+    assert spec["completionMode"] == "Indexed"
+    assert spec["parallelism"] == spec["completions"] == int(flags["processes"])
+    selector = spec["template"]["spec"]["nodeSelector"]
+    side_a, side_b = map(int, selector["cloud.google.com/gke-tpu-topology"].split("x"))
+    assert side_a * side_b == spec["parallelism"] * container["resources"]["limits"]["google.com/tpu"]
+
+    assert flags["process-id"] == "$(JOB_COMPLETION_INDEX)"
+    host, _, port = flags["coordinator"].partition(":")
+    (source,) = [variable for variable in container["env"] if f"$({variable['name']})" == host]
+    assert "jobset.sigs.k8s.io/coordinator" in source["valueFrom"]["fieldRef"]["fieldPath"]
+    assert int(port) in [each["containerPort"] for each in container["ports"]]
+    jobset = manifests["JobSet"]["spec"]
+    assert jobset["coordinator"] == {"replicatedJob": "workers", "jobIndex": 0, "podIndex": 0}
+    assert jobset["replicatedJobs"][0]["name"] == "workers"
+
+
+def test_the_command_of_the_pods_is_one_that_we_have(job):
+    from bert_jax.__main__ import build_parser
+    from bert_jax.commands import split_overrides
+
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["python", "-m", "bert_jax"]
+    words = [word.replace("$(JOB_COMPLETION_INDEX)", "3") for word in container["args"]]
+    rest, overrides = split_overrides(words)
+    args = build_parser("pretrain").parse_args(rest)
+    assert (args.process_id, args.processes) == (3, 4)
+    assert (ROOT / args.config).exists() and len(overrides) == 2
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert str(args.workdir).startswith(tuple(mounts))
+
+
+def test_a_stop_is_not_a_failure_and_a_wrong_command_is_final(manifests, job):
+    spec, pod = job["spec"], job["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > 30 and pod["shareProcessNamespace"]
+    assert pod["restartPolicy"] == "Never"  # or there may be no podFailurePolicy
+    actions = {}
+    for rule in spec["podFailurePolicy"]["rules"]:
+        for status in rule.get("onExitCodes", {}).get("values", []):
+            assert rule["onExitCodes"]["containerName"] == pod["containers"][0]["name"]
+            actions[status] = rule["action"]
+        for condition in rule.get("onPodConditions", []):
+            actions[condition["type"]] = rule["action"]
+    assert actions == {2: "FailJob", 143: "Ignore", "DisruptionTarget": "Ignore"}
+    policy = manifests["JobSet"]["spec"]["failurePolicy"]
+    assert policy["maxRestarts"] > 0
+    (rule,) = policy["rules"]
+    assert (rule["action"], rule["onJobFailureReasons"]) == ("FailJobSet", ["PodFailurePolicy"])
+
+
+def test_workdir_and_corpus_are_on_the_claimed_volume(manifests, job):
+    pod = job["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    (mount,) = pod["containers"][0]["volumeMounts"]
+    claim = manifests["PersistentVolumeClaim"]
+    assert volumes[mount["name"]]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
