@@ -5,6 +5,7 @@ S/trials/NAME/          an ordinary workdir, with probes.json once the trial is 
 S/attempts/NAME.jsonl   when and where the trial began, and how it ended, again and again
 S/logs/NAME.txt         what it printed
 S/cache/                compiled programs, which trials of one shape share
+S/slurm/                the job array, what it printed, and the numbers of its jobs
 """
 
 from __future__ import annotations
