@@ -20,7 +20,7 @@ import numpy as np
 
 from bert_jax.config import Config, ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.interop import program
+from bert_jax.models import inference as program
 from bert_jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ def load_parts(
     Raises:
       UserError: the directory is none of these, is damaged, or has no such checkpoint or part.
     """
-    from bert_jax.interop import ours, tf1
+    from bert_jax.interop import native as ours
+    from bert_jax.interop import tf1
     from bert_jax.interop.load import load_hf
     from bert_jax.training.workdir import is_workdir
 
@@ -239,8 +240,8 @@ def load_workdir(
     directory: Path, *, checkpoint: str = "last", part: Part | None = None
 ) -> tuple[ModelConfig, Any]:
     """Architecture and parameters (on the first device) of a workdir's checkpoint, for inference."""
-    from bert_jax.models import replaced
-    from bert_jax.models.generator import discriminator_config, generator_config
+    from bert_jax.config.electra import discriminator_config, generator_config
+    from bert_jax.models import electra as replaced
     from bert_jax.training.checkpoint import Checkpoints
     from bert_jax.training.workdir import read_config
 
@@ -270,7 +271,8 @@ def load_workdir(
 
 def _trained_shapes(config: Config) -> Any:
     """Shapes of the parameters that a run trains: of one encoder, or of replaced-token detection's two."""
-    from bert_jax.models import bert, replaced
+    from bert_jax.models import bert
+    from bert_jax.models import electra as replaced
 
     key = jax.random.key(0)
     if config.objective.name == "rtd":

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bert_jax.config import Config
-from bert_jax.rules import PAIR_FORMATS
+from bert_jax.config.rules import PAIR_FORMATS
 
 Batch = Mapping[str, np.ndarray]
 

@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     elif args.what == "pipeline":
         pipeline(config, seconds=args.seconds, repeats=args.repeats, peer=args.peer, experiment=args.config)
     else:
-        from bert_jax.commands import bench_prepare
+        from bert_jax.benchmarks import prepare as bench_prepare
 
         bench_prepare.run(config, repeats=args.repeats, processes=args.processes)
 
@@ -71,7 +71,7 @@ def step(config: Config, *, seconds: float, repeats: int, peer: str | None = Non
     import jax
 
     from bert_jax import batch as contract
-    from bert_jax.commands.assembly import Assembly
+    from bert_jax.tasks.assembly import Assembly
     from bert_jax.training.metrics import flops_per_sequence, peak_flops
 
     parts = Assembly.of(config)
@@ -89,7 +89,7 @@ def step(config: Config, *, seconds: float, repeats: int, peer: str | None = Non
 
     contestants: dict[str, Callable[[], None]] = {"ours": ours}
     if peer == "hf":
-        from bert_jax.commands.peer import torch_step
+        from bert_jax.benchmarks.huggingface import torch_step
 
         contestants["hf"] = torch_step(config, host_batch)
     rates = _in_turns(contestants, seconds=seconds, repeats=repeats)
@@ -120,9 +120,9 @@ def pipeline(
     """Measures the input pipeline; returns and prints the figures."""
     import numpy as np
 
-    from bert_jax.data.instances import FIRST
-    from bert_jax.data.pipeline import Batches
-    from bert_jax.data.prepare import open_corpus
+    from bert_jax.data.batches.pipeline import Batches
+    from bert_jax.data.corpus.prepare import open_corpus
+    from bert_jax.data.instances.index import FIRST
 
     shards = open_corpus(config, experiment=experiment)
     batches = Batches(shards, config, "train")
@@ -131,7 +131,7 @@ def pipeline(
     stream = batches.iterate(0, 2**31)
     contestants: dict[str, Callable[[], Any]] = {"pipeline": lambda: next(stream)}
     if peer == "hf":
-        from bert_jax.commands.peer import masking_collator
+        from bert_jax.benchmarks.huggingface import masking_collator
 
         contestants["hf"] = masking_collator(config, shards.folder, batches.at(0))
     rates = _in_turns(contestants, seconds=seconds, repeats=repeats)
@@ -191,7 +191,7 @@ def _peak_memory(compiled: Any) -> dict[str, float]:
 
 
 def _print(title: str, values: dict[str, Any]) -> dict[str, Any]:
-    from bert_jax.commands.console import table
+    from bert_jax.console import table
 
     table(title, {k: f"{v:,.4g}" if isinstance(v, float) else v for k, v in values.items()})
     print(json.dumps(values))

@@ -9,7 +9,7 @@ import argparse
 
 from bert_jax.commands import add_config_argument, load_config
 from bert_jax.config import Config, describe
-from bert_jax.models.presets import parameter_count
+from bert_jax.config.presets import parameter_count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bert_jax.commands import refuse_overrides
+from bert_jax.config.phases import phases
 from bert_jax.errors import UserError
-from bert_jax.phases import phases
 
 if TYPE_CHECKING:
-    from bert_jax.data.pipeline import Batches
+    from bert_jax.data.batches.pipeline import Batches
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def run(workdir: Path, *, checkpoint: str = "last") -> dict[str, float]:
     Raises:
       UserError: no such checkpoint, no held-out documents, or the corpus is gone or changed.
     """
-    from bert_jax.data.prepare import open_corpus
+    from bert_jax.data.corpus.prepare import open_corpus
     from bert_jax.training.workdir import read_config
 
     config, digest = read_config(workdir)
@@ -47,9 +47,9 @@ def run(workdir: Path, *, checkpoint: str = "last") -> dict[str, float]:
     if shards.digest != digest:
         raise UserError(f"{shards.folder} has digest {shards.digest}, the run was trained on {digest}")
 
-    from bert_jax.commands.assembly import Assembly
-    from bert_jax.commands.console import table
+    from bert_jax.console import table
     from bert_jax.objectives.sums import means
+    from bert_jax.tasks.assembly import Assembly
     from bert_jax.training.checkpoint import Checkpoints
 
     parts = Assembly.of(phases(config)[-1].config)

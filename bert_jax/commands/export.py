@@ -97,7 +97,7 @@ def _hf(out: Path, params: Mapping[str, Any], config: ModelConfig, tokenizer: To
 def _safetensors(
     out: Path, params: Mapping[str, Any], config: ModelConfig, tokenizer: Tokenizer | None
 ) -> str:
-    from bert_jax.interop.ours import save_ours
+    from bert_jax.interop.native import save_ours
 
     save_ours(out, params, config=config, tokenizer=tokenizer)
     return f"bert_jax.load({str(out)!r}) opens it"
@@ -116,8 +116,8 @@ def _stablehlo(out: Path, params: Mapping[str, Any], config: ModelConfig, tokeni
 def _savedmodel(
     out: Path, params: Mapping[str, Any], config: ModelConfig, tokenizer: Tokenizer | None
 ) -> str:
-    from bert_jax.interop.program import INPUTS
     from bert_jax.interop.savedmodel import save_savedmodel
+    from bert_jax.models.inference import INPUTS
 
     save_savedmodel(out, params, config=config, tokenizer=tokenizer)
     return (

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 
 from bert_jax.commands import add_config_argument, load_config
 from bert_jax.config import Config
+from bert_jax.config.phases import phases
 from bert_jax.errors import UsageError
-from bert_jax.phases import phases
 
 if TYPE_CHECKING:
-    from bert_jax.commands.decoded_rows import Row
-    from bert_jax.data.instances import Split
+    from bert_jax.data.instances.index import Split
+    from bert_jax.inspection.decoded_rows import Row
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,10 +72,10 @@ def run(
     """
     from rich.console import Console
 
-    from bert_jax.commands.decoded_rows import decode_rows, print_rows
-    from bert_jax.commands.report_data import measure, present
-    from bert_jax.data.pipeline import Batches
-    from bert_jax.data.prepare import open_corpus
+    from bert_jax.data.batches.pipeline import Batches
+    from bert_jax.data.corpus.prepare import open_corpus
+    from bert_jax.inspection.decoded_rows import decode_rows, print_rows
+    from bert_jax.inspection.measure import measure, present
     from bert_jax.text import tokenizer
 
     if split == "train" and step >= config.train.steps:
@@ -99,7 +99,7 @@ def run(
 
 def _write(folder: Path, report: dict[str, Any], rows: Sequence[Row]) -> None:
     """Writes the three files, each whole or not at all, and prints the figures."""
-    from bert_jax.commands import report_page
+    from bert_jax.inspection import page as report_page
 
     folder.mkdir(parents=True, exist_ok=True)
     texts = {

@@ -64,9 +64,9 @@ def run(config: Config, *, processes: int | None = None, beam: list[str] | None 
 
     processes: None: one for each core. beam: pipeline options, if it is to run there.
     """
-    from bert_jax.commands.console import table
-    from bert_jax.data.beam import BeamEngine
-    from bert_jax.data.prepare import corpus_folder, prepare
+    from bert_jax.console import table
+    from bert_jax.data.corpus.beam import BeamEngine
+    from bert_jax.data.corpus.prepare import corpus_folder, prepare
 
     engine = None if beam is None else BeamEngine(beam)
     start = time.perf_counter()

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 
 from bert_jax.commands import add_config_argument, load_config
 from bert_jax.config import Config
+from bert_jax.config.phases import Phase, phases
 from bert_jax.errors import UsageError
-from bert_jax.phases import Phase, phases
-from bert_jax.training import cluster
+from bert_jax.training.processes import discovery as cluster
 
 if TYPE_CHECKING:
-    from bert_jax.commands.assembly import Assembly
-    from bert_jax.data.shards import TokenShards
+    from bert_jax.data.corpus.shards import TokenShards
+    from bert_jax.tasks.assembly import Assembly
     from bert_jax.training.loop import Stage
 
 
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     flags = cluster.given(args.coordinator, args.processes, args.process_id)
     config = load_config(args)
     _sources(config, args.init, args.init_generator)  # before others are waited for
-    from bert_jax.training import distributed
+    from bert_jax.training.processes import session as distributed
 
     distributed.start(flags)
     words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
@@ -104,7 +104,7 @@ def run(
       Interrupted: a signal came; the state was saved.
     """
     given = _sources(config, init, init_generator)
-    from bert_jax.training import distributed
+    from bert_jax.training.processes import session as distributed
 
     with distributed.session(timeout=config.parallel.timeout, checkpoints=workdir / "checkpoints"):
         _train(config, workdir, given, experiment=experiment, command=command)
@@ -114,19 +114,19 @@ def run(
 
 def _train(config: Config, workdir: Path, given: tuple[Path, ...], *, experiment: str, command: str) -> None:
     """What every process of a run does."""
-    from bert_jax.data.prepare import open_corpus
+    from bert_jax.data.corpus.prepare import open_corpus
 
     shards = open_corpus(config, experiment=experiment)
 
-    from bert_jax.commands import initial
-    from bert_jax.commands.assembly import Assembly
+    from bert_jax.tasks import initialize as initial
+    from bert_jax.tasks.assembly import Assembly
     from bert_jax.text import tokenizer as tokenizers
-    from bert_jax.training import distributed
     from bert_jax.training import workdir as workdirs
     from bert_jax.training.checkpoint import Checkpoints
     from bert_jax.training.loop import Run, train
     from bert_jax.training.metrics import MetricsLog, NoLog, peak_flops
     from bert_jax.training.optim import make_schedule
+    from bert_jax.training.processes import session as distributed
 
     parts = Assembly.of(config)
     stages = tuple(_stage(parts, shards, phase) for phase in phases(config))
@@ -214,7 +214,7 @@ def _devices() -> list:
 def _finish(workdir: Path, config: Config) -> None:
     """Draws the curves and prints a short table."""
     from bert_jax.commands import plot
-    from bert_jax.commands.console import table
+    from bert_jax.console import table
     from bert_jax.training.metrics import read_metrics
 
     lines = read_metrics(workdir / "metrics.jsonl")

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 from bert_jax import config as configs
 from bert_jax.commands import refuse_overrides
 from bert_jax.config import Config
+from bert_jax.config.phases import phases
 from bert_jax.errors import UsageError, UserError
-from bert_jax.phases import phases
 from bert_jax.probes.scores import Breakdown, Probed, Score, write
 
 if TYPE_CHECKING:
-    from bert_jax.commands.frozen import FrozenEncoder
-    from bert_jax.data.shards import TokenShards
+    from bert_jax.data.corpus.shards import TokenShards
+    from bert_jax.probes.encoder import FrozenEncoder
     from bert_jax.probes.reference import Pairs
 
 PAIRS = 4_000
@@ -113,7 +113,7 @@ def run(
     if pairs < _LEAST:
         raise UsageError(f"--pairs {pairs} must be >= {_LEAST}")
 
-    from bert_jax.data.prepare import open_corpus
+    from bert_jax.data.corpus.prepare import open_corpus
     from bert_jax.probes import reference as references
     from bert_jax.training.workdir import read_config
 
@@ -140,7 +140,7 @@ def run(
 
 def _load(workdir: Path, config: Config, checkpoint: str) -> tuple[int, FrozenEncoder]:
     from bert_jax import api
-    from bert_jax.commands.frozen import FrozenEncoder
+    from bert_jax.probes.encoder import FrozenEncoder
     from bert_jax.training.checkpoint import Checkpoints
 
     folder = workdir / "checkpoints"
@@ -154,7 +154,7 @@ def _load(workdir: Path, config: Config, checkpoint: str) -> tuple[int, FrozenEn
 
 
 def _mlm(subject: Subject) -> Finding:
-    from bert_jax.data.pipeline import Batches
+    from bert_jax.data.batches.pipeline import Batches
     from bert_jax.probes import mlm
     from bert_jax.probes.frequency import token_counts
     from bert_jax.progress import bar
@@ -225,7 +225,7 @@ PROBES: dict[str, Callable[[Subject], Finding]] = {"mlm": _mlm, "nsp": _nsp, "so
 
 
 def _print(workdir: Path, probed: Probed, skipped: dict[str, str]) -> None:
-    from bert_jax.commands.console import table
+    from bert_jax.console import table
 
     rows = {score.name: _described(score) for score in probed.scores}
     for name, details in probed.details.items():

@@ -27,7 +27,7 @@ from bert_jax.commands import refuse_overrides
 from bert_jax.errors import UsageError
 
 if TYPE_CHECKING:
-    from bert_jax.sweeps.writing import Table
+    from bert_jax.sweeps.reporting.writing import Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,9 +48,9 @@ def run(folder: Path, out: Path | None = None) -> Path:
       UsageError: `out` is a file.
     """
     from bert_jax import progress
-    from bert_jax.sweeps import page, plots, tables
-    from bert_jax.sweeps.comparisons import compare
-    from bert_jax.sweeps.results import gather
+    from bert_jax.sweeps.reporting import page, plots, tables
+    from bert_jax.sweeps.reporting.comparisons import compare
+    from bert_jax.sweeps.reporting.results import gather
 
     out = folder if out is None else out
     results = gather(folder)

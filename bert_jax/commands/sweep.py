@@ -161,7 +161,7 @@ def run(
 def _prepare(plan: Plan) -> None:
     """Token shards, once for each corpus: in most sweeps, one."""
     from bert_jax.commands import prepare
-    from bert_jax.data.prepare import corpus_folder
+    from bert_jax.data.corpus.prepare import corpus_folder
 
     corpora = {corpus_folder(trial.config): trial.config for trial in plan.trials}
     for config in corpora.values():
@@ -199,8 +199,8 @@ def status(folder: Path) -> None:
 
 def show(plan: Plan) -> None:
     """Prints what the sweep would run."""
-    from bert_jax.commands.console import table
-    from bert_jax.phases import token_slots
+    from bert_jax.config.phases import token_slots
+    from bert_jax.console import table
 
     sweep = plan.sweep
     rows = {"question": sweep.question, "base": sweep.base, "budget": f"{sweep.tokens:,} tokens a trial"}

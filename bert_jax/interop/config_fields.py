@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.models.presets import ModelConfig
 
 _MOST = 2**31 - 1  # ids, positions and distances are int32
 MOST_LAYERS = 1000  # each has names to look up, whatever the file holds

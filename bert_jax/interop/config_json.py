@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from bert_jax.config.presets import EXECUTION, PRESETS, ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.config_fields import MOST_LAYERS, Reader
 from bert_jax.interop.families import FAMILIES, Family
-from bert_jax.models.presets import EXECUTION, PRESETS, ModelConfig
 
 _SIZES = ("vocab_size", "hidden_size", "num_layers", "num_heads", "mlp_size", "max_positions")
 _RATES = ("dropout_rate", "attention_dropout_rate")

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import config_json, names
 from bert_jax.interop.families import FAMILIES, Family
-from bert_jax.models.presets import ModelConfig
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.tokenizer import Tokenizer
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.config_fields import written_layers
 from bert_jax.interop.families import FAMILIES, Family
 from bert_jax.interop.parameters import HEADS, LAYER, TREE, flatten, head, is_asked_for, nest, part, sizes
-from bert_jax.models.presets import ModelConfig
 
 __all__ = ["HEADS", "Entry", "canonical", "from_hf", "heads_in", "listed", "table", "to_hf"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from bert_jax.models.presets import ModelConfig
+from bert_jax.config.presets import ModelConfig
 
 LAYER = "bert/encoder/layer_{i}/"
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import config_to_hf
 from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.folder import whole
-from bert_jax.models.presets import ModelConfig
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
 

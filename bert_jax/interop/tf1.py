@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import config_from_hf
 from bert_jax.interop.load import LoadReport, check_vocabulary, read_json
-from bert_jax.models.presets import ModelConfig
 
 # The config file beside a checkpoint -> whose it is. ELECTRA's releases have none.
 _CONFIGS = {"bert_config.json": "bert", "albert_config.json": "albert"}

@@ -7,8 +7,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.models.layers import dense, dropout
-from bert_jax.models.presets import ModelConfig
 
 Array = jax.Array
 

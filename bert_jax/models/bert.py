@@ -15,11 +15,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.models.attention import visibility
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.encoder import DropoutKeys, Encoded, Encoder
 from bert_jax.models.heads import MlmHead, PairHead, Pooler, RtdHead, gather
-from bert_jax.models.presets import ModelConfig
 
 Array = jax.Array
 

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.models.layers import ACTIVATIONS, dense, layer_norm
-from bert_jax.models.presets import ModelConfig
 
 Array = jax.Array
 

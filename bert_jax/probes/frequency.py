@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bert_jax.data.instances import split_documents
+from bert_jax.data.instances.index import split_documents
 from bert_jax.progress import bar
 
 _PIECE = 256  # tokens read together
@@ -14,7 +14,7 @@ _PIECES = 2**14  # pieces read at once: 4 million tokens
 
 
 class Text(Protocol):
-    """What counting needs of `bert_jax.data.shards.TokenShards`."""
+    """What counting needs of `bert_jax.data.corpus.shards.TokenShards`."""
 
     @property
     def vocab_size(self) -> int: ...

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 
 from bert_jax.config import Config
-from bert_jax.data.instances import Split, load_index
-from bert_jax.data.rows import Rows, assemble
-from bert_jax.data.shards import TokenShards
+from bert_jax.data.batches.rows import Rows, assemble
+from bert_jax.data.corpus.shards import TokenShards
+from bert_jax.data.instances.index import Split, load_index
 from bert_jax.errors import UserError
 
 _SEED = 0

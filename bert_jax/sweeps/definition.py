@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax import config as configs
-from bert_jax import experiment
-from bert_jax.config import Config
+from bert_jax.config import Config, experiment
+from bert_jax.config.phases import token_slots
 from bert_jax.errors import ConfigError, UsageError
-from bert_jax.phases import token_slots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from bert_jax.phases import token_slots
+from bert_jax.config.phases import token_slots
 from bert_jax.sweeps.definition import Trial
 from bert_jax.sweeps.folder import TrialState, trial_state
 

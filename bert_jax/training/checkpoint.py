@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from bert_jax.errors import UserError
-from bert_jax.training import distributed
+from bert_jax.training.processes import session as distributed
 from bert_jax.training.state import TrainState
 
 _PARAMS, _REST = "params", "training"  # two items, so that an export reads only the parameters

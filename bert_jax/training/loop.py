@@ -13,15 +13,15 @@ import jax
 import numpy as np
 
 from bert_jax.config import Config
+from bert_jax.config.phases import Phase
 from bert_jax.errors import Interrupted, UserError
 from bert_jax.objectives.sums import Objective, means
-from bert_jax.phases import Phase
 from bert_jax.progress import bar
-from bert_jax.training import distributed
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, NoLog, Stopwatch, flops_per_sequence
+from bert_jax.training.processes import session as distributed
+from bert_jax.training.processes.stopping import StopSignals
 from bert_jax.training.state import TrainState, clear_window
-from bert_jax.training.stopping import StopSignals
 
 Batch = Mapping[str, np.ndarray]
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Any]]

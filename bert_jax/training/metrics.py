@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config import Config
+from bert_jax.config.electra import discriminator_config, generator_config
 from bert_jax.errors import UserError
 from bert_jax.models.flops import training_flops
-from bert_jax.models.generator import discriminator_config, generator_config
 
 # Dense bf16 matrix rate of one device as jax counts them, FLOP/s, by the start of `device_kind`.
 # From the vendors' datasheets.

@@ -79,7 +79,7 @@ def get_config():
 
 @pytest.fixture(scope="session")
 def prepared(experiment) -> configs.Config:
-    from bert_jax.data.prepare import prepare
+    from bert_jax.data.corpus.prepare import prepare
 
     config = configs.load(str(experiment))
     prepare(config)

@@ -13,9 +13,10 @@ import pytest
 from bert_jax import config as configs
 from bert_jax.__main__ import main
 from bert_jax.batch import synthetic
-from bert_jax.commands import bench, peer
-from bert_jax.data.pipeline import Batches
-from bert_jax.data.prepare import open_corpus
+from bert_jax.benchmarks import huggingface as peer
+from bert_jax.commands import bench
+from bert_jax.data.batches.pipeline import Batches
+from bert_jax.data.corpus.prepare import open_corpus
 from bert_jax.errors import UserError
 
 
@@ -68,7 +69,7 @@ def test_a_peer_that_is_not_installed_is_named(prepared, monkeypatch):
 
 def test_preparation_is_measured_with_the_processes_asked_for(experiment, monkeypatch):
     calls = []
-    module = types.ModuleType("bert_jax.commands.bench_prepare")
+    module = types.ModuleType("bert_jax.benchmarks.prepare")
     module.run = lambda config, **kwargs: calls.append((config.data.sequence_length, kwargs))
     monkeypatch.setitem(sys.modules, module.__name__, module)
     import bert_jax.commands

@@ -7,7 +7,7 @@ import bert_jax
 from bert_jax.__main__ import main
 from bert_jax.commands import export
 from bert_jax.interop import stablehlo
-from bert_jax.interop.ours import save_ours
+from bert_jax.interop.native import save_ours
 from bert_jax.interop.save import save_hf
 from tests.interop.small import CONFIGS, TOKENIZER, params_of
 

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from bert_jax import __main__, api
-from bert_jax.commands import export, initial, predict, pretrain
-from bert_jax.commands.assembly import Assembly
+from bert_jax.commands import export, predict, pretrain
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import ConfigError, Interrupted, UsageError, UserError
-from bert_jax.interop.ours import save_ours
+from bert_jax.interop.native import save_ours
 from bert_jax.interop.parameters import flatten
 from bert_jax.interop.save import save_hf
-from bert_jax.models import replaced
+from bert_jax.models import electra as replaced
+from bert_jax.tasks import initialize as initial
+from bert_jax.tasks.assembly import Assembly
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
 from bert_jax.training import workdir as workdirs

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from bert_jax.__main__ import main
-from bert_jax.commands import bench_prepare
+from bert_jax.benchmarks import prepare as bench_prepare
 from bert_jax.config import load
 
 

@@ -77,7 +77,7 @@ def test_it_learns(prepared, tmp_path):
 
 def stop_after(patch, step, number):
     """Sends this process the signal `number` while it trains step `step` of a run."""
-    from bert_jax.data.pipeline import Batches
+    from bert_jax.data.batches.pipeline import Batches
 
     iterate = Batches.iterate
 
@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_examples(prepared
 
 def test_after_a_good_checkpoint_it_is_kept_and_named(prepared, straight, tmp_path, monkeypatch):
     """Poisoned from step 10 on: the checkpoint of step 8 stays the last one."""
-    from bert_jax.data.pipeline import Batches
+    from bert_jax.data.batches.pipeline import Batches
 
     iterate = Batches.iterate
 

@@ -11,14 +11,14 @@ import bert_jax
 from bert_jax import config as configs
 from bert_jax.__main__ import main
 from bert_jax.commands import evaluate, probe
-from bert_jax.commands.assembly import Assembly
-from bert_jax.commands.frozen import FrozenEncoder
-from bert_jax.data.instances import split_documents
-from bert_jax.data.pipeline import Batches
-from bert_jax.data.prepare import open_corpus
+from bert_jax.data.batches.pipeline import Batches
+from bert_jax.data.corpus.prepare import open_corpus
+from bert_jax.data.instances.index import split_documents
 from bert_jax.errors import UsageError, UserError
 from bert_jax.probes import reference, scores
+from bert_jax.probes.encoder import FrozenEncoder
 from bert_jax.probes.pairs import labelled_pairs
+from bert_jax.tasks.assembly import Assembly
 from bert_jax.text import tokenizer
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints

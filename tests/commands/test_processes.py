@@ -23,7 +23,7 @@ TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
 # A pause before each training batch leaves time to be stopped in.
 SLOWLY = (
     "import sys, time; from bert_jax import __main__ as m; m._quiet_libraries()\n"
-    "from bert_jax.data.pipeline import Batches\n"
+    "from bert_jax.data.batches.pipeline import Batches\n"
     "iterate = Batches.iterate\n"
     "def slowly(self, start, stop):\n"
     "    for batch in iterate(self, start, stop):\n"

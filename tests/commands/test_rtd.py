@@ -11,10 +11,10 @@ import pytest
 from bert_jax import batch as contract
 from bert_jax import config as configs
 from bert_jax.commands import evaluate, pretrain
-from bert_jax.commands.assembly import Assembly
+from bert_jax.config.electra import discriminator_config, generator_config
 from bert_jax.errors import Interrupted
 from bert_jax.models.flops import training_flops
-from bert_jax.models.generator import discriminator_config, generator_config
+from bert_jax.tasks.assembly import Assembly
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import flops_per_sequence, read_metrics
 
@@ -80,7 +80,7 @@ def test_evaluate_is_the_runs_own_and_counts_every_held_out_token_once(run, caps
 
 
 def test_stopped_it_resumes_to_the_same_run(config, run, tmp_path, monkeypatch):
-    from bert_jax.data.pipeline import Batches
+    from bert_jax.data.batches.pipeline import Batches
 
     iterate = Batches.iterate
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from bert_jax.config import Config, DataConfig
-from bert_jax.data.instances import FIRST, Index, Split, load_index
-from tests.data.oracle_instances import Example
+from bert_jax.data.instances.index import FIRST, Index, Split, load_index
+from tests.data.instances.oracle_instances import Example
 
 Lengths = list[list[int]]
 """Tokens of each sentence of each document."""

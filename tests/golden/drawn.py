@@ -13,8 +13,8 @@ import zlib
 
 import numpy as np
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.interop import names
-from bert_jax.models.presets import ModelConfig
 
 
 def weights(config: ModelConfig, heads: tuple[str, ...], *, seed: int) -> dict[str, np.ndarray]:

@@ -12,10 +12,10 @@ import torch
 import transformers
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from bert_jax.config.presets import ModelConfig
 from bert_jax.interop import config_json
 from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.load import settled
-from bert_jax.models.presets import ModelConfig
 
 
 def heads_of(kind: str) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from bert_jax.config.presets import PRESETS, ModelConfig
 from bert_jax.interop.config_json import config_from_hf, config_to_hf
-from bert_jax.models.presets import PRESETS, ModelConfig
 
 _COMMON = {
     "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,

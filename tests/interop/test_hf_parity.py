@@ -15,14 +15,14 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.config import TokenizerConfig
+from bert_jax.config import TokenizerConfig, presets
 from bert_jax.errors import UserError
 from bert_jax.interop import config_json, names
 from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.load import load_hf, load_tokenizer
 from bert_jax.interop.parameters import nest
 from bert_jax.interop.save import save_hf
-from bert_jax.models import bert, presets
+from bert_jax.models import bert
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
 from tests.golden import drawn

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_jax.objectives import sums
-from bert_jax.objectives.pretrain import pretraining
+from bert_jax.objectives.pretraining import pretraining
 
 
 def draw(seed=0, rows=6, classes=5):

@@ -5,8 +5,8 @@ import collections
 import numpy as np
 import pytest
 
-from bert_jax.data.instances import split_documents
-from bert_jax.data.shards import ShardWriter, TokenShards
+from bert_jax.data.corpus.shards import ShardWriter, TokenShards
+from bert_jax.data.instances.index import split_documents
 from bert_jax.probes import frequency
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bert_jax import config as configs
+from bert_jax.config.phases import token_slots
 from bert_jax.errors import ConfigError, UsageError
-from bert_jax.phases import token_slots
 from bert_jax.sweeps import definition
 
 BASE = """

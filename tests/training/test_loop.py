@@ -12,9 +12,9 @@ import optax
 import pytest
 
 from bert_jax import config as configs
+from bert_jax.config.phases import phases
 from bert_jax.errors import Interrupted
 from bert_jax.objectives.sums import Objective
-from bert_jax.phases import phases
 from bert_jax.training import loop
 from bert_jax.training import state as states
 from bert_jax.training.checkpoint import Checkpoints

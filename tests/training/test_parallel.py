@@ -11,7 +11,7 @@ from bert_jax import batch as contract
 from bert_jax import config as configs
 from bert_jax.errors import ConfigError
 from bert_jax.models import axes, bert
-from bert_jax.objectives.pretrain import pretraining
+from bert_jax.objectives.pretraining import pretraining
 from bert_jax.training import optim, parallel, state, step
 
 BASE = {

@@ -1,0 +1,293 @@
+"""The one way into a configuration: experiment file and overrides in, frozen dataclasses out.
+
+    experiments/x.py: get_config() -> locked ConfigDict     (sets only what differs from base())
+    --config.group.field=value                              (overrides, parsed by the field's type)
+    resolve()                                               -> Config, or ConfigError with every fault
+
+The fields and their defaults are in `schema`, the rules in `rules`; others import them from here.
+
+After `resolve` nobody holds a ConfigDict, so no `.get(key, default)` can hide a typo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import functools
+import math
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from bert_jax.config import experiment
+from bert_jax.config.phases import prediction_slots
+from bert_jax.config.presets import PRESETS, ModelConfig
+from bert_jax.config.rules import validate
+from bert_jax.config.schema import (
+    CheckpointConfig,
+    CleaningConfig,
+    Config,
+    DataConfig,
+    MaskingConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    ParallelConfig,
+    TokenizerConfig,
+    TrainConfig,
+    walk,
+)
+from bert_jax.errors import ConfigError
+
+__all__ = [
+    "CheckpointConfig", "CleaningConfig", "Config", "DataConfig", "MaskingConfig", "ModelConfig",
+    "ObjectiveConfig", "OptimConfig", "ParallelConfig", "TokenizerConfig", "TrainConfig", "base", "describe",
+    "differences", "known_keys", "load", "resolve", "to_dict", "validate",
+]  # fmt: skip
+
+
+def base():
+    """The complete default configuration as a locked ConfigDict, for experiments to change.
+
+    Model fields are None, which means "what `model.preset` says".
+    """
+    from ml_collections import ConfigDict
+
+    defaults = dataclasses.asdict(Config())
+    defaults["model"] = {name: None for name in defaults["model"]} | {"preset": ModelConfig().preset}
+    return ConfigDict(defaults).lock()
+
+
+# ---------------------------------------------------------------------------------------------
+# Reading: file and overrides -> nested dictionary
+# ---------------------------------------------------------------------------------------------
+
+
+def load(path: str, overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None) -> Config:
+    """Resolves the experiment file `path`, changed by `values`, then by `overrides`.
+
+    `path.py:argument` calls the file's `get_config(argument)`.
+
+    Args:
+      overrides: text as on the command line: "optim.learning_rate=2e-4".
+      values: the same with Python's types: {"optim.learning_rate": 2e-4}.
+
+    Raises:
+      UsageError: no such file, or no `get_config` in it.
+      ConfigError: every broken rule, unknown key and unreadable override at once.
+    """
+    raw = _as_dict(_run_experiment(path))
+    faults: list[str] = []
+    for key, given in (values or {}).items():
+        _set(raw, key, functools.partial(_as_given, given), faults)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            faults.append(f"--config.{key} needs a value: --config.{key}=VALUE")
+        else:
+            _set(raw, key.strip(), functools.partial(_parse, value.strip()), faults)
+    return _resolve(raw, faults)
+
+
+def resolve(raw) -> Config:
+    """A Config from a ConfigDict or nested mapping; missing keys take their defaults.
+
+    Raises:
+      ConfigError: every fault at once, each with the rule, both values and the place.
+    """
+    return _resolve(_as_dict(raw), [])
+
+
+def _run_experiment(path: str):
+    raw = experiment.call(path, "get_config", flag="--config=")
+    if not (isinstance(raw, Mapping) or hasattr(raw, "to_dict")):
+        file = path.partition(":")[0]
+        raise ConfigError([f"{file}: get_config() must return a configuration, returned {raw!r}"])
+    return raw
+
+
+def _as_dict(raw) -> dict[str, Any]:
+    if hasattr(raw, "to_dict"):
+        raw = raw.to_dict()
+    return {k: _as_dict(v) if isinstance(v, Mapping) or hasattr(v, "to_dict") else v for k, v in raw.items()}
+
+
+def _set(raw: dict[str, Any], key: str, value_of: Callable[[Any], Any], faults: list[str]) -> None:
+    """Puts `value_of(the field's type)` at `key`."""
+    *group, name = key.split(".")
+    schema: Any = Config
+    for part in group:
+        schema = _field_types(schema).get(part)
+        if not dataclasses.is_dataclass(schema):
+            faults.append(_unknown(key))
+            return
+    kind = _field_types(schema).get(name)
+    if kind is None or dataclasses.is_dataclass(kind):
+        faults.append(_unknown(key))
+        return
+    target = raw
+    for part in group:
+        target = target.setdefault(part, {})
+    target[name] = value_of(kind)
+
+
+def _as_given(value: Any, kind) -> Any:
+    return value
+
+
+def _parse(text: str, kind) -> Any:
+    """Text by the field's type; what does not parse stays text, for `_typed` to report."""
+    if kind is bool:
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
+    if kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+        with contextlib.suppress(ValueError):
+            number = float(text)  # a whole number may be written 2e4
+            return int(number) if number.is_integer() else number
+    if typing.get_origin(kind) is tuple:
+        return tuple(
+            _parse(part.strip(), typing.get_args(kind)[0]) for part in text.split(",") if part.strip()
+        )
+    return text
+
+
+def known_keys() -> list[str]:
+    """Every `group.field` that a configuration has."""
+    return [name for name, _ in walk(Config())]
+
+
+def _unknown(key: str) -> str:
+    keys = known_keys()
+    group, _, name = key.rpartition(".")
+    groups = {k.partition(".")[0] for k in keys}
+    siblings = [k for k in keys if group and k.startswith(group + ".")] or sorted(groups)
+    close = difflib.get_close_matches(key, [*keys, *groups], n=1, cutoff=0.75)
+    close = close or [k for k in keys if k.rpartition(".")[2] == name]
+    hint = f"did you mean config.{close[0]}? " if close else ""
+    return f"config.{key} is unknown: {hint}known here: {', '.join(siblings)}"
+
+
+def _field_types(schema) -> dict[str, Any]:
+    return typing.get_type_hints(schema)
+
+
+# ---------------------------------------------------------------------------------------------
+# Resolving: nested dictionary -> dataclasses
+# ---------------------------------------------------------------------------------------------
+
+
+def _resolve(raw: dict[str, Any], faults: list[str]) -> Config:
+    raw = {k: dict(v) if isinstance(v, dict) else v for k, v in raw.items()}
+    model, tokenizer = raw.get("model", {}), raw.get("tokenizer", {})
+    if isinstance(model, dict) and isinstance(tokenizer, dict):
+        raw["model"] = _fill_preset(model, tokenizer, faults)
+    config = _build(Config, raw, "", faults)
+    slots = config.masking.max_predictions
+    if slots == 0 and isinstance(config.masking.rate, float):
+        slots = prediction_slots(config.masking.rate, config.data.sequence_length)
+        config = dataclasses.replace(
+            config, masking=dataclasses.replace(config.masking, max_predictions=slots)
+        )
+    if not faults:  # rules over values of the wrong type would only echo the first fault
+        faults = validate(config)
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def _fill_preset(model: dict[str, Any], tokenizer: dict[str, Any], faults: list[str]) -> dict[str, Any]:
+    """Preset values under the fields that are set; V comes from the tokenizer."""
+    name = model.get("preset") or ModelConfig().preset
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        faults.append(f"config.model.preset={name!r} must be one of: {', '.join(PRESETS)}{hint}")
+        name = ModelConfig().preset
+    filled = dataclasses.asdict(PRESETS[name])
+    filled["vocab_size"] = tokenizer.get("vocab_size", TokenizerConfig().vocab_size)
+    return filled | {key: value for key, value in model.items() if value is not None}
+
+
+def _build(schema, raw: dict[str, Any], prefix: str, faults: list[str]):
+    types = _field_types(schema)
+    for key in sorted(raw.keys() - types.keys()):
+        faults.append(_unknown(prefix + key))
+    values = {}
+    for name in (name for name in types if name in raw):
+        kind, value, place = types[name], raw[name], prefix + name
+        if dataclasses.is_dataclass(kind):
+            if isinstance(value, dict):
+                values[name] = _build(kind, value, place + ".", faults)
+            else:
+                faults.append(f"config.{place}={value!r} must be a group of fields")
+        else:
+            value = _canonical(value, kind)
+            fault = _type_fault(value, kind)
+            if fault:
+                faults.append(f"config.{place}={value!r} must be {fault}")
+            else:
+                values[name] = value
+    return schema(**values)
+
+
+def _canonical(value: Any, kind) -> Any:
+    """The one spelling of a value: 1 as 1.0, a list as a tuple, "whole-word" as "whole_word"."""
+    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_canonical(item, typing.get_args(kind)[0]) for item in value)
+    if typing.get_origin(kind) is Literal and isinstance(value, str):
+        return value.replace("-", "_")
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
+
+
+def _type_fault(value: Any, kind) -> str:
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            return "a sequence"
+        return next(
+            (f"a sequence, each {f}" for v in value if (f := _type_fault(v, typing.get_args(kind)[0]))), ""
+        )
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        return "" if value in choices else f"one of: {', '.join(choices)}"
+    if kind is bool:
+        return "" if isinstance(value, bool) else "true or false"
+    if kind is int:
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+    if kind is float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return "" if is_number and math.isfinite(value) else "a finite number"
+    return "" if isinstance(value, str) else "text"
+
+
+# ---------------------------------------------------------------------------------------------
+# Writing and comparing
+# ---------------------------------------------------------------------------------------------
+
+
+def to_dict(config) -> dict[str, Any]:
+    """Plain nested dictionaries, ready for JSON; `resolve` takes them back."""
+    return dataclasses.asdict(config)
+
+
+def differences(ours: Config, theirs: Config, *, ignore: Sequence[str] = ()) -> list[str]:
+    """`config.a: 1 now, 2 there` for every field that differs; `ignore` holds key prefixes."""
+    pairs = zip(walk(ours), walk(theirs), strict=True)
+    return [
+        f"config.{key}: {a!r} now, {b!r} there"
+        for (key, a), (_, b) in pairs
+        if a != b and not key.startswith(tuple(ignore))
+    ]
+
+
+def describe(config: Config) -> Iterator[tuple[str, Any, str]]:
+    """(key, value, one-line meaning) of every field, in order."""
+    for key, value in walk(config):
+        schema: Any = Config
+        *groups, name = key.split(".")
+        for group in groups:
+            schema = _field_types(schema)[group]
+        doc = next(f.metadata["doc"] for f in dataclasses.fields(schema) if f.name == name)
+        yield key, value, doc

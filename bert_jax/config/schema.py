@@ -1,0 +1,230 @@
+"""The frozen dataclasses of a configuration: every field, its default and its meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from bert_jax.config.presets import ModelConfig, option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the text comes from and how rows are cut from it."""
+
+    path: str = option(
+        "installed_docs",
+        "where the text is, comma-separated: installed_docs (documentation of the Python packages here),"
+        " tfds:NAME[/CONFIG]:SPLIT, or files, folders and globs (.txt, .jsonl, .parquet, also .gz and .zst)",
+    )
+    weights: tuple[float, ...] = option(
+        (), "passes over each entry of path in an epoch, such as 1,0.5; empty: one each"
+    )
+    tfds_dir: str = option("", "tfds: the data_dir; empty is TFDS's own default")
+    text_field: str = option("text", "tfds, .jsonl, .parquet: the field that holds the text")
+    sentences: Literal["rule", "line", "sentencex"] = option(
+        "rule",
+        "rule: split each line into sentences, fast, for English; line: each line already is one;"
+        " sentencex: split by that library, in its [sentencex] extra",
+    )
+    directory: str = option("", "root of the prepared corpora; empty: $BERT_JAX_DATA, else ~/.cache/bert_jax")
+    eval_fraction: float = option(0.02, "share of the documents held out (at least two; 0: none)")
+    sequence_length: int = option(128, "L, tokens a row, special tokens included")
+    first_length: int = option(
+        0, "rows have this length for the first part of the run, as in BERT's 128 then 512; 0: one length"
+    )
+    first_share: float = option(0.9, "share of train.steps that first_length lasts")
+    sentence_objective: Literal["none", "nsp", "sop"] = option(
+        "nsp", "none: no label; nsp: next sentence (BERT); sop: sentence order (ALBERT)"
+    )
+    format: Literal["segment_pair", "sentence_pair", "full_sentences", "doc_sentences"] = option(
+        "segment_pair",
+        "an example (RoBERTa, section 4.2): two segments of many sentences; two single sentences; whole"
+        " sentences across documents; whole sentences of one document",
+    )
+    boundaries: Literal["cut", "whole"] = option(
+        "cut",
+        "segment_pair: cut: fill the row, then cut the longer segment (BERT, ALBERT); whole: only whole"
+        " sentences that fit, so that no cut tells the order",
+    )
+    short_sequence_probability: float = option(0.1, "share of the examples built to a random shorter length")
+    quirks: tuple[Literal["short_per_document", "lone_is_random", "ten_draws"], ...] = option(
+        (),
+        "what the released code does and the papers do not say: short_per_document: one draw of"
+        " short_sequence_probability a document; lone_is_random: a chunk of one sentence is paired at random"
+        " and labelled 1 (nsp: over half, as in BERT; sop: as in ALBERT); ten_draws: ten tries for another"
+        " document, then any (BERT)",
+    )
+    packing: int = option(1, "P, examples that may share a row, none attending to another; 1: no packing")
+
+    def sources(self) -> tuple[str, ...]:
+        """The entries of `path`."""
+        return tuple(entry for part in self.path.split(",") if (entry := part.strip()))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CleaningConfig:
+    """What is mended in the text or left out of it; every change is counted in the manifest."""
+
+    normalize: Literal["none", "nfc", "nfkc"] = option("nfc", "Unicode normalisation form")
+    drop_duplicates: bool = option(True, "keep the first of documents that are equal character by character")
+    min_characters: int = option(0, "leave out documents shorter than this")
+    boilerplate_documents: int = option(
+        0, "leave out lines that stand in at least this many documents, such as footers; 0: none"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """The vocabulary: trained on the corpus, or loaded."""
+
+    kind: Literal["wordpiece", "bpe", "unigram"] = option(
+        "wordpiece", "WordPiece (BERT), byte-level BPE (RoBERTa) or Unigram (ALBERT, DeBERTa-v3)"
+    )
+    vocab_size: int = option(30522, "entries, special tokens included; also the model's V")
+    path: str = option(
+        "",
+        "load instead of training: vocab.txt, tokenizer.json, a SentencePiece .model, or a folder with one of"
+        " them or with vocab.json and merges.txt",
+    )
+    lowercase: bool = option(
+        True, "lower-case and strip accents (uncased); a loaded tokenizer.json or .model keeps its own way"
+    )
+    training_words: int = option(
+        20_000_000, "words that training sees at most: beyond it their counts are scaled down together"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaskingConfig:
+    """Masked language modelling (Devlin et al. 2019, section 3.1, task 1)."""
+
+    rate: float = option(0.15, "share of a row's tokens that are predicted")
+    mask: float = option(0.8, "share of the predicted tokens shown as [MASK]")
+    random: float = option(0.1, "share shown as a random vocabulary entry")
+    keep: float = option(0.1, "share shown as themselves")
+    max_predictions: int = option(0, "M, prediction slots a row; 0: ceil(rate * sequence_length)")
+    unit: Literal["token", "whole_word", "ngram", "span"] = option(
+        "token",
+        "what is hidden together: tokens; whole words; n-grams of words (ALBERT, section 4.1); spans of"
+        " words that share one fate (SpanBERT, section 3.1)",
+    )
+    max_ngram: int = option(3, "ngram: longest, in words; length n has probability proportional to 1/n")
+    span_p: float = option(0.2, "span: p of the geometric distribution of its words")
+    max_span: int = option(10, "span: longest, in words; longer draws are drawn again")
+    mode: Literal["dynamic", "static"] = option(
+        "dynamic", "dynamic: new masks each epoch (RoBERTa); static: `copies` masks, taken in turn (BERT)"
+    )
+    copies: int = option(10, "static: different masks that an example has")
+    random_from: Literal["vocabulary", "ordinary"] = option(
+        "vocabulary",
+        "random entries are drawn from all (BERT), or from those neither special nor unused (RoBERTa)",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """What is learnt from the masked tokens."""
+
+    name: Literal["mlm", "rtd"] = option(
+        "mlm",
+        "mlm: the model predicts the masked tokens; rtd: a small generator does and fills them in, and the"
+        " model tells which tokens it replaced (ELECTRA)",
+    )
+    rtd_weight: float = option(50.0, "rtd: weight of the model's loss beside the generator's")
+    generator_width: float = option(
+        0.25, "rtd: share of the model's heads, hidden size and MLP, in whole heads"
+    )
+    generator_depth: float = option(1.0, "rtd: share of the model's layers")
+    embedding_sharing: Literal["shared", "disentangled", "none"] = option(
+        "shared",
+        "rtd: one set of embedding tables (ELECTRA); disentangled: the model reads the generator's, which it"
+        " does not train, plus a difference that it does (DeBERTa-v3); none: each its own",
+    )
+    temperature: float = option(1.0, "rtd: the generator's logits are divided by this before it samples")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """The update rule and its learning-rate schedule."""
+
+    name: Literal["adamw", "bert_adam", "lamb"] = option(
+        "adamw",
+        "adamw: with bias correction; bert_adam: Google's AdamWeightDecay, without; lamb: that with each matrix's"
+        " update scaled to the matrix's norm, for large batches (ALBERT)",
+    )
+    learning_rate: float = option(1e-4, "peak learning rate")
+    schedule: Literal["linear", "bert_linear", "cosine", "constant"] = option(
+        "linear",
+        "after warmup: to zero linearly, along a cosine, or not; bert_linear: Google's code,"
+        " whose decay counts from step 0, so the rate steps down as warmup ends",
+    )
+    warmup_steps: int = option(10_000, "updates of linear warmup")
+    weight_decay: float = option(0.01, "decoupled decay; never on biases or LayerNorm")
+    clip_norm: float = option(1.0, "global gradient norm is cut to this; 0: never")
+    b1: float = option(0.9, "decay of the first moment")
+    b2: float = option(0.999, "decay of the second moment")
+    eps: float = option(1e-6, "added to the root of the second moment")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ParallelConfig:
+    """How a step is spread over devices."""
+
+    mode: Literal["jit", "pmap"] = option("jit", "jit over a device mesh, or pmap (data parallelism only)")
+    data: int = option(-1, "mesh axis over which rows are split; -1: the devices that are left")
+    fsdp: int = option(1, "mesh axis over which rows, parameters and optimizer state are split")
+    tensor: int = option(1, "mesh axis over which heads and MLP columns are split")
+    timeout: float = option(
+        600.0,
+        "seconds; a process of several that sees no step, evaluation batch, compilation or checkpoint finish for"
+        " this long ends; the same command resumes",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Length of the run and its rhythm, all in optimizer updates ("steps")."""
+
+    steps: int = option(1_000_000, "updates in all")
+    batch_size: int = option(256, "B, rows of one update over all devices and hosts")
+    accumulate: int = option(1, "micro-batches whose gradients make one update")
+    log_every: int = option(100, "steps between two train lines in metrics.jsonl")
+    eval_every: int = option(5_000, "steps between two evaluations on held-out documents")
+    eval_batches: int = option(50, "batches of one evaluation at most; 0: the whole held-out set")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """Orbax checkpoints; the one with the lowest held-out loss is kept besides."""
+
+    every: int = option(5_000, "steps between two checkpoints")
+    keep: int = option(3, "latest checkpoints that stay")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One experiment, resolved: complete, typed, immutable."""
+
+    seed: int = option(0, "seed of initialisation, order, masks and dropout")
+    data: DataConfig = DataConfig()
+    cleaning: CleaningConfig = CleaningConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    masking: MaskingConfig = MaskingConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    train: TrainConfig = TrainConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+
+def walk(config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """("group.field", value) of every field, in order."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from walk(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value

@@ -1,0 +1,233 @@
+"""Instance indexes: which runs of tokens make each training row, for each sentence objective and format.
+
+An index is two small tables over the token shards, built once for a config and cached beside the shards.
+Changing the objective never tokenises again. An index is a pure function of (shards, data config, split,
+seed), and its parts are built a group of documents at a time, so memory does not grow with their text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from bert_jax.config import Config, DataConfig
+from bert_jax.data.instances.documents import FIRST, NEXT, SECOND, SEGMENT, Visits
+from bert_jax.data.instances.full_sentences import crossing_examples, document_examples, single_length
+from bert_jax.data.instances.pairs import either_way, needs_other_documents, pair_examples, pair_length
+from bert_jax.data.instances.tables import Appender, read_table, write_packed
+from bert_jax.errors import UserError
+from bert_jax.progress import bar
+
+if TYPE_CHECKING:
+    from bert_jax.data.corpus.shards import TokenShards
+
+__all__ = ["FIRST", "NEXT", "SECOND", "SEGMENT", "Index", "Split", "load_index", "split_documents"]
+
+Split = Literal["train", "eval"]
+
+_FORMAT = 3
+_EVAL_SEED = 20181011  # held-out rows are the same for every seed of an ablation
+_MIN_HELD_OUT = 2  # nsp needs another document to draw from, and every objective shares the split
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """The rows of a split, each of one or more examples, each example of one or more segments."""
+
+    segments: np.ndarray
+    """SEGMENT [segments], row after row. A segment whose role is FIRST begins an example; label: 1 for
+    "B is from another document" (nsp) or "A and B are swapped" (sop), 0 for not, -1 for none."""
+    rows: np.ndarray
+    """int64 [rows + 1]: row r is segments[rows[r] : rows[r + 1]]."""
+
+    def __len__(self) -> int:
+        return len(self.rows) - 1
+
+
+def load_index(shards: TokenShards, config: Config, split: Split) -> Index:
+    """The index for `config` and `split`, from its cache or built and cached.
+
+    One process of a host builds it while others wait. A cached index that is not whole is built again.
+
+    Raises:
+      UserError: too few documents, a damaged shard, or a disk that cannot be written.
+    """
+    data = config.data
+    seed = config.seed if split == "train" else _EVAL_SEED
+    folder = shards.folder / "index" / _name(shards, data, split, seed)
+    found = _open(folder)
+    if found is not None:
+        return found
+    try:
+        folder.parent.mkdir(exist_ok=True)
+        with _locked(folder.with_name(f".{folder.name}.lock")) as alone:
+            found = _open(folder)  # another process may have built it meanwhile
+            if found is not None:
+                return found
+            if alone:
+                for left in folder.parent.glob(f".{folder.name}.*.partial"):  # of builders that were killed
+                    shutil.rmtree(left, ignore_errors=True)
+            shards.verify()  # once for each index: later runs trust what was checked here
+            _build_into(folder, shards, data, split, seed)
+    except OSError as error:
+        raise UserError(
+            f"the index {folder} cannot be built: {error}; mend that, or change"
+            f" config.data.directory={data.directory!r}"
+        ) from error
+    found = _open(folder)
+    if found is None:
+        raise UserError(f"the index {folder} was damaged while it was written: check the disk")
+    return found
+
+
+def split_documents(count: int, eval_fraction: float, split: Split) -> np.ndarray:
+    """Sorted document numbers of a split. The held-out ones depend on `count` and the fraction alone."""
+    held_out = max(_MIN_HELD_OUT, round(count * eval_fraction)) if eval_fraction else 0
+    shuffled = np.random.default_rng(_EVAL_SEED).permutation(count)
+    return np.sort(shuffled[:held_out] if split == "eval" else shuffled[held_out:])
+
+
+def examples(
+    visits: Visits, data: DataConfig, *, progress: Callable[[int], object] = lambda sentences: None
+) -> Iterator[np.ndarray]:
+    """The examples of a split in reading order: SEGMENT [...], some at a time.
+
+    `progress` hears how many sentences were read.
+    """
+    runs = visits.runs(progress)
+    if data.format == "full_sentences":
+        return crossing_examples(runs, data)
+    if data.format == "doc_sentences":
+        return document_examples(runs, data)
+    return pair_examples(runs, visits, data)
+
+
+def split_visits(shards: TokenShards, data: DataConfig, split: Split, *, seed: int) -> Visits:
+    """The documents of a split, as often as `data.weights` say in training.
+
+    Raises:
+      UserError: too few documents.
+    """
+    count = len(shards.document_starts) - 1
+    documents = split_documents(count, data.eval_fraction, split)
+    needed = 2 if needs_other_documents(data) else 1
+    if len(documents) < needed:
+        raise UserError(
+            f"the {split} split has {len(documents)} of the corpus's {count}"
+            f" documents, config.data.sentence_objective={data.sentence_objective!r} needs >= {needed}:"
+            " add documents (a blank line ends one in .txt) or change config.data.eval_fraction="
+            f"{data.eval_fraction}"
+        )
+    paired = data.format in ("segment_pair", "sentence_pair")
+    visits = Visits(
+        shards,
+        documents,
+        longest=pair_length(data) if paired else single_length(data),
+        seed=seed,
+        either_way=either_way(data),
+        weights=_document_weights(shards, data)[documents] if data.weights and split == "train" else None,
+    )
+    if len(visits.documents) < needed:
+        raise UserError(
+            f"config.data.weights={data.weights} visit {len(visits.documents)} of the {split} split's"
+            f" {len(documents)} documents, config.data.sentence_objective={data.sentence_objective!r} needs"
+            f" >= {needed}: raise the weights or add documents"
+        )
+    return visits
+
+
+def _document_weights(shards: TokenShards, data: DataConfig) -> np.ndarray:
+    """Visits an epoch of each document of the corpus: float64 [documents]."""
+    sources = shards.manifest["sources"]
+    if len(sources) != len(data.weights):
+        raise UserError(
+            f"config.data.weights={data.weights} must be one for each of the {len(sources)} sources of the"
+            f" corpus at {shards.folder}"
+        )
+    return np.repeat(np.array(data.weights, np.float64), [source["documents"] for source in sources])
+
+
+def _name(shards: TokenShards, data: DataConfig, split: Split, seed: int) -> str:
+    """Folder of an index: readable, and a hash of all that decides its content."""
+    weights = data.weights if split == "train" else ()
+    key = [_FORMAT, shards.digest, split, seed, data.eval_fraction, data.sequence_length, weights]
+    key += [data.sentence_objective, data.format, data.boundaries, data.short_sequence_probability]
+    key += [sorted(set(data.quirks)), data.packing]
+    hashed = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    packed = f"-packed{data.packing}" if data.packing > 1 else ""
+    return f"{split}-{data.sentence_objective}-{data.format}-{data.sequence_length}{packed}-{hashed}"
+
+
+def _open(folder: Path) -> Index | None:
+    """The index in a folder, or None where there is none that is whole."""
+    segments, rows = (
+        read_table(folder / "segments.npy", SEGMENT),
+        read_table(folder / "rows.npy", np.dtype(np.int64)),
+    )
+    if segments is None or rows is None or rows[-1] != len(segments):
+        return None
+    return Index(segments, rows)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Holds a lock that ends with the process. False where the file system has no locks: then several may
+    build, the same bytes, and the first to finish is kept."""
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _build_into(folder: Path, shards: TokenShards, data: DataConfig, split: Split, seed: int) -> None:
+    """Builds an index beside `folder`, then puts it there."""
+    partial = folder.with_name(f".{folder.name}.{os.uname().nodename}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        _write(partial, shards, data, split, seed)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        try:
+            partial.rename(folder)
+        except OSError:
+            if _open(folder) is None:  # else another process was first
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path, shards: TokenShards, data: DataConfig, split: Split, seed: int) -> None:
+    """Writes segments.npy and rows.npy: an example a row, or packed."""
+    visits = split_visits(shards, data, split, seed=seed)
+    packed = data.packing > 1
+    table = folder / ("examples.npy" if packed else "segments.npy")
+    starts = folder / ("starts.npy" if packed else "rows.npy")
+    with (
+        Appender(table, SEGMENT) as segments,
+        Appender(starts, np.dtype(np.int64)) as rows,
+        bar(
+            description=f"index of {split} rows",
+            total=visits.sentences,
+            unit="sentences",
+            unit_scale=True,
+            delay=1.0,
+        ) as progress,
+    ):
+        for part in examples(visits, data, progress=progress.update):
+            rows.append(segments.count + np.flatnonzero(part["role"] == FIRST))
+            segments.append(part)
+        rows.append(np.array([segments.count]))
+    if packed:
+        write_packed(folder, table, starts, capacity=data.sequence_length, depth=data.packing, seed=seed)

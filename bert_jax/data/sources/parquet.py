@@ -1,0 +1,150 @@
+"""Blocks of a Parquet file: the text column alone, a few rows at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from bert_jax.data.sources import streams
+from bert_jax.data.sources.blocks import ValuesBlock
+from bert_jax.data.sources.cutting import runs
+from bert_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from bert_jax.data.sources.files import FileInput
+
+_ROWS = 1024  # read together at most; fewer where they are long
+_READ_BYTES = 1 << 20
+
+
+def parquet_blocks(file: FileInput, raw: BinaryIO, *, block_bytes: int, limit: int) -> Iterator[ValuesBlock]:
+    """Raises `UserError` for a damaged file, or a text column that is not there or holds no text."""
+    with _unpacked(file.name, raw) as seekable:
+        column = _Column(file.name, seekable, file.text_field)
+        values = column.values(batch_bytes=block_bytes)
+        for number, run in enumerate(runs(values, block_bytes=block_bytes, limit=limit)):
+            first, block, skipped = run
+            yield ValuesBlock(
+                source=file.source,
+                input=file.number,
+                number=number,
+                skipped=skipped,
+                position=file.size * (first + len(block)) // max(1, column.rows),
+                name=file.name,
+                first=first,
+                values=block,
+            )
+
+
+@contextlib.contextmanager
+def _unpacked(name: str, raw: BinaryIO) -> Iterator[BinaryIO]:
+    """Parquet is read from its end, so a compressed file is unpacked to a temporary one first."""
+    if name.endswith(".parquet"):
+        yield raw
+        return
+    with tempfile.TemporaryFile() as copy:
+        with streams.decompressed(name, raw) as stream:
+            _copy(name, stream, copy)
+        copy.seek(0)
+        yield copy
+
+
+def _copy(name: str, stream: BinaryIO, copy: Any) -> None:
+    while True:
+        try:
+            data = stream.read(_READ_BYTES)
+        except streams.READ_FAULTS as error:
+            raise streams.read_fault(name, error, lines=0) from error
+        if not data:
+            return
+        try:
+            copy.write(data)
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            free = shutil.disk_usage(folder).free
+            raise UserError(
+                f"{name} cannot be unpacked in {folder}, which has {free} bytes free: {error.strerror or error};"
+                " make room there, or set the environment variable TMPDIR"
+            ) from error
+
+
+class _Column:
+    """One column of a Parquet file. Without read-ahead and with a buffer, it is read page by page."""
+
+    def __init__(self, name: str, raw: BinaryIO, field: str):
+        import pyarrow.parquet as pq
+
+        self._name, self._field = name, field
+        self._done = 0
+        with self._faults():
+            self._table = pq.ParquetFile(raw, pre_buffer=False, buffer_size=_READ_BYTES)
+        self.rows = self._table.metadata.num_rows
+        _check_column(name, self._table.schema_arrow, field)
+
+    def values(self, *, batch_bytes: int) -> Iterator[bytes | None]:
+        """Every value in order."""
+        import pyarrow as pa
+
+        rows = _rows_together(self._table.metadata, self._field, batch_bytes)
+        batches = self._table.iter_batches(batch_size=rows, columns=[self._field], use_threads=False)
+        while True:
+            with self._faults():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            column = batch.column(0)
+            if isinstance(column, pa.DictionaryArray):
+                column = column.dictionary_decode()
+            if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+                column = column.cast(pa.large_binary())
+            yield from column.to_pylist()
+            self._done += len(column)
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"{self._name}: cannot be read as Parquet after row {self._done} ({reason}); copy or write the"
+                " file again"
+            ) from error
+
+
+def _check_column(name: str, schema: Any, field: str) -> None:
+    import pyarrow as pa
+
+    if field not in schema.names:
+        raise UserError(
+            f"{name}: there is no column {field!r} (config.data.text_field); it has: {', '.join(schema.names)}"
+        )
+    kind = schema.field(field).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    is_text = (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+    if not is_text:
+        raise UserError(
+            f"{name}: the column {field!r} holds {kind}, must be text; set config.data.text_field"
+        )
+
+
+def _rows_together(metadata: Any, field: str, batch_bytes: int) -> int:
+    """As many rows as have `batch_bytes` of text together, by the row group with the longest ones."""
+    longest = 1.0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for column in range(group.num_columns):
+            if group.num_rows and group.column(column).path_in_schema == field:
+                longest = max(longest, group.column(column).total_uncompressed_size / group.num_rows)
+    return max(1, min(_ROWS, int(batch_bytes / longest)))

@@ -1,0 +1,185 @@
+"""Figures of a prepared corpus and of the rows cut from it, as JSON-ready dictionaries.
+
+Everything is read in pieces. What is more than `AT_MOST` sentences, documents or rows is measured on a sample: runs
+of consecutive ones, evenly spaced from the first to the last, so that few pages of a large file are read.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bert_jax.data.instances.index import FIRST, Index
+
+if TYPE_CHECKING:
+    from bert_jax.data.corpus.shards import TokenShards
+
+AT_MOST = 2_000_000
+_RUNS = 256  # that a sample is made of
+_PIECE = 64  # tokens read together: a sentence is a few of them
+_SENTENCES = 2**14  # read at once
+_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_BINS = 60
+
+
+def sample(count: int, at_most: int) -> list[slice]:
+    """All of `count` items as one run, or evenly spaced runs of `at_most` in all."""
+    if count <= at_most:
+        return [slice(0, count)]
+    each = max(1, at_most // _RUNS)
+    firsts = np.linspace(0, count - each, at_most // each).astype(np.int64)
+    return [slice(first, first + each) for first in firsts.tolist()]
+
+
+def distribution(
+    values: np.ndarray, *, longest: int = 0, scale: Literal["linear", "log"] = "linear"
+) -> dict[str, Any]:
+    """Mean, extremes, quantiles and histogram of whole numbers > 0; {} of none.
+
+    Bin i holds edges[i] <= value < edges[i + 1]. Bins are equally wide up to `longest`, or up to twice the 99th
+    percentile with one more for the rest; or equally wide on a logarithmic scale.
+    """
+    if not len(values):
+        return {}
+    low, high = int(values.min()), int(values.max())
+    quantiles = dict(zip(map(str, _QUANTILES), np.quantile(values, _QUANTILES).tolist(), strict=True))
+    if scale == "log":
+        edges = np.unique(np.geomspace(low, high + 1, _BINS // 2 + 1).round().astype(np.int64))
+    else:
+        end = (longest or min(high, math.ceil(2 * quantiles["0.99"]))) + 1
+        width = math.ceil((end - 1) / _BINS)
+        edges = np.arange(end - width * math.ceil((end - 1) / width), end + 1, width)
+        if edges[-1] <= high:
+            edges = np.append(edges, high + 1)
+    return {
+        "measured": len(values),
+        "mean": float(values.mean()),
+        "min": low,
+        "max": high,
+        "quantiles": quantiles,
+        "edges": edges.tolist(),
+        "counts": np.histogram(values, edges)[0].tolist(),
+    }
+
+
+def ratio(parts: np.ndarray, wholes: np.ndarray) -> dict[str, float | None]:
+    """sum(parts) / sum(wholes) over independent rows, with the standard error of this ratio of sums.
+
+    Tokens of one row, or of one span, are not independent of each other: rows are, so the error is theirs.
+    """
+    whole = float(wholes.sum())
+    if not whole:
+        return {"share": None, "error": None}
+    share = float(parts.sum()) / whole
+    return {"share": share, "error": math.sqrt(float(((parts - share * wholes) ** 2).sum())) / whole}
+
+
+def describe_corpus(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[str, Any]:
+    """Sizes, sources, lengths, and how the vocabulary is used.
+
+    ordinary_ids: entries that text can give: neither special nor [unused0] and the like.
+    """
+    counts = shards.manifest["counts"]
+    sentences, documents = shards.sentence_starts, shards.document_starts
+    # Sources lie one after another, so their tokens are found from their documents.
+    bounds = np.cumsum([0, *(source["documents"] for source in shards.manifest["sources"])])
+    tokens = np.diff(sentences[documents[bounds]]).tolist()
+    return {
+        "folder": str(shards.folder),
+        "documents": len(documents) - 1,
+        "sentences": len(sentences) - 1,
+        "tokens": int(sentences[-1]),
+        "characters": counts["characters"],
+        "unknown": counts["unknown"],
+        "sources": [
+            {"name": source["name"], "documents": source["documents"], "tokens": size}
+            for source, size in zip(shards.manifest["sources"], tokens, strict=True)
+        ],
+        "sentence_tokens": distribution(
+            np.concatenate([np.diff(sentences[_bounds(run)]) for run in sample(len(sentences) - 1, AT_MOST)])
+        ),
+        "document_tokens": distribution(
+            np.concatenate(
+                [np.diff(sentences[documents[_bounds(run)]]) for run in sample(len(documents) - 1, AT_MOST)]
+            ),
+            scale="log",
+        ),
+        "vocabulary": _describe_vocabulary(shards, ordinary_ids),
+    }
+
+
+def _bounds(run: slice) -> slice:
+    """A run of items -> its part of an array of their starts and the end."""
+    return slice(run.start, run.stop + 1)
+
+
+def _describe_vocabulary(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[str, Any]:
+    """Entries that occur, and words, over at most `AT_MOST` sentences."""
+    uses = np.zeros(shards.vocab_size, np.int64)
+    words = 0
+    runs = sample(len(shards.sentence_starts) - 1, AT_MOST)
+    for run in runs:
+        for first in range(run.start, run.stop, _SENTENCES):
+            starts = shards.sentence_starts[first : min(first + _SENTENCES, run.stop) + 1]
+            pieces, lengths = _pieces(starts)
+            inside = np.arange(_PIECE) < lengths[:, None]
+            uses += np.bincount(shards.gather(pieces, lengths, _PIECE)[inside], minlength=len(uses))
+            words += int(shards.gather_words(pieces, lengths, _PIECE)[inside].sum())
+    return {
+        "entries": len(uses),
+        "usable": len(ordinary_ids),
+        "never_used": int((uses[ordinary_ids] == 0).sum()),
+        "tokens": int(uses.sum()),
+        "words": words,
+    }
+
+
+def _pieces(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, lengths) of runs of at most `_PIECE` tokens that make up the sentences between `starts`."""
+    lengths = np.diff(starts)
+    each = -(-lengths // _PIECE)
+    behind = (np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)) * _PIECE
+    return np.repeat(starts[:-1], each) + behind, np.minimum(np.repeat(lengths, each) - behind, _PIECE)
+
+
+def describe_split(shards: TokenShards, documents: np.ndarray) -> dict[str, int]:
+    """Documents and tokens of a split, from the numbers of its documents."""
+    firsts, ends = shards.document_starts[documents], shards.document_starts[documents + 1]
+    tokens = shards.sentence_starts[ends] - shards.sentence_starts[firsts]
+    return {"documents": len(documents), "tokens": int(tokens.sum())}
+
+
+def describe_rows(index: Index, *, length: int) -> dict[str, Any]:
+    """Row and example lengths with their special tokens, fill, examples a row, balance of the pair labels.
+
+    `length`: slots of a row, L.
+    """
+    rows, examples, starts, labels = [], [], [], []
+    for run in sample(len(index), AT_MOST):
+        bounds = np.asarray(index.rows[_bounds(run)])
+        segments = np.asarray(index.segments[bounds[0] : bounds[-1]])
+        opens = segments["role"] == FIRST
+        first = np.flatnonzero(opens)
+        slots = segments["length"].astype(np.int64) + 1 + opens
+        rows.append(np.add.reduceat(slots, bounds[:-1] - bounds[0]))
+        starts.append(np.add.reduceat(opens.astype(np.int64), bounds[:-1] - bounds[0]))
+        examples.append(np.add.reduceat(slots, first))
+        labels.append(segments["label"][first])
+    row_tokens, label = np.concatenate(rows), np.concatenate(labels)
+    ones, labelled = int((label == 1).sum()), int((label >= 0).sum())
+    return {
+        "rows": len(index),
+        "length": length,
+        "row_tokens": distribution(row_tokens, longest=length),
+        "fill": float(row_tokens.mean() / length),
+        "example_tokens": distribution(np.concatenate(examples), longest=length),
+        "examples_a_row": distribution(np.concatenate(starts)),
+        "labels": {
+            "one": ones,
+            "zero": labelled - ones,
+            "none": len(label) - labelled,
+            **ratio((label == 1)[label >= 0], np.ones(labelled)),
+        },
+    }

@@ -1,0 +1,169 @@
+"""Our own format: the config and the weights under this package's names, nothing translated.
+
+bert_jax.json       {"format": 1, "heads": ["mlm", "pair"], "model": {the fields of ModelConfig}}
+model.safetensors   a tensor a parameter, named by its path: bert/encoder/layer_0/mlp_in/kernel
+tokenizer.json ...  as `Tokenizer.save` writes them, where there is a tokenizer
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+from safetensors.numpy import load_file, save_file
+
+from bert_jax.config.presets import ModelConfig
+from bert_jax.errors import UserError
+from bert_jax.interop.folder import whole
+from bert_jax.interop.parameters import flatten, nest
+from bert_jax.models import bert
+from bert_jax.models import inference as program
+from bert_jax.text import files
+from bert_jax.text.tokenizer import Tokenizer
+
+CONFIG_FILE, WEIGHTS_FILE = "bert_jax.json", "model.safetensors"
+_FORMAT = 1
+
+
+def save_ours(
+    folder: str | Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
+) -> None:
+    """Writes a folder for `load_ours`; it appears whole or not at all.
+
+    Raises:
+      UserError: the folder is taken or cannot be written.
+    """
+    with whole(Path(folder)) as partial:
+        write(partial, params, config=config, tokenizer=tokenizer)
+
+
+def write(
+    folder: Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
+) -> None:
+    """The files of `save_ours`, into a folder that is there."""
+    config, heads = program.fitted(config, params)
+    parts = {"bert", *(f"{head}_head" for head in heads)}
+    leaves = flatten({part: params[part] for part in params if part in parts})
+    tensors = {name: np.ascontiguousarray(leaf, np.float32) for name, leaf in leaves.items()}
+    save_file(tensors, folder / WEIGHTS_FILE)
+    raw = {"format": _FORMAT, "heads": heads, "model": dataclasses.asdict(config)}
+    files.write_json(folder / CONFIG_FILE, raw)
+    if tokenizer is not None:
+        tokenizer.save(folder, max_length=config.max_positions)
+
+
+def is_ours(folder: str | Path) -> bool:
+    return (Path(folder) / CONFIG_FILE).is_file()
+
+
+def load_ours(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """The config and the nested float32 NumPy parameters that `save_ours` wrote.
+
+    Raises:
+      UserError: another format number; a field or a tensor that is unknown, missing or of the wrong type
+        or shape; a file cut short.
+    """
+    folder = Path(folder)
+    config, heads = _read_config(folder / CONFIG_FILE)
+    tensors = read_tensors(folder / WEIGHTS_FILE)
+    _check_tensors(folder, tensors, config, heads)
+    return config, nest(tensors)
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """{path: array} of a file of ours.
+
+    Raises:
+      UserError: no such file, or not a whole one.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; an export is all of its files: copy or export it again"
+        ) from None
+    except safetensors.SafetensorError as error:
+        raise UserError(
+            f"{path}: not a complete safetensors file ({error}): copy or export it again"
+        ) from error
+
+
+def _read_config(path: Path) -> tuple[ModelConfig, tuple[str, ...]]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}): export it again") from None
+    form = f'{{"format": {_FORMAT}, "heads": [...], "model": {{...}}}}'
+    if not isinstance(raw, dict) or raw.keys() != {"format", "heads", "model"}:
+        raise UserError(f"{path}: must hold {form}: export it again")
+    if raw["format"] != _FORMAT:
+        raise UserError(
+            f"{path}: format={raw['format']!r} must be {_FORMAT}, the one that this version reads: open it with"
+            " the bert_jax that wrote it"
+        )
+    if not isinstance(raw["model"], dict) or _fault(raw["heads"], list[program.Head]):
+        raise UserError(
+            f"{path}: must hold {form} with heads out of {', '.join(program.HEADS)}: export it again"
+        )
+    kinds = typing.get_type_hints(ModelConfig)
+    unknown, missing = sorted(raw["model"].keys() - kinds.keys()), sorted(kinds.keys() - raw["model"].keys())
+    if unknown or missing:
+        found = f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
+        raise UserError(f"{path}: its fields are not those of a model here: {found}; export it again")
+    values: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in raw["model"].items()
+    }
+    for name, kind in kinds.items():
+        fault = _fault(values[name], kind)
+        if fault:
+            raise UserError(f"{path}: model.{name}={values[name]!r} must be {fault}: export it again")
+    return ModelConfig(**values), tuple(raw["heads"])
+
+
+def _fault(value: Any, kind: Any) -> str:
+    """What `value` must be and is not; empty where it is of the type `kind`."""
+    if typing.get_origin(kind) in (tuple, list):
+        if not isinstance(value, typing.get_origin(kind)):
+            return "a list"
+        return next((fault for item in value if (fault := _fault(item, typing.get_args(kind)[0]))), "")
+    if typing.get_origin(kind) is typing.Literal:
+        choices = typing.get_args(kind)
+        return "" if value in choices else f"one of: {', '.join(choices)}"
+    if type(value) is kind or (kind is float and type(value) is int):
+        return ""
+    return f"of type {kind.__name__}"
+
+
+def _check_tensors(
+    folder: Path, found: Mapping[str, np.ndarray], config: ModelConfig, heads: tuple[str, ...]
+) -> None:
+    try:
+        tree = jax.eval_shape(lambda: bert.init_params(config, jax.random.key(0), heads=heads))
+    except (ArithmeticError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{folder / CONFIG_FILE}: its fields make no model ({reason}): export it again"
+        ) from error
+    shapes = {name: leaf.shape for name, leaf in flatten(tree).items()}
+    path = folder / WEIGHTS_FILE
+    hint = f"{CONFIG_FILE} and {WEIGHTS_FILE} must come from one export"
+    for name, shape in shapes.items():
+        if name not in found:
+            raise UserError(f"{path}: tensor {name} of shape {shape} is missing: {hint}")
+        if found[name].shape != shape:
+            raise UserError(
+                f"{path}: tensor {name} has shape {found[name].shape}, {CONFIG_FILE} says {shape}: {hint}"
+            )
+        if found[name].dtype != np.float32:
+            raise UserError(f"{path}: tensor {name} is {found[name].dtype}, must be float32: export it again")
+    extra = sorted(found.keys() - shapes.keys())
+    if extra:
+        more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
+        raise UserError(f"{path}: {CONFIG_FILE} has no place for tensor {', '.join(extra[:3])}{more}: {hint}")

@@ -1,0 +1,136 @@
+"""Every measure of a sweep, arm against baseline: the differences, how sure they are, and what that means in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+
+from bert_jax import progress
+from bert_jax.sweeps.reporting.results import Measure, Result, Results
+from bert_jax.sweeps.reporting.statistics import (
+    Difference,
+    Summary,
+    difference,
+    holm,
+    row_replicates,
+    summary,
+)
+
+ALPHA = 0.05
+Verdict = Literal[
+    "better", "worse", "too small to tell", "not tested", "not measured", "not finished", "baseline"
+]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """An arm, a measure, and what the baseline's makes of it."""
+
+    arm: str
+    measure: Measure
+    summary: Summary
+    finished: int
+    """seeds of the arm"""
+    planned: int
+    """finished or not"""
+    difference: Difference | None = None
+    """None: the baseline itself, or no seed that both have"""
+    p_holm: float | None = None
+    is_baseline: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """better or worse: the adjusted p is at most 5 %."""
+        if not self.summary.n:
+            return "not measured" if self.finished else "not finished"
+        if self.is_baseline:
+            return "baseline"
+        if self.difference is None or self.p_holm is None:
+            return "not tested"
+        if self.p_holm > ALPHA:
+            return "too small to tell"
+        return "better" if (self.difference.value > 0) == (self.measure.better == "higher") else "worse"
+
+
+def compare(results: Results) -> tuple[Comparison, ...]:
+    """The sweep's measures in its order, and in each the arms in theirs; all tests are one family."""
+    measures = progress.bar(
+        results.plan.sweep.measures, description="bootstrap", unit=" measures", leave=False, delay=3
+    )
+    found = [c for name in measures for c in _of_measure(results, results.measures[name])]
+    adjusted = holm([c.difference.p if c.difference else None for c in found])
+    return tuple(dataclasses.replace(c, p_holm=p) for c, p in zip(found, adjusted, strict=True))
+
+
+def family_size(comparisons: Sequence[Comparison]) -> int:
+    """How many tests were made, and corrected for."""
+    return sum(c.p_holm is not None for c in comparisons)
+
+
+def _of_measure(results: Results, measure: Measure) -> Iterator[Comparison]:
+    replicates = _Replicates(results, measure.name)
+    theirs = {result.trial.seed: result for result in results.of(results.baseline)}
+    for arm in results.arms:
+        ours = {result.trial.seed: result for result in results.of(arm)}
+        pairs = [
+            (ours[seed], theirs[seed])
+            for seed in ours
+            if seed in theirs and measure.name in ours[seed].values and measure.name in theirs[seed].values
+        ]
+        is_baseline = arm == results.baseline
+        yield Comparison(
+            arm=arm,
+            measure=measure,
+            summary=summary(list(results.values(arm, measure.name).values())),
+            finished=len(ours),
+            planned=len(results.of(arm, counting=False)),
+            difference=None if is_baseline or not pairs else _difference(pairs, measure.name, replicates),
+            is_baseline=is_baseline,
+        )
+
+
+def _difference(pairs: Sequence[tuple[Result, Result]], name: str, replicates: _Replicates) -> Difference:
+    ours, theirs = zip(*pairs, strict=True)
+    ours_S, theirs_S = [r.values[name] for r in ours], [r.values[name] for r in theirs]
+    if not replicates.shared(*ours, *theirs):
+        return difference(ours_S, theirs_S)
+    return difference(
+        ours_S,
+        theirs_S,
+        rows=replicates.rows,
+        ours_SB=np.stack([replicates.of(r) for r in ours]),
+        theirs_SB=np.stack([replicates.of(r) for r in theirs]),
+    )
+
+
+class _Replicates:
+    """A measure of all trials over the same rows, drawn anew: once for all arms."""
+
+    def __init__(self, results: Results, name: str) -> None:
+        scored = [r for r in results.trials if r.counts and name in r.scores]
+        # Rows are those of the first trial that has them; one that was scored on others is compared by seeds.
+        first = scored[0] if scored else None
+        alike = [r for r in scored if first and _rows(r, name) == _rows(first, name)]
+        self.rows = len(first.scores[name].total_R) if first else 0
+        self._places = {r.trial.name: place for place, r in enumerate(alike)}
+        if len(alike) > 1 and self.rows > 1:
+            self._ratio_TB = row_replicates(
+                np.stack([r.scores[name].total_R for r in alike]),
+                np.stack([r.scores[name].weight_R for r in alike]),
+            )
+        else:
+            self._places = {}
+
+    def shared(self, *results: Result) -> bool:
+        """Whether all of them were scored on these rows."""
+        return all(r.trial.name in self._places for r in results)
+
+    def of(self, result: Result) -> np.ndarray:
+        return self._ratio_TB[self._places[result.trial.name]]
+
+
+def _rows(result: Result, name: str) -> tuple[object, int]:
+    return dict(result.settings), len(result.scores[name].total_R)

@@ -1,0 +1,261 @@
+"""What the trials of a sweep's folder found and cost, gathered from the files they left."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from bert_jax.config.phases import phases, token_slots
+from bert_jax.errors import UserError
+from bert_jax.probes import scores as probes
+from bert_jax.probes.scores import Breakdown, Score
+from bert_jax.sweeps import folder as folders
+from bert_jax.sweeps.definition import Plan, Trial
+from bert_jax.sweeps.folder import TrialState
+
+HELD_OUT = "held_out."
+# Fields of an eval line that are no findings.
+_NOT_MEASURED = {"step", "split", "sequence_length"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measure:
+    """What a number means and how it is written."""
+
+    name: str
+    better: Literal["higher", "lower"]
+    unit: str
+    """of the number as written: per cent for a share"""
+    is_share: bool
+    chance: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """From the value to the number that is written."""
+        return 100.0 if self.is_share else 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of a whole trial."""
+
+    tokens: int
+    """slots: steps x rows x length, padding included"""
+    flops: float
+    """of the model, counted from its sizes"""
+    hours: float | None
+    """of training steps alone, from the rates logged; None: nothing was logged"""
+    mfu: float | None
+    """FLOPs a second as a share of the devices' peak, weighted by time"""
+    wall_hours: float | None
+    """from each beginning to its end, evaluation, checkpoints, compilation and probes included"""
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        return self.tokens / (3600 * self.hours) if self.hours else None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+    """An evaluation on held-out documents in the course of training."""
+
+    step: int
+    tokens: int
+    values: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """A trial, as far as it came."""
+
+    trial: Trial
+    state: TrialState
+    fault: str = ""
+    """why its files cannot be read; it then counts as unfinished"""
+    curve: tuple[Point, ...] = ()
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """measure -> value of the last step; empty unless it counts"""
+    scores: Mapping[str, Score] = dataclasses.field(default_factory=dict)
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """what decided the rows of the scores"""
+    breakdowns: tuple[Breakdown, ...] = ()
+    cost: Cost | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it stands for its arm: it is finished, and all it found can be read."""
+        return self.state.status == "finished" and not self.fault
+
+    @property
+    def status(self) -> str:
+        return "unreadable" if self.fault else self.state.status
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """A sweep, as far as it came."""
+
+    folder: Path
+    plan: Plan
+    trials: tuple[Result, ...]
+    measures: Mapping[str, Measure]
+    """of everything that some trial found or the sweep asks for; those it tests first"""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        return tuple(arm.name for arm in self.plan.sweep.arms)
+
+    @property
+    def baseline(self) -> str:
+        return self.plan.sweep.baseline
+
+    def of(self, arm: str, *, counting: bool = True) -> tuple[Result, ...]:
+        """The arm's trials by seed; counting: those that count."""
+        own = [r for r in self.trials if r.trial.arm == arm and (r.counts or not counting)]
+        return tuple(sorted(own, key=lambda result: result.trial.seed))
+
+    def values(self, arm: str, measure: str) -> dict[int, float]:
+        """Seed -> value, of the trials that count and have the measure."""
+        return {r.trial.seed: r.values[measure] for r in self.of(arm) if measure in r.values}
+
+
+def gather(folder: Path) -> Results:
+    """Reads a sweep's folder, finished or not. A trial that cannot be read says why, and the others are read.
+
+    Raises:
+      UserError: it is not the folder of a sweep.
+    """
+    plan = folders.read_sweep(folder)
+    trials = tuple(_result(folder, trial) for trial in plan.trials)
+    return Results(folder=folder, plan=plan, trials=trials, measures=_measures(plan, trials))
+
+
+def _result(folder: Path, trial: Trial) -> Result:
+    from bert_jax.training.metrics import read_metrics
+
+    state = folders.trial_state(folder, trial)
+    workdir = folders.workdir(folder, trial)
+    try:
+        lines = read_metrics(workdir / "metrics.jsonl")
+        curve = tuple(_curve(trial, lines))
+        probed = probes.read(workdir)
+    except (UserError, OSError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error) if isinstance(error, UserError) else f"{workdir}: cannot be read: {error}"
+        return Result(trial=trial, state=state, fault=reason.replace(f"{folder}/", ""))
+    if state.status != "finished" or probed is None:
+        return Result(trial=trial, state=state, curve=curve)
+    values = {score.name: score.value for score in probed.scores}
+    if curve and curve[-1].step == trial.config.train.steps:
+        values |= {HELD_OUT + name: value for name, value in curve[-1].values.items()}
+    return Result(
+        trial=trial,
+        state=state,
+        curve=curve,
+        values={name: value for name, value in values.items() if math.isfinite(value)},
+        scores={score.name: score for score in probed.scores},
+        settings=probed.settings,
+        breakdowns=probed.breakdowns,
+        cost=_cost(trial, lines, folders.read_attempts(folder, trial)),
+    )
+
+
+def _curve(trial: Trial, lines: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
+    for line in lines:
+        if line["split"] == "eval":
+            values = {
+                name: float(value)
+                for name, value in line.items()
+                if name not in _NOT_MEASURED and isinstance(value, int | float)
+            }
+            yield Point(step=line["step"], tokens=_tokens_at(trial, line["step"]), values=values)
+
+
+def _tokens_at(trial: Trial, step: int) -> int:
+    rows = trial.config.train.batch_size
+    return sum(
+        rows * phase.config.data.sequence_length * max(0, min(step, phase.stop) - phase.start)
+        for phase in phases(trial.config)
+    )
+
+
+# ---------------------------------------------------------------------------------------------
+# Cost
+# ---------------------------------------------------------------------------------------------
+
+
+def _cost(trial: Trial, lines: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]) -> Cost:
+    from bert_jax.training.metrics import flops_per_sequence
+
+    rows = trial.config.train.batch_size
+    flops = sum(
+        (phase.stop - phase.start) * rows * flops_per_sequence(phase.config) for phase in phases(trial.config)
+    )
+    hours, mfu = _training_time(rows, lines)
+    return Cost(
+        tokens=token_slots(trial.config), flops=flops, hours=hours, mfu=mfu, wall_hours=_wall_hours(attempts)
+    )
+
+
+def _training_time(rows: int, lines: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
+    """Hours in training steps and MFU: each train line gives the rate of the steps since the one before."""
+    step, seconds, busy = 0, 0.0, 0.0
+    for line in lines:
+        if line["split"] == "train" and line.get("sequences_per_s"):
+            taken = (line["step"] - step) * rows / line["sequences_per_s"]
+            step = line["step"]
+            seconds += taken
+            busy += taken * line.get("mfu", math.nan)
+    if not seconds:
+        return None, None
+    return seconds / 3600, busy / seconds if math.isfinite(busy) else None
+
+
+def _wall_hours(attempts: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of the attempts whose end is known; a killed one has none."""
+    total, began = 0.0, None
+    for note in attempts:
+        if "began" in note:
+            began = note["began"]
+        elif began is not None and "ended" in note:
+            total, began = total + note["ended"] - began, None
+    return total / 3600 if total else None
+
+
+# ---------------------------------------------------------------------------------------------
+# Measures
+# ---------------------------------------------------------------------------------------------
+
+
+def _measures(plan: Plan, trials: Sequence[Result]) -> dict[str, Measure]:
+    found: dict[str, Score | None] = {}
+    for result in trials:
+        for name in result.values:
+            found[name] = found.get(name) or result.scores.get(name)
+    names = [*plan.sweep.measures, *sorted(found.keys() - set(plan.sweep.measures), key=_probes_first)]
+    return {name: _measure(name, found.get(name)) for name in names}
+
+
+def _probes_first(name: str) -> tuple[bool, str]:
+    return name.startswith(HELD_OUT), name
+
+
+def _measure(name: str, score: Score | None) -> Measure:
+    field = name.rpartition(".")[2]
+    is_share = field.endswith(("accuracy", "recall", "precision", "f1", "replaced"))
+    is_cost = "loss" in field or "perplexity" in field
+    unit = score.unit if score else _UNITS.get(field, "nats" if is_cost else "")
+    return Measure(
+        name=name,
+        better=score.better if score else "lower" if is_cost else "higher",
+        unit="%" if is_share else unit,
+        is_share=is_share,
+        chance=score.chance if score else None,
+    )
+
+
+_UNITS = {"mlm_loss": "nats a masked token", "pair_loss": "nats a pair", "rtd_loss": "nats a token"}

@@ -1,0 +1,149 @@
+"""Our own format: the same config and bits back, and each refusal by its message."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from bert_jax.config import TokenizerConfig
+from bert_jax.errors import UserError
+from bert_jax.interop.folder import whole
+from bert_jax.interop.native import is_ours, load_ours, save_ours
+from bert_jax.models import bert
+from bert_jax.text import tokenizer as tokenizers
+from bert_jax.text.vocabulary import count_chunks
+from tests.models.variants import VARIANTS, random_params, variant
+
+CONFIG = variant("bert", num_layers=1)
+TOKENIZER = tokenizers.train(count_chunks(["a cat", "a dog"]), TokenizerConfig(vocab_size=50))
+
+
+def drawn(config, heads=None):
+    return random_params(jax.eval_shape(lambda: bert.init_params(config, jax.random.key(0), heads=heads)))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_ours(tmp_path / "model", drawn(CONFIG), config=CONFIG, tokenizer=TOKENIZER)
+    return tmp_path / "model"
+
+
+def refusal(folder):
+    """load_ours's complaint, which must be one line."""
+    with pytest.raises(UserError) as caught:
+        load_ours(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def edit_tensors(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def edit_config(folder, change):
+    path = folder / "bert_jax.json"
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+
+
+@pytest.mark.parametrize("heads", [None, (), ("rtd",)], ids=["pretraining", "none", "rtd"])
+@pytest.mark.parametrize("name", ["bert", "albert-groups", "deberta", "deberta-v3"])
+def test_what_is_loaded_is_what_was_saved(name, heads, tmp_path):
+    params = drawn(VARIANTS[name], heads)
+    save_ours(tmp_path / "model", params, config=VARIANTS[name], tokenizer=None)
+    config, found = load_ours(tmp_path / "model")
+    assert config == VARIANTS[name]
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+def test_without_its_pooler_a_model_is_saved_as_one_that_has_none(tmp_path):
+    params = drawn(CONFIG)
+    del params["bert"]["pooler"]
+    save_ours(tmp_path / "model", params, config=CONFIG, tokenizer=None)
+    config, found = load_ours(tmp_path / "model")
+    assert config == variant("bert", num_layers=1, pooler="none")
+    assert found.keys() == {"bert", "mlm_head"}  # a pair head reads the pooler
+
+
+def test_the_tensors_have_our_names_and_the_tokenizer_is_there(folder):
+    names = load_file(folder / "model.safetensors").keys()
+    assert {"bert/encoder/layer_0/attention/query/kernel", "mlm_head/bias"} <= names
+    assert is_ours(folder) and not is_ours(folder.parent)
+    assert tokenizers.load(folder).encode("a cat") == TOKENIZER.encode("a cat")
+
+
+def test_a_missing_an_extra_and_a_misshapen_tensor(folder):
+    edit_tensors(folder, lambda tensors: tensors.update({"bert/extra": np.zeros(3, np.float32)}))
+    assert "bert_jax.json has no place for tensor bert/extra" in refusal(folder)
+    edit_tensors(folder, lambda tensors: tensors.update({"mlm_head/bias": tensors.pop("bert/extra")}))
+    assert "tensor mlm_head/bias has shape (3,), bert_jax.json says (50,)" in refusal(folder)
+    edit_tensors(folder, lambda tensors: tensors.pop("mlm_head/bias"))
+    assert "tensor mlm_head/bias of shape (50,) is missing" in refusal(folder)
+
+
+def test_a_tensor_of_another_type(folder):
+    edit_tensors(folder, lambda t: t.update({"mlm_head/bias": t["mlm_head/bias"].astype(np.float16)}))
+    assert "tensor mlm_head/bias is float16, must be float32" in refusal(folder)
+
+
+@pytest.mark.parametrize("size", [4, 100, -10], ids=["length", "header", "tensors"])
+def test_a_file_cut_short(folder, size):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    assert "model.safetensors: not a complete safetensors file" in refusal(folder)
+
+
+def test_no_weights(folder):
+    (folder / "model.safetensors").unlink()
+    assert "model.safetensors: no such file" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw.update(format=2), "format=2 must be 1, the one that this version reads"),
+        (lambda raw: raw.pop("heads"), 'must hold {"format": 1, "heads": [...], "model": {...}}'),
+        (lambda raw: raw.update(heads=["qa"]), "with heads out of mlm, pair, rtd"),
+        (lambda raw: raw["model"].update(depth=2), "unknown: depth; missing: none"),
+        (lambda raw: raw["model"].pop("pooler"), "unknown: none; missing: pooler"),
+        (
+            lambda raw: raw["model"].update(pooler="relu"),
+            "model.pooler='relu' must be one of: tanh, gelu, none",
+        ),
+        (lambda raw: raw["model"].update(num_layers="1"), "model.num_layers='1' must be of type int"),
+        (lambda raw: raw["model"].update(relative_terms="c2p"), "model.relative_terms='c2p' must be a list"),
+        (lambda raw: raw["model"].update(num_heads=0), "its fields make no model"),
+    ],
+)
+def test_a_config_that_is_not_ours(folder, change, message):
+    edit_config(folder, change)
+    assert message in refusal(folder)
+
+
+def test_a_config_that_is_no_json(folder):
+    (folder / "bert_jax.json").write_text("{")
+    assert "bert_jax.json: not JSON" in refusal(folder)
+
+
+def stop_half_way(folder):
+    with whole(folder) as partial:
+        (partial / "first").write_text("half of it")
+        raise ZeroDivisionError
+
+
+def test_a_folder_is_whole_or_absent(folder, tmp_path):
+    with pytest.raises(UserError, match="model: is not empty"):
+        save_ours(folder, drawn(CONFIG), config=CONFIG, tokenizer=None)
+    with pytest.raises(UserError, match=r"bert_jax.json: is a file"), whole(folder / "bert_jax.json"):
+        pytest.fail("entered")
+    with pytest.raises(ZeroDivisionError):
+        stop_half_way(tmp_path / "half")
+    with pytest.raises(UserError, match=r"full: cannot be written \(No space left"), whole(tmp_path / "full"):
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
