@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "bert_jax/__init__.py").read_text(encoding="utf-8"))[1]
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "bert_jax/_version.py").read_text(encoding="utf-8"))[1]
 
 # launch/constraints.txt pins what is tested; these are the ranges the code is written for.
 REQUIRES = [

@@ -2,7 +2,7 @@
 
 import bert_jax
 
-model = bert_jax.load("runs/quickstart")      # a workdir, our export, a Hugging Face directory, a TF1 checkpoint
+model = bert_jax.load("runs/quickstart")      # a workdir, an export, a Hugging Face directory, a TF1 checkpoint
 model.fill_mask("Returns the [MASK] of the list.", top_k=3)
 """
 
@@ -12,45 +12,26 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.config import Config, ModelConfig
+from bert_jax.config import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.models import inference as program
+from bert_jax.models.bert import Output
+from bert_jax.models.inference import Inference, padded_length
+from bert_jax.tasks.load import load_model
+from bert_jax.tasks.run import pretrain
 from bert_jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bert_jax.interop.load import LoadReport
 
-# Lengths that texts are padded to, so that few shapes are compiled.
-_BUCKETS = (16, 32, 64, 128, 256, 512)
+__all__ = ["Model", "Output", "Prediction", "load", "pretrain"]
+
 _MASK = "[MASK]"
-
-Part = Literal["discriminator", "generator"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Output:
-    """A forward pass at every position. None where the checkpoint has no such head."""
-
-    hidden_states: tuple[jax.Array, ...]
-    """num_layers + 1 of [B, L, D], the embeddings first"""
-    attentions: tuple[jax.Array, ...]
-    """num_layers of [B, H, L, L] after the softmax; empty unless asked for"""
-    pooled_BD: jax.Array | None
-    mlm_logits_BLV: jax.Array | None
-    pair_logits_BC: jax.Array | None
-    rtd_logits_BL: jax.Array | None
-    """positive: the token is taken for a replaced one (ELECTRA)"""
-
-    @property
-    def hidden_BLD(self) -> jax.Array:
-        """The last layer's output."""
-        return self.hidden_states[-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +74,9 @@ class Model:
         """Parameters that are there, heads included, each once however many layers share it."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.params))
 
-    def __call__(self, tokens_BL, type_ids_BL=None, mask_BL=None, *, attentions: bool = False) -> Output:
+    def __call__(
+        self, tokens_BL: Any, type_ids_BL: Any = None, mask_BL: Any = None, *, attentions: bool = False
+    ) -> Output:
         """Runs the encoder and its heads on token ids [B, L].
 
         type_ids_BL: 0 for sentence A (the default everywhere), 1 for B. mask_BL: true for tokens, false
@@ -108,29 +91,14 @@ class Model:
             )
         types_BL = jnp.zeros((rows, length), jnp.int32) if type_ids_BL is None else jnp.asarray(type_ids_BL)
         mask_BL = jnp.ones((rows, length), bool) if mask_BL is None else jnp.asarray(mask_BL, bool)
-        return Output(**self._forward(self.params, tokens_BL, types_BL, mask_BL, attentions=attentions))
+        return self._inference(tokens_BL, types_BL, mask_BL, attentions=attentions)
 
     @functools.cached_property
-    def _forward(self):
-        has_cudnn = jax.default_backend() == "gpu"  # a model that was trained with it must run without
-        config = self.config if has_cudnn else dataclasses.replace(self.config, attention_backend="xla")
-
-        @functools.partial(jax.jit, static_argnames="attentions")
-        def forward(params, tokens_BL, type_ids_BL, mask_BL, *, attentions):
-            out = program.forward(config, params, tokens_BL, type_ids_BL, mask_BL, attentions=attentions)
-            return {
-                "hidden_states": out.hidden_states,
-                "attentions": out.attentions,
-                "pooled_BD": None if out.pooled_BPD is None else out.pooled_BPD[:, 0],
-                "mlm_logits_BLV": out.mlm_logits_BMV,
-                "pair_logits_BC": None if out.pair_logits_BPC is None else out.pair_logits_BPC[:, 0],
-                "rtd_logits_BL": out.rtd_logits_BL,
-            }
-
-        return forward
+    def _inference(self) -> Inference:
+        return Inference(self.config, self.params, devices=jax.devices()[:1])
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """One vector a text, [B, D]: the mean of its tokens' last states. Long texts are cut."""
+        """One vector for each text, [B, D]: the mean of its tokens' last states. Long texts are cut."""
         limit = self.config.max_positions
         ids = [row[: limit - 1] + row[-1:] if len(row) > limit else row for row in self._encode(texts)]
         tokens_BL, mask_BL = self._pad(ids)
@@ -173,9 +141,7 @@ class Model:
         return self.tokenizer.encode_batch(list(texts), special=True)
 
     def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        longest = max(map(len, rows))
-        length = next((size for size in _BUCKETS if size >= longest), longest)
-        length = min(length, max(self.config.max_positions, longest))
+        length = padded_length(max(map(len, rows)), self.config.max_positions)
         tokens_BL = np.full((len(rows), length), self.tokenizer.special.pad, np.int32)
         for row, ids in zip(tokens_BL, rows, strict=True):
             row[: len(ids)] = ids
@@ -183,117 +149,15 @@ class Model:
         return tokens_BL, np.arange(length) < lengths_B1
 
 
-def load(directory: str | Path, *, checkpoint: str = "last", part: Part | None = None) -> Model:
-    """Opens a trained model: see `load_parts`.
-
-    Raises:
-      UserError: the directory is none of these, is damaged, or has no such checkpoint or part.
-    """
-    config, params, tokenizer, report = load_parts(directory, checkpoint=checkpoint, part=part)
-    return Model(config, jax.tree.map(jnp.asarray, params), tokenizer, report)
-
-
-def load_parts(
-    directory: str | Path, *, checkpoint: str = "last", part: Part | None = None
-) -> tuple[ModelConfig, Any, Tokenizer | None, LoadReport | None]:
-    """The architecture, parameters and tokenizer in a directory, and what its file had less or more.
-
-    The directory is a workdir of `bert-jax pretrain`, an export of ours, a Hugging Face directory or
-    google-research's TF1 checkpoint. Parameters lack the heads that are not there. The tokenizer is None
-    where there is none; the report is, where the file can only be complete.
+def load(directory: str | Path, *, checkpoint: str = "last", part: str | None = None) -> Model:
+    """Opens a trained model: the workdir of a run, an export, a Hugging Face directory or a TF1 checkpoint.
 
     Args:
       checkpoint: of a workdir, "last", "best" or a step.
-      part: of a run of replaced-token detection, which of its two encoders; None: the discriminator.
+      part: of a run of replaced-token detection, "discriminator" (as None) or "generator".
 
     Raises:
       UserError: the directory is none of these, is damaged, or has no such checkpoint or part.
     """
-    from bert_jax.interop import native as ours
-    from bert_jax.interop import tf1
-    from bert_jax.interop.load import load_hf
-    from bert_jax.training.workdir import is_workdir
-
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise UserError(
-            f"no such directory: {directory}; a model of the Hugging Face hub must be downloaded first"
-            " (hf download NAME --local-dir DIR)"
-        )
-    if part is not None and not is_workdir(directory):
-        raise UserError(f"{directory}: has no {part}: only the workdir of a run with objective.name=rtd has")
-    report: LoadReport | None = None
-    if is_workdir(directory):
-        config, params = load_workdir(directory, checkpoint=checkpoint, part=part)
-    elif ours.is_ours(directory):
-        config, params = ours.load_ours(directory)
-    elif tf1.is_tf1(directory):
-        config, params, report = tf1.load_tf1(directory)
-    elif (directory / "config.json").is_file():
-        config, params, report = load_hf(directory)
-    else:
-        raise UserError(f"{directory}: {_unknown(directory)}")
-    return config, params, _load_tokenizer(directory), report
-
-
-def load_workdir(
-    directory: Path, *, checkpoint: str = "last", part: Part | None = None
-) -> tuple[ModelConfig, Any]:
-    """Architecture and parameters (on the first device) of a workdir's checkpoint, for inference."""
-    from bert_jax.config.electra import discriminator_config, generator_config
-    from bert_jax.models import electra as replaced
-    from bert_jax.training.checkpoint import Checkpoints
-    from bert_jax.training.workdir import read_config
-
-    config, _ = read_config(directory)
-    objective = config.objective
-    is_pair = objective.name == "rtd"
-    if part is not None and not is_pair:
-        raise UserError(f"{directory}: has no {part}: the run has objective.name={objective.name}, not rtd")
-
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), _trained_shapes(config)
-    )
-    folder = directory / "checkpoints"
-    if not folder.is_dir():
-        raise UserError(f"{directory} has no checkpoints: the run saved none yet")
-    with Checkpoints(folder, read_only=True) as checkpoints:
-        params = checkpoints.restore_params(abstract, checkpoints.choose(checkpoint))
-    if not is_pair:
-        return config.model, params
-    if part == "generator":
-        model = generator_config(config.model, objective)
-        return model, replaced.generator_params(params, objective.embedding_sharing)
-    params = replaced.discriminator_params(params, objective.embedding_sharing)
-    return discriminator_config(config.model), params
-
-
-def _trained_shapes(config: Config) -> Any:
-    """Shapes of the parameters that a run trains: of one encoder, or of replaced-token detection's two."""
-    from bert_jax.models import bert
-    from bert_jax.models import electra as replaced
-
-    key = jax.random.key(0)
-    if config.objective.name == "rtd":
-        return jax.eval_shape(lambda: replaced.init_params(config, key))
-    return jax.eval_shape(lambda: bert.init_params(config.model, key))
-
-
-def _unknown(directory: Path) -> str:
-    """Why a directory without any of the files that tell a kind is no model."""
-    from bert_jax.interop.names import listed
-
-    found = listed(sorted(path.name for path in directory.iterdir())) or "nothing"
-    return (
-        "no model that can be read here: must be the workdir of a run (config.json of bert_jax), an export with"
-        " bert_jax.json, a Hugging Face directory (config.json with safetensors) or a TF1 checkpoint"
-        f" (NAME.index); it holds {found}"
-    )
-
-
-def _load_tokenizer(directory: Path) -> Tokenizer | None:
-    from bert_jax.interop.load import load_tokenizer
-    from bert_jax.text.files import has_tokenizer
-
-    return load_tokenizer(directory) if has_tokenizer(directory) else None
+    found = load_model(directory, checkpoint=checkpoint, part=part)
+    return Model(found.config, jax.tree.map(jnp.asarray, found.params), found.tokenizer, found.report)

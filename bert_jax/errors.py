@@ -31,3 +31,7 @@ class Interrupted(UserError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_status = 128 + signal_number
+
+
+class CheckpointMismatch(UserError):
+    """A checkpoint holds other leaves, or leaves of other shapes, than the run asks for. Exit status 1."""

@@ -17,8 +17,7 @@ def get_config():
     config = base()
     config.data.path = "corpus"
     config.data.sequence_length = 512
-    config.data.first_length = 128
-    config.data.first_share = 0.9
+    config.phases = ({"share": 0.9, "sequence_length": 128}, {"share": 0.1})
     config.model.dtype = "bfloat16"
     config.optim.name = "bert_adam"
     config.optim.schedule = "bert_linear"

@@ -9,10 +9,11 @@ import pytest
 import bert_jax
 from bert_jax.api import Model
 from bert_jax.config import TokenizerConfig
-from bert_jax.config.presets import ModelConfig, parameter_count
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.native import save_ours
 from bert_jax.models import bert
+from bert_jax.models.bert import parameter_count
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
 

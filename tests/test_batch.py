@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bert_jax.batch import FIELDS, shapes, synthetic
+from bert_jax.batch import PRETRAINING, Batch, BatchSpec, pretraining_spec
+from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.config import Config, resolve
 
 
@@ -39,11 +40,15 @@ each_case = pytest.mark.parametrize(
 @pytest.mark.parametrize("rows", [1, 5])
 def test_every_field_has_the_shape_its_name_spells_and_its_type(config, length, slots, packing, rows):
     sizes = {"BL": (rows, length), "BM": (rows, slots), "BP": (rows, packing), "B": (rows,)}
-    expected = {name: sizes[name.rpartition("_")[2]] for name in FIELDS}
+    expected = {name: sizes[name.rpartition("_")[2]] for name in PRETRAINING}
     batch = synthetic(config, rows)
-    assert shapes(config, rows) == expected == {name: array.shape for name, array in batch.items()}
-    assert {name: array.dtype for name, array in batch.items()} == FIELDS
-    assert list(batch) == list(FIELDS)
+    assert (
+        pretraining_spec(config).shapes(rows)
+        == expected
+        == {name: array.shape for name, array in batch.items()}
+    )
+    assert {name: array.dtype for name, array in batch.items()} == PRETRAINING
+    assert list(batch) == list(PRETRAINING)
 
 
 @each_case
@@ -101,5 +106,21 @@ def test_the_whole_vocabulary_is_drawn():
 def test_the_seed_decides_the_tokens():
     config = config_of(16, 50, "nsp")
     first, again, other = (synthetic(config, 4, seed=seed) for seed in (1, 1, 2))
-    assert all((first[name] == again[name]).all() for name in FIELDS)
+    assert all((first[name] == again[name]).all() for name in PRETRAINING)
     assert (first["tokens_BL"] != other["tokens_BL"]).any()
+
+
+def test_the_fields_of_pretraining_are_those_of_the_type():
+    """So mypy finds a misspelt field of what the pipeline gives."""
+    assert list(PRETRAINING) == list(Batch.__annotations__)
+
+
+def test_a_task_declares_the_fields_and_axes_of_its_own():
+    spec = BatchSpec({"tokens_BL": np.int32, "scores_BX": np.float32}, {"L": 7, "X": 3})
+    assert spec.length == 7
+    assert spec.shapes(2) == {"tokens_BL": (2, 7), "scores_BX": (2, 3)}
+    zeros = spec.zeros(2)
+    assert {name: (values.shape, values.dtype) for name, values in zeros.items()} == {
+        "tokens_BL": ((2, 7), np.int32),
+        "scores_BX": ((2, 3), np.float32),
+    }

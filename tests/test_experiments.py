@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bert_jax import batch as contract
 from bert_jax import config as configs
 from bert_jax.config.phases import token_slots
 from bert_jax.data.corpus.prepare import corpus_folder
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.sweeps.definition import load as load_sweep
-from bert_jax.tasks.assembly import init_params, make_objective
+from bert_jax.tasks.choose import task_of
 from bert_jax.training import optim, state, step
 
 ROOT = Path(__file__).parents[1]
@@ -25,14 +24,11 @@ FILES = sorted({path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.p
 @pytest.mark.parametrize("file", FILES, ids=str)
 def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
     config = configs.load(str(ROOT / file))
-    objective = make_objective(config)
-    optimizer = optim.make_optimizer(config)
-    fields = {
-        name: jax.ShapeDtypeStruct(shape, contract.FIELDS[name])
-        for name, shape in contract.shapes(config, config.train.batch_size).items()
-    }
-    params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    names = step.metric_names(objective, params, fields)
+    task = task_of(config)
+    objective, optimizer = task.objective, optim.make_optimizer(config)
+    fields = jax.eval_shape(lambda: task.phases[-1].spec.zeros(config.train.batch_size))
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    names = step.metric_names(objective, params, {}, fields)
     before = jax.eval_shape(lambda p: state.create(p, optimizer, names), params)
     body = functools.partial(
         step.train_step,
@@ -41,9 +37,10 @@ def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
         optimizer=optimizer,
         accumulate=config.train.accumulate,
     )
-    after, sums = jax.eval_shape(body, before, fields)
-    assert jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), before, after)
+    after, sums = jax.eval_shape(body, before, {}, fields)
     assert jax.tree.structure(before) == jax.tree.structure(after)
+    same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), before, after)
+    assert jax.tree.all(same)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((after.params, sums)))
     assert ("pair_loss" in names) == (config.data.sentence_objective != "none")
     assert ("rtd_loss" in names) == (config.objective.name == "rtd")
@@ -92,7 +89,7 @@ def test_every_trial_of_every_sweep_resolves_to_its_budget_and_has_parameters(fi
 @functools.cache
 def _parameters(model, objective):
     config = dataclasses.replace(configs.Config(), model=model, objective=objective)
-    params = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    params = jax.eval_shape(task_of(config).init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from bert_jax.commands import add_config_argument, load_config
 from bert_jax.config import Config
+from bert_jax.config.phases import phases
 from bert_jax.errors import UsageError
 
 
@@ -70,15 +71,18 @@ def step(config: Config, *, seconds: float, repeats: int, peer: str | None = Non
     """Measures the training step; returns and prints the figures."""
     import jax
 
-    from bert_jax import batch as contract
-    from bert_jax.tasks.assembly import Assembly
-    from bert_jax.training.metrics import flops_per_sequence, peak_flops
+    from bert_jax.benchmarks.synthetic import synthetic
+    from bert_jax.tasks.choose import task_of
+    from bert_jax.training.hardware import peak_flops
+    from bert_jax.training.trainer import Trainer
 
-    parts = Assembly.of(config)
+    task = task_of(phases(config)[-1].config)
+    config, [phase] = task.config, task.phases
+    parts = Trainer.of(task, config)
     state = parts.new_state()
-    host_batch = contract.synthetic(config, config.train.batch_size)
+    host_batch = synthetic(config, config.train.batch_size)
     start = time.perf_counter()
-    compiled = parts.compile_train(state, host_batch)
+    compiled = parts.compile_train(phase, state, host_batch)
     compile_seconds = time.perf_counter() - start
     batch = parts.plan.place(host_batch)
 
@@ -104,7 +108,7 @@ def step(config: Config, *, seconds: float, repeats: int, peer: str | None = Non
         "step_ms": 1000 / rates["ours"],
         "sequences_per_s": rows["ours"],
         "tokens_per_s": rows["ours"] * length,
-        "mfu": rows["ours"] * flops_per_sequence(config) / peak,
+        "mfu": rates["ours"] * phase.flops / peak,
         "mfu_of": f"{peak / 1e12:.4g} TFLOP/s ({peak_source})",
         "compile_s": compile_seconds,
         **_peak_memory(compiled),

@@ -8,8 +8,7 @@ from __future__ import annotations
 import argparse
 
 from bert_jax.commands import add_config_argument, load_config
-from bert_jax.config import Config, describe
-from bert_jax.config.presets import parameter_count
+from bert_jax.config import PretrainConfig, describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +19,13 @@ def main(args: argparse.Namespace) -> None:
     run(load_config(args))
 
 
-def run(config: Config) -> None:
+def run(config: PretrainConfig) -> None:
     """Prints the table and the model's size."""
-    defaults = {key: value for key, value, _ in describe(Config())}
+    from bert_jax.models.bert import parameter_count
+
+    defaults = {key: value for key, value, _ in describe(PretrainConfig())}
     for key, value, doc in describe(config):
         mark = " " if value == defaults[key] else "*"
-        print(f"{mark} {key:32} {value!s:24} {doc}")
+        shown = ";".join(map(str, value)) if key == "phases" else str(value)
+        print(f"{mark} {key:32} {shown:24} {doc}")
     print(f"\nparameters of the encoder with its pooler: {parameter_count(config.model):,}")

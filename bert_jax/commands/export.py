@@ -23,7 +23,6 @@ from bert_jax.commands import refuse_overrides
 from bert_jax.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from bert_jax.api import Part
     from bert_jax.config import ModelConfig
     from bert_jax.text.tokenizer import Tokenizer
 
@@ -63,16 +62,16 @@ def run(
     *,
     form: Format = "hf",
     checkpoint: str = "last",
-    part: Part | None = None,
+    part: str | None = None,
 ) -> None:
     """Exports and prints where to, and what opens it.
 
     Raises:
       UserError: no such model, checkpoint or part; `out` is not free; the model does not fit the format.
     """
-    from bert_jax import api
+    from bert_jax.tasks.load import load_model
 
-    config, params, tokenizer, _ = api.load_parts(source, checkpoint=checkpoint, part=part)
+    config, params, tokenizer, _ = load_model(source, checkpoint=checkpoint, part=part)
     print(f"wrote {out}: {_WRITERS[form](out, params, config, tokenizer)}")
 
 
@@ -116,8 +115,8 @@ def _stablehlo(out: Path, params: Mapping[str, Any], config: ModelConfig, tokeni
 def _savedmodel(
     out: Path, params: Mapping[str, Any], config: ModelConfig, tokenizer: Tokenizer | None
 ) -> str:
+    from bert_jax.interop.exported import INPUTS
     from bert_jax.interop.savedmodel import save_savedmodel
-    from bert_jax.models.inference import INPUTS
 
     save_savedmodel(out, params, config=config, tokenizer=tokenizer)
     return (

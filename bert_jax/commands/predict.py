@@ -14,13 +14,9 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bert_jax.commands import refuse_overrides
 from bert_jax.errors import UsageError, UserError
-
-if TYPE_CHECKING:
-    from bert_jax.api import Part
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +59,7 @@ def run(
     *,
     texts: Sequence[str],
     checkpoint: str = "last",
-    part: Part | None = None,
+    part: str | None = None,
     top_k: int = 3,
     as_json: bool = False,
 ) -> None:

@@ -92,7 +92,7 @@ def load(
     file: str, overrides: Sequence[str] = (), *, tokens: float | None = None, seeds: str | None = None
 ) -> Plan:
     """The plan of a sweep file as the flags change it; see `sweeps.definition.load`."""
-    from bert_jax.commands.probe import PROBES
+    from bert_jax.probes.run import PROBES
     from bert_jax.sweeps import definition
 
     changed: dict[str, Any] = {}

@@ -46,7 +46,7 @@ def run(folder: Path, name: str, *, only_probe: bool = False) -> None:
     workdir = folders.workdir(folder, trial)
 
     from bert_jax.commands import pretrain, probe
-    from bert_jax.training.processes import session as distributed
+    from bert_jax.training.processes import group as distributed
 
     if not only_probe:
         distributed.start(None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.config.schema import ObjectiveConfig
 
 

@@ -2,9 +2,9 @@
 
     experiments/x.py: get_config() -> locked ConfigDict     (sets only what differs from base())
     --config.group.field=value                              (overrides, parsed by the field's type)
-    resolve()                                               -> Config, or ConfigError with every fault
+    resolve()                                               -> PretrainConfig, or ConfigError with every fault
 
-The fields and their defaults are in `schema`, the rules in `rules`; others import them from here.
+The options and their defaults are in `schema`, the rules in `rules`.
 
 After `resolve` nobody holds a ConfigDict, so no `.get(key, default)` can hide a typo.
 """
@@ -16,44 +16,38 @@ import dataclasses
 import difflib
 import functools
 import math
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bert_jax.config import experiment
+from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import walk
 from bert_jax.config.phases import prediction_slots
-from bert_jax.config.presets import PRESETS, ModelConfig
+from bert_jax.config.presets import PRESETS
 from bert_jax.config.rules import validate
-from bert_jax.config.schema import (
-    CheckpointConfig,
-    CleaningConfig,
-    Config,
-    DataConfig,
-    MaskingConfig,
-    ObjectiveConfig,
-    OptimConfig,
-    ParallelConfig,
-    TokenizerConfig,
-    TrainConfig,
-    walk,
-)
+from bert_jax.config.schema import PhaseConfig, PretrainConfig, TokenizerConfig
 from bert_jax.errors import ConfigError
 
-__all__ = [
-    "CheckpointConfig", "CleaningConfig", "Config", "DataConfig", "MaskingConfig", "ModelConfig",
-    "ObjectiveConfig", "OptimConfig", "ParallelConfig", "TokenizerConfig", "TrainConfig", "base", "describe",
-    "differences", "known_keys", "load", "resolve", "to_dict", "validate",
-]  # fmt: skip
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+RENAMED = {
+    "data.first_length": "config.phases, as in share=0.9,sequence_length=FIRST_LENGTH;share=0.1",
+    "data.first_share": "config.phases, as in share=FIRST_SHARE,sequence_length=128;share=REST",
+}
+"""Keys of older configurations -> what says the same now."""
 
 
-def base():
+def base() -> ConfigDict:
     """The complete default configuration as a locked ConfigDict, for experiments to change.
 
     Model fields are None, which means "what `model.preset` says".
     """
     from ml_collections import ConfigDict
 
-    defaults = dataclasses.asdict(Config())
+    defaults = dataclasses.asdict(PretrainConfig())
     defaults["model"] = {name: None for name in defaults["model"]} | {"preset": ModelConfig().preset}
     return ConfigDict(defaults).lock()
 
@@ -63,7 +57,9 @@ def base():
 # ---------------------------------------------------------------------------------------------
 
 
-def load(path: str, overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None) -> Config:
+def load(
+    path: str, overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None
+) -> PretrainConfig:
     """Resolves the experiment file `path`, changed by `values`, then by `overrides`.
 
     `path.py:argument` calls the file's `get_config(argument)`.
@@ -89,8 +85,8 @@ def load(path: str, overrides: Sequence[str] = (), *, values: Mapping[str, Any] 
     return _resolve(raw, faults)
 
 
-def resolve(raw) -> Config:
-    """A Config from a ConfigDict or nested mapping; missing keys take their defaults.
+def resolve(raw: Any) -> PretrainConfig:
+    """A configuration from a ConfigDict or nested mapping; missing keys take their defaults.
 
     Raises:
       ConfigError: every fault at once, each with the rule, both values and the place.
@@ -98,7 +94,7 @@ def resolve(raw) -> Config:
     return _resolve(_as_dict(raw), [])
 
 
-def _run_experiment(path: str):
+def _run_experiment(path: str) -> Any:
     raw = experiment.call(path, "get_config", flag="--config=")
     if not (isinstance(raw, Mapping) or hasattr(raw, "to_dict")):
         file = path.partition(":")[0]
@@ -106,16 +102,22 @@ def _run_experiment(path: str):
     return raw
 
 
-def _as_dict(raw) -> dict[str, Any]:
+def _as_dict(raw: Any) -> dict[str, Any]:
     if hasattr(raw, "to_dict"):
         raw = raw.to_dict()
-    return {k: _as_dict(v) if isinstance(v, Mapping) or hasattr(v, "to_dict") else v for k, v in raw.items()}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping) or hasattr(value, "to_dict"):
+            return _as_dict(value)
+        return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+
+    return {name: plain(value) for name, value in raw.items()}
 
 
 def _set(raw: dict[str, Any], key: str, value_of: Callable[[Any], Any], faults: list[str]) -> None:
     """Puts `value_of(the field's type)` at `key`."""
     *group, name = key.split(".")
-    schema: Any = Config
+    schema: Any = PretrainConfig
     for part in group:
         schema = _field_types(schema).get(part)
         if not dataclasses.is_dataclass(schema):
@@ -131,12 +133,24 @@ def _set(raw: dict[str, Any], key: str, value_of: Callable[[Any], Any], faults: 
     target[name] = value_of(kind)
 
 
-def _as_given(value: Any, kind) -> Any:
+def _as_given(value: Any, kind: Any) -> Any:
     return value
 
 
-def _parse(text: str, kind) -> Any:
-    """Text by the field's type; what does not parse stays text, for `_typed` to report."""
+def _optional(kind: Any) -> tuple[Any, bool]:
+    """(T, True) of `T | None`, else (kind, False)."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union) and type(None) in typing.get_args(kind):
+        return next(arg for arg in typing.get_args(kind) if arg is not type(None)), True
+    return kind, False
+
+
+def _parse(text: str, kind: Any) -> Any:
+    """Text by the field's type; what does not parse stays text, for `_type_fault` to report."""
+    kind, is_optional = _optional(kind)
+    if is_optional and text.lower() == "none":
+        return None
+    if kind == tuple[PhaseConfig, ...]:
+        return tuple(_parse_phase(part) for part in text.split(";") if part.strip())
     if kind is bool:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     if kind in (int, float):
@@ -152,14 +166,31 @@ def _parse(text: str, kind) -> Any:
     return text
 
 
+def _parse_phase(text: str) -> dict[str, Any]:
+    """ "share=0.9,sequence_length=128" as its values; patterns of `frozen` are separated by |."""
+    values: dict[str, Any] = {}
+    kinds = _field_types(PhaseConfig)
+    for part in text.split(","):
+        name, _, value = (word.strip() for word in part.partition("="))
+        if name == "frozen":
+            values[name] = tuple(value.split("|"))
+        else:
+            values[name] = _parse(value, kinds.get(name, str))
+    return values
+
+
 def known_keys() -> list[str]:
     """Every `group.field` that a configuration has."""
-    return [name for name, _ in walk(Config())]
+    return [name for name, _, _ in walk(PretrainConfig())]
 
 
 def _unknown(key: str) -> str:
-    keys = known_keys()
+    if key in RENAMED:
+        return f"config.{key} is no longer an option: it is {RENAMED[key]} now"
     group, _, name = key.rpartition(".")
+    if group.startswith("phases["):
+        return f"config.{key} is unknown: known here: {', '.join(_field_types(PhaseConfig))}"
+    keys = known_keys()
     groups = {k.partition(".")[0] for k in keys}
     siblings = [k for k in keys if group and k.startswith(group + ".")] or sorted(groups)
     close = difflib.get_close_matches(key, [*keys, *groups], n=1, cutoff=0.75)
@@ -168,7 +199,7 @@ def _unknown(key: str) -> str:
     return f"config.{key} is unknown: {hint}known here: {', '.join(siblings)}"
 
 
-def _field_types(schema) -> dict[str, Any]:
+def _field_types(schema: Any) -> dict[str, Any]:
     return typing.get_type_hints(schema)
 
 
@@ -177,12 +208,12 @@ def _field_types(schema) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------
 
 
-def _resolve(raw: dict[str, Any], faults: list[str]) -> Config:
+def _resolve(raw: dict[str, Any], faults: list[str]) -> PretrainConfig:
     raw = {k: dict(v) if isinstance(v, dict) else v for k, v in raw.items()}
     model, tokenizer = raw.get("model", {}), raw.get("tokenizer", {})
     if isinstance(model, dict) and isinstance(tokenizer, dict):
         raw["model"] = _fill_preset(model, tokenizer, faults)
-    config = _build(Config, raw, "", faults)
+    config = _build(PretrainConfig, raw, "", faults)
     slots = config.masking.max_predictions
     if slots == 0 and isinstance(config.masking.rate, float):
         slots = prediction_slots(config.masking.rate, config.data.sequence_length)
@@ -209,7 +240,7 @@ def _fill_preset(model: dict[str, Any], tokenizer: dict[str, Any], faults: list[
     return filled | {key: value for key, value in model.items() if value is not None}
 
 
-def _build(schema, raw: dict[str, Any], prefix: str, faults: list[str]):
+def _build(schema: Any, raw: dict[str, Any], prefix: str, faults: list[str]) -> Any:
     types = _field_types(schema)
     for key in sorted(raw.keys() - types.keys()):
         faults.append(_unknown(prefix + key))
@@ -222,8 +253,7 @@ def _build(schema, raw: dict[str, Any], prefix: str, faults: list[str]):
             else:
                 faults.append(f"config.{place}={value!r} must be a group of fields")
         else:
-            value = _canonical(value, kind)
-            fault = _type_fault(value, kind)
+            fault, value = _leaf(value, kind, place, faults)
             if fault:
                 faults.append(f"config.{place}={value!r} must be {fault}")
             else:
@@ -231,8 +261,21 @@ def _build(schema, raw: dict[str, Any], prefix: str, faults: list[str]):
     return schema(**values)
 
 
-def _canonical(value: Any, kind) -> Any:
+def _leaf(value: Any, kind: Any, place: str, faults: list[str]) -> tuple[str, Any]:
+    """(what the value must be and is not, its one spelling); faults inside a group of a sequence go to `faults`."""
+    item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+    if not dataclasses.is_dataclass(item) or not isinstance(value, list | tuple):
+        value = _canonical(value, kind)
+        return _type_fault(value, kind), value
+    if any(not isinstance(part, Mapping) for part in value):
+        return "a sequence of groups of fields", value
+    parts = (_build(item, dict(part), f"{place}[{number}].", faults) for number, part in enumerate(value))
+    return "", tuple(parts)
+
+
+def _canonical(value: Any, kind: Any) -> Any:
     """The one spelling of a value: 1 as 1.0, a list as a tuple, "whole-word" as "whole_word"."""
+    kind, _ = _optional(kind)
     if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
         return tuple(_canonical(item, typing.get_args(kind)[0]) for item in value)
     if typing.get_origin(kind) is Literal and isinstance(value, str):
@@ -242,7 +285,12 @@ def _canonical(value: Any, kind) -> Any:
     return value
 
 
-def _type_fault(value: Any, kind) -> str:
+def _type_fault(value: Any, kind: Any) -> str:
+    kind, is_optional = _optional(kind)
+    if is_optional and value is None:
+        return ""
+    if dataclasses.is_dataclass(kind):
+        return "a group of fields"
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, tuple):
             return "a sequence"
@@ -267,27 +315,23 @@ def _type_fault(value: Any, kind) -> str:
 # ---------------------------------------------------------------------------------------------
 
 
-def to_dict(config) -> dict[str, Any]:
+def to_dict(config: Any) -> dict[str, Any]:
     """Plain nested dictionaries, ready for JSON; `resolve` takes them back."""
     return dataclasses.asdict(config)
 
 
-def differences(ours: Config, theirs: Config, *, ignore: Sequence[str] = ()) -> list[str]:
+def differences(ours: PretrainConfig, theirs: PretrainConfig, *, ignore: Sequence[str] = ()) -> list[str]:
     """`config.a: 1 now, 2 there` for every field that differs; `ignore` holds key prefixes."""
     pairs = zip(walk(ours), walk(theirs), strict=True)
     return [
         f"config.{key}: {a!r} now, {b!r} there"
-        for (key, a), (_, b) in pairs
+        for (key, a, _), (_, b, _) in pairs
         if a != b and not key.startswith(tuple(ignore))
     ]
 
 
-def describe(config: Config) -> Iterator[tuple[str, Any, str]]:
+def describe(config: Any) -> Iterator[tuple[str, Any, str]]:
     """(key, value, one-line meaning) of every field, in order."""
-    for key, value in walk(config):
-        schema: Any = Config
-        *groups, name = key.split(".")
-        for group in groups:
-            schema = _field_types(schema)[group]
-        doc = next(f.metadata["doc"] for f in dataclasses.fields(schema) if f.name == name)
-        yield key, value, doc
+    for key, value, field in walk(config):
+        needs = field.metadata["needs"]
+        yield key, value, (f"[{needs}] " if needs else "") + field.metadata["doc"]

@@ -1,50 +1,84 @@
-"""The phases of a run: rows of one length, then longer ones (Devlin et al. 2019, appendix A.2)."""
+"""The phases of a run: parts with a row length, batch size, masking rate or learning rate of their own.
+
+BERT's rows of 128, then of 512 (Devlin et al. 2019, appendix A.2), are two. Steps, rows and the optimizer's state
+count over the whole run, so that a border changes nothing but the values that a phase names.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from collections.abc import Iterator
 
-from bert_jax.config.schema import Config
+from bert_jax.config.schema import OptimConfig, PhaseConfig, PretrainConfig, RunConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class Phase:
-    """Steps `start` to `stop` - 1 of a run. `config` is the run's with this phase's row length L and
-    prediction slots M, and without phases of its own."""
+class ResolvedPhase:
+    """Steps `start` to `stop` - 1 of a run.
 
-    config: Config
+    config: the run's with the values of this phase, and without phases of its own.
+    first_row: rows of the run before it, the global number of its first one.
+    """
+
+    config: PretrainConfig
     start: int
     stop: int
+    first_row: int = 0
+    frozen: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        return self.stop - self.start
 
 
-def phases(config: Config) -> tuple[Phase, ...]:
-    """The phases of `config` in order: one, or two where `data.first_length` is set.
-
-    Steps, and so example ids and the learning rate, count over the whole run.
-    """
-    steps, first = config.train.steps, config.data.first_length
-    last = _with_length(config, config.data.sequence_length, config.masking.max_predictions)
-    if not first:
-        return (Phase(last, 0, steps),)
-    change = first_steps(config)
-    return (
-        Phase(_with_length(config, first, _first_slots(config)), 0, change),
-        Phase(last, change, steps),
-    )
+def phases(config: PretrainConfig) -> tuple[ResolvedPhase, ...]:
+    """The phases of `config` in order, without a gap; one where it names none."""
+    parts = config.phases or (PhaseConfig(),)
+    found: list[ResolvedPhase] = []
+    first_row = 0
+    for part, (start, stop) in zip(parts, borders(config), strict=True):
+        of_phase = _with_values(config, part)
+        found.append(ResolvedPhase(of_phase, start, stop, first_row, part.frozen))
+        first_row += (stop - start) * of_phase.train.batch_size
+    return tuple(found)
 
 
-def token_slots(config: Config) -> int:
+def borders(config: RunConfig) -> list[tuple[int, int]]:
+    """(first step, last step + 1) of each phase."""
+    shares = [part.share for part in config.phases] or [1.0]
+    stops = [round(sum(shares[: place + 1]) * config.train.steps) for place in range(len(shares) - 1)]
+    return list(zip([0, *stops], [*stops, config.train.steps], strict=True))
+
+
+def schedule_pieces(config: RunConfig) -> Iterator[tuple[int, int, OptimConfig]]:
+    """(first step, last step + 1, values) of each piece of the learning-rate schedule."""
+    starts, values = [0], [config.optim]
+    for part, (start, _) in zip(config.phases, borders(config), strict=False):
+        if (part.learning_rate, part.schedule, part.warmup_steps) == (None, None, None):
+            continue
+        before = values[-1]
+        piece = dataclasses.replace(
+            before,
+            learning_rate=before.learning_rate if part.learning_rate is None else part.learning_rate,
+            schedule=before.schedule if part.schedule is None else part.schedule,
+            warmup_steps=part.warmup_steps or 0,
+        )
+        if start == 0:  # the run's own first piece
+            own = before.warmup_steps if part.warmup_steps is None else part.warmup_steps
+            starts, values, piece = [], [], dataclasses.replace(piece, warmup_steps=own)
+        starts.append(start)
+        values.append(piece)
+    return zip(starts, [*starts[1:], config.train.steps], values, strict=True)
+
+
+def token_slots(config: PretrainConfig) -> int:
     """Tokens of the whole run, padding included: steps x rows x length over its phases."""
     return sum(
-        (phase.stop - phase.start) * config.train.batch_size * phase.config.data.sequence_length
+        phase.steps * phase.config.train.batch_size * phase.config.data.sequence_length
         for phase in phases(config)
     )
-
-
-def first_steps(config: Config) -> int:
-    """How many steps rows of `data.first_length` last."""
-    return round(config.data.first_share * config.train.steps)
 
 
 def prediction_slots(rate: float, length: int) -> int:
@@ -52,17 +86,32 @@ def prediction_slots(rate: float, length: int) -> int:
     return math.ceil(round(rate * length, 6))
 
 
-def _first_slots(config: Config) -> int:
-    """M of the first phase: as many as its length needs, or its share of a number that was chosen."""
-    rate, slots, data = config.masking.rate, config.masking.max_predictions, config.data
-    if slots == prediction_slots(rate, data.sequence_length):
-        return prediction_slots(rate, data.first_length)
-    return math.ceil(slots * data.first_length / data.sequence_length)
-
-
-def _with_length(config: Config, length: int, slots: int) -> Config:
+def _with_values(config: PretrainConfig, part: PhaseConfig) -> PretrainConfig:
+    data, masking, train = config.data, config.masking, config.train
+    length = data.sequence_length if part.sequence_length is None else part.sequence_length
+    rate = masking.rate if part.masking_rate is None else part.masking_rate
+    if masking.max_predictions == prediction_slots(masking.rate, data.sequence_length):
+        slots = prediction_slots(rate, length)
+    else:  # a number that was chosen: the phase has its share of it
+        share = (length / data.sequence_length) * (rate / masking.rate)
+        slots = math.ceil(round(masking.max_predictions * share, 6))
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, sequence_length=length, first_length=0),
-        masking=dataclasses.replace(config.masking, max_predictions=slots),
+        phases=(),
+        data=dataclasses.replace(
+            data, sequence_length=length, packing=data.packing if part.packing is None else part.packing
+        ),
+        masking=dataclasses.replace(masking, rate=rate, max_predictions=slots),
+        train=dataclasses.replace(
+            train, batch_size=train.batch_size if part.batch_size is None else part.batch_size
+        ),
     )
+
+
+def bad_pattern(pattern: str) -> str:
+    """Why `pattern` is no regular expression; empty if it is one."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return str(error)
+    return ""

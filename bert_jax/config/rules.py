@@ -5,55 +5,164 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bert_jax.config.electra import generator_config
-from bert_jax.config.phases import first_steps
-from bert_jax.config.presets import ModelConfig
-from bert_jax.config.schema import Config, DataConfig, ObjectiveConfig, walk
-
-
-def validate(config: Config) -> list[str]:
-    """Every broken rule, as `config.a=1 must be < config.b=0`. Needs no device and no data."""
-    return [*_range_faults(config), *_rule_faults(config)]
-
-
-# Half-open or closed intervals that single fields must lie in.
-_POSITIVE = (
-    "data.sequence_length", "data.packing", "tokenizer.vocab_size", "tokenizer.training_words",
-    "masking.max_predictions", "masking.max_ngram", "masking.max_span", "masking.copies",
-    "objective.rtd_weight", "objective.temperature", "model.hidden_size",
-    "model.num_layers", "model.num_heads", "model.mlp_size", "model.max_positions",
-    "model.groups", "model.relative_span", "model.layer_norm_eps", "model.initializer_range", "optim.learning_rate",
-    "optim.eps", "parallel.fsdp", "parallel.tensor", "parallel.timeout", "train.steps", "train.batch_size",
-    "train.accumulate", "train.log_every", "train.eval_every", "checkpoint.every", "checkpoint.keep",
-)  # fmt: skip
-_NOT_NEGATIVE = (
-    "seed", "data.first_length", "cleaning.min_characters", "cleaning.boilerplate_documents",
-    "model.embedding_size", "model.position_offset", "model.type_vocab_size", "model.relative_buckets",
-    "model.convolution", "optim.warmup_steps", "optim.weight_decay", "optim.clip_norm", "train.eval_batches",
-)  # fmt: skip
-_SHARES = ("data.short_sequence_probability", "masking.mask", "masking.random", "masking.keep")
-_BELOW_ONE = (
-    "data.eval_fraction", "model.dropout_rate", "model.attention_dropout_rate", "optim.b1", "optim.b2",
-)  # fmt: skip
-_PARTS = ("objective.generator_width", "objective.generator_depth")
-_BETWEEN_ZERO_AND_ONE = ("data.first_share", "masking.rate", "masking.span_p")
-
-
-def _range_faults(config: Config) -> Iterator[str]:
-    values = dict(walk(config))
-    for keys, holds, rule in (
-        (_POSITIVE, lambda v: v > 0, "> 0"),
-        (_NOT_NEGATIVE, lambda v: v >= 0, ">= 0"),
-        (_SHARES, lambda v: 0 <= v <= 1, "in [0, 1]"),
-        (_BELOW_ONE, lambda v: 0 <= v < 1, "in [0, 1)"),
-        (_PARTS, lambda v: 0 < v <= 1, "in (0, 1]"),
-        (_BETWEEN_ZERO_AND_ONE, lambda v: 0 < v < 1, "in (0, 1)"),
-    ):
-        for key in keys:
-            if not holds(values[key]):
-                yield f"config.{key}={values[key]} must be {rule}"
-
+from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import walk
+from bert_jax.config.phases import bad_pattern, borders, phases, schedule_pieces
+from bert_jax.config.schema import (
+    DataConfig,
+    MaskingConfig,
+    OptimConfig,
+    ParallelConfig,
+    PhaseConfig,
+    PretrainConfig,
+    TrainConfig,
+)
 
 PAIR_FORMATS = ("segment_pair", "sentence_pair")
+
+
+def validate(config: PretrainConfig) -> list[str]:
+    """Every broken rule, as `config.a=1 must be < config.b=0`."""
+    faults = [*_range_faults(config), *_effect_faults(config), *_run_faults(config), *_row_faults(config)]
+    return faults or [*_phases_faults(config)]
+
+
+def _range_faults(config: object, prefix: str = "config.") -> Iterator[str]:
+    """Values outside the bounds of their option."""
+    for key, value, field in walk(config):
+        bounds = field.metadata["bounds"]
+        if isinstance(value, int | float) and not isinstance(value, bool) and value not in bounds:
+            yield f"{prefix}{key}={value} must be {bounds}"
+
+
+def _effect_faults(config: PretrainConfig) -> Iterator[str]:
+    """Options that are set and do nothing, because another does not have the value they need."""
+    values = {key: value for key, value, _ in walk(config)}
+    for key, value, field in walk(config):
+        other, _, needed = field.metadata["needs"].partition("=")
+        if not needed or value == field.default:
+            continue
+        found = values[other]
+        if needed != found and not (isinstance(found, tuple) and needed in found):
+            yield f"config.{key}={value!r} must go with config.{other}={needed!r}, or it does nothing"
+
+
+# ---------------------------------------------------------------------------------------------
+# The run: schedule, phases, devices
+# ---------------------------------------------------------------------------------------------
+
+
+def _run_faults(config: PretrainConfig) -> Iterator[str]:
+    yield from _piece_faults(config.optim, config.train.steps, "config.optim", "config.train.steps")
+    yield from _parallel_faults(config.parallel, config.model)
+    if config.model.vocab_size != config.tokenizer.vocab_size:
+        yield (
+            f"config.model.vocab_size={config.model.vocab_size} must equal"
+            f" config.tokenizer.vocab_size={config.tokenizer.vocab_size}"
+        )
+    yield from _model_faults(config.model)
+    yield from _objective_faults(config)
+
+
+def _piece_faults(optim: OptimConfig, steps: int, place: str, of: str) -> Iterator[str]:
+    if optim.schedule != "constant" and optim.warmup_steps >= steps:
+        yield f"{place}.warmup_steps={optim.warmup_steps} must be < {of}={steps}"
+
+
+def _parallel_faults(parallel: ParallelConfig, model: ModelConfig) -> Iterator[str]:
+    if parallel.data < 1 and parallel.data != -1:
+        yield f"config.parallel.data={parallel.data} must be > 0, or -1 for the devices that are left"
+    if parallel.mode == "pmap" and (parallel.fsdp, parallel.tensor) != (1, 1):
+        yield (
+            "config.parallel.mode='pmap' must have config.parallel.fsdp=1 and config.parallel.tensor=1"
+            f" (are {parallel.fsdp} and {parallel.tensor}): pmap is data parallelism only"
+        )
+    for axis, size, field, width in (
+        ("fsdp", parallel.fsdp, "hidden_size", model.hidden_size),
+        ("fsdp", parallel.fsdp, "embedding_size", model.embedding_size),
+        ("tensor", parallel.tensor, "num_heads", model.num_heads),
+        ("tensor", parallel.tensor, "mlp_size", model.mlp_size),
+    ):
+        if size > 0 and width % size:
+            yield f"config.model.{field}={width} must be a multiple of config.parallel.{axis}={size}"
+
+
+def _phases_faults(config: PretrainConfig) -> Iterator[str]:
+    """Faults of phases; those of values that the run shares are the run's, and not repeated."""
+    if not config.phases:
+        return
+    parts = [f"config.phases[{place}]" for place in range(len(config.phases))]
+    own = [*_phase_value_faults(config.phases, parts)]
+    total = sum(part.share for part in config.phases)
+    if abs(total - 1) > 1e-6:
+        shares = " + ".join(f"{part.share:g}" for part in config.phases)
+        own.append(f"config.phases: the shares {shares} = {total:.6g} must be 1")
+    else:
+        for place, part, (start, stop) in zip(parts, config.phases, borders(config), strict=True):
+            if start >= stop:
+                own.append(
+                    f"{place}.share={part.share:g} must be a step or more of config.train.steps={config.train.steps}"
+                )
+    yield from own
+    if own:
+        return
+    for place, phase in zip(parts, phases(config), strict=True):
+        yield from (f"{place}: {fault}" for fault in _row_faults(phase.config))
+    for start, stop, optim in schedule_pieces(config):
+        place = next(p for p, (first, _) in zip(parts, borders(config), strict=True) if first == start)
+        yield from _piece_faults(optim, stop - start, place, "the steps of its piece of the schedule")
+
+
+def _phase_value_faults(configs: tuple[PhaseConfig, ...], places: list[str]) -> Iterator[str]:
+    for place, part in zip(places, configs, strict=True):
+        yield from _range_faults(part, f"{place}.")
+        for pattern in part.frozen:
+            if reason := bad_pattern(pattern):
+                yield f"{place}.frozen={pattern!r} must be a regular expression: {reason}"
+
+
+# ---------------------------------------------------------------------------------------------
+# Rows: what phases may change is checked for each of them
+# ---------------------------------------------------------------------------------------------
+
+
+def _row_faults(config: PretrainConfig) -> Iterator[str]:
+    data, model = config.data, config.model
+    yield from _masking_faults(config.masking, data)
+    if data.sequence_length > model.max_positions:
+        yield (
+            f"config.data.sequence_length={data.sequence_length} must be <="
+            f" config.model.max_positions={model.max_positions}"
+        )
+    yield from _data_faults(data)
+    if data.sentence_objective != "none" and model.pooler == "none":
+        yield (
+            f"config.model.pooler='none' must be tanh or gelu for config.data.sentence_objective"
+            f"={data.sentence_objective!r}: the pair head reads the pooler"
+        )
+    yield from _batch_faults(config.train)
+
+
+def _batch_faults(train: TrainConfig) -> Iterator[str]:
+    if train.accumulate > 0 and train.batch_size % train.accumulate:
+        yield (
+            f"config.train.batch_size={train.batch_size} must be a multiple of"
+            f" config.train.accumulate={train.accumulate}"
+        )
+
+
+def _masking_faults(masking: MaskingConfig, data: DataConfig) -> Iterator[str]:
+    total = masking.mask + masking.random + masking.keep
+    if abs(total - 1) > 1e-6:
+        yield (
+            f"config.masking.mask={masking.mask} + random={masking.random} + keep={masking.keep}"
+            f" = {total:.6g} must be 1"
+        )
+    if masking.max_predictions > data.sequence_length:
+        yield (
+            f"config.masking.max_predictions={masking.max_predictions} must be <="
+            f" config.data.sequence_length={data.sequence_length}"
+        )
 
 
 def _data_faults(data: DataConfig) -> Iterator[str]:
@@ -67,11 +176,6 @@ def _data_faults(data: DataConfig) -> Iterator[str]:
         )
     if any(weight <= 0 for weight in data.weights):
         yield f"config.data.weights={data.weights} must all be > 0"
-    if data.first_length and not 8 <= data.first_length < data.sequence_length:
-        yield (
-            f"config.data.first_length={data.first_length} must be 0, or >= 8 and <"
-            f" config.data.sequence_length={data.sequence_length}"
-        )
     if data.sentence_objective != "none" and data.format not in PAIR_FORMATS:
         yield (
             f"config.data.format={data.format!r} must be one of {', '.join(PAIR_FORMATS)} for"
@@ -96,6 +200,11 @@ def _data_faults(data: DataConfig) -> Iterator[str]:
             yield f"config.data.quirks={data.quirks}: {quirk!r} must go with {rule}, or it does nothing"
 
 
+# ---------------------------------------------------------------------------------------------
+# Model and objective
+# ---------------------------------------------------------------------------------------------
+
+
 def _model_faults(model: ModelConfig) -> Iterator[str]:
     if model.num_heads > 0 and model.hidden_size % model.num_heads:
         yield (
@@ -114,20 +223,11 @@ def _model_faults(model: ModelConfig) -> Iterator[str]:
             "config.model.attention_backend='cudnn' must have config.model.dtype='bfloat16' (is"
             f" {model.dtype!r}) and config.model.attention_dropout_rate=0 (is {model.attention_dropout_rate})"
         )
-    yield from _attention_faults(model)
+    if model.attention == "disentangled":
+        yield from _disentangled_faults(model)
 
 
-def _attention_faults(model: ModelConfig) -> Iterator[str]:
-    """What only disentangled attention has, and what it lacks."""
-    if model.attention == "absolute":
-        plain = ModelConfig()
-        for field in _DISENTANGLED:
-            if getattr(model, field) != getattr(plain, field):
-                yield (
-                    f"config.model.{field}={getattr(model, field)!r} must go with"
-                    " config.model.attention='disentangled', or it does nothing"
-                )
-        return
+def _disentangled_faults(model: ModelConfig) -> Iterator[str]:
     if model.embedding_size:
         yield (
             f"config.model.embedding_size={model.embedding_size} must be 0 for"
@@ -156,24 +256,18 @@ def _attention_faults(model: ModelConfig) -> Iterator[str]:
         yield f"config.model.convolution={model.convolution} must be 0 or odd: taps lie around each token"
 
 
-# The fields that do nothing without disentangled attention.
-_DISENTANGLED = (
-    "relative_span", "relative_buckets", "relative_terms", "relative_projections", "relative_norm",
-    "key_bias", "convolution", "enhanced_mask_decoder",
-)  # fmt: skip
+def _objective_faults(config: PretrainConfig) -> Iterator[str]:
+    """What an objective asks of the rest of the configuration."""
+    rules = {"mlm": _no_faults, "rtd": _replaced_token_faults}
+    return rules[config.objective.name](config)
 
 
-def _objective_faults(config: Config) -> Iterator[str]:
-    """What replaced-token detection asks of the rest, and what its fields are without it."""
+def _no_faults(config: PretrainConfig) -> Iterator[str]:
+    yield from ()
+
+
+def _replaced_token_faults(config: PretrainConfig) -> Iterator[str]:
     objective, model, parallel = config.objective, config.model, config.parallel
-    if objective.name == "mlm":
-        for field, value in vars(ObjectiveConfig()).items():
-            if getattr(objective, field) != value:
-                yield (
-                    f"config.objective.{field}={getattr(objective, field)!r} must go with"
-                    " config.objective.name='rtd', or it does nothing"
-                )
-        return
     if config.data.sentence_objective != "none":
         yield (
             f"config.data.sentence_objective={config.data.sentence_objective!r} must be 'none' for"
@@ -204,71 +298,3 @@ def _objective_faults(config: Config) -> Iterator[str]:
                 f"{given} leaves the generator {what} {width}, which must be a multiple of"
                 f" config.parallel.{axis}={size}"
             )
-
-
-def _rule_faults(config: Config) -> Iterator[str]:
-    data, masking, model = config.data, config.masking, config.model
-    train, parallel = config.train, config.parallel
-    if config.seed >= 2**31:
-        yield f"config.seed={config.seed} must be < 2147483648 = 2**31"
-    total = masking.mask + masking.random + masking.keep
-    if abs(total - 1) > 1e-6:
-        yield (
-            f"config.masking.mask={masking.mask} + random={masking.random} + keep={masking.keep}"
-            f" = {total:.6g} must be 1"
-        )
-    if data.sequence_length < 8:
-        yield f"config.data.sequence_length={data.sequence_length} must be >= 8"
-    if masking.max_predictions > data.sequence_length:
-        yield (
-            f"config.masking.max_predictions={masking.max_predictions} must be <="
-            f" config.data.sequence_length={data.sequence_length}"
-        )
-    if data.sequence_length > model.max_positions:
-        yield (
-            f"config.data.sequence_length={data.sequence_length} must be <="
-            f" config.model.max_positions={model.max_positions}"
-        )
-    yield from _data_faults(data)
-    if data.first_length and train.steps > 0 and first_steps(config) in (0, train.steps):
-        yield (
-            f"config.data.first_share={data.first_share} must leave each length a step of"
-            f" config.train.steps={train.steps}"
-        )
-    yield from _model_faults(model)
-    yield from _objective_faults(config)
-    if data.sentence_objective != "none" and model.pooler == "none":
-        yield (
-            f"config.model.pooler='none' must be tanh or gelu for config.data.sentence_objective"
-            f"={data.sentence_objective!r}: the pair head reads the pooler"
-        )
-    if model.vocab_size != config.tokenizer.vocab_size:
-        yield (
-            f"config.model.vocab_size={model.vocab_size} must equal"
-            f" config.tokenizer.vocab_size={config.tokenizer.vocab_size}"
-        )
-    if config.optim.schedule != "constant" and config.optim.warmup_steps >= train.steps:
-        yield (
-            f"config.optim.warmup_steps={config.optim.warmup_steps} must be <"
-            f" config.train.steps={train.steps}"
-        )
-    if train.accumulate > 0 and train.batch_size % train.accumulate:
-        yield (
-            f"config.train.batch_size={train.batch_size} must be a multiple of"
-            f" config.train.accumulate={train.accumulate}"
-        )
-    if parallel.data < 1 and parallel.data != -1:
-        yield f"config.parallel.data={parallel.data} must be > 0, or -1 for the devices that are left"
-    if parallel.mode == "pmap" and (parallel.fsdp, parallel.tensor) != (1, 1):
-        yield (
-            "config.parallel.mode='pmap' must have config.parallel.fsdp=1 and config.parallel.tensor=1"
-            f" (are {parallel.fsdp} and {parallel.tensor}): pmap is data parallelism only"
-        )
-    for axis, size, field, width in (
-        ("fsdp", parallel.fsdp, "hidden_size", model.hidden_size),
-        ("fsdp", parallel.fsdp, "embedding_size", model.embedding_size),
-        ("tensor", parallel.tensor, "num_heads", model.num_heads),
-        ("tensor", parallel.tensor, "mlp_size", model.mlp_size),
-    ):
-        if size > 0 and width % size:
-            yield f"config.model.{field}={width} must be a multiple of config.parallel.{axis}={size}"

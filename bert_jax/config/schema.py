@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
-from bert_jax.config.presets import ModelConfig, option
+from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,12 +29,8 @@ class DataConfig:
         " sentencex: split by that library, in its [sentencex] extra",
     )
     directory: str = option("", "root of the prepared corpora; empty: $BERT_JAX_DATA, else ~/.cache/bert_jax")
-    eval_fraction: float = option(0.02, "share of the documents held out (at least two; 0: none)")
-    sequence_length: int = option(128, "L, tokens a row, special tokens included")
-    first_length: int = option(
-        0, "rows have this length for the first part of the run, as in BERT's 128 then 512; 0: one length"
-    )
-    first_share: float = option(0.9, "share of train.steps that first_length lasts")
+    eval_fraction: float = option(0.02, "share of the documents held out (at least two; 0: none)", ge=0, lt=1)
+    sequence_length: int = option(128, "L, tokens a row, special tokens included", ge=8)
     sentence_objective: Literal["none", "nsp", "sop"] = option(
         "nsp", "none: no label; nsp: next sentence (BERT); sop: sentence order (ALBERT)"
     )
@@ -48,7 +44,9 @@ class DataConfig:
         "segment_pair: cut: fill the row, then cut the longer segment (BERT, ALBERT); whole: only whole"
         " sentences that fit, so that no cut tells the order",
     )
-    short_sequence_probability: float = option(0.1, "share of the examples built to a random shorter length")
+    short_sequence_probability: float = option(
+        0.1, "share of the examples built to a random shorter length", ge=0, le=1
+    )
     quirks: tuple[Literal["short_per_document", "lone_is_random", "ten_draws"], ...] = option(
         (),
         "what the released code does and the papers do not say: short_per_document: one draw of"
@@ -56,7 +54,9 @@ class DataConfig:
         " and labelled 1 (nsp: over half, as in BERT; sop: as in ALBERT); ten_draws: ten tries for another"
         " document, then any (BERT)",
     )
-    packing: int = option(1, "P, examples that may share a row, none attending to another; 1: no packing")
+    packing: int = option(
+        1, "P, examples that may share a row, none attending to another; 1: no packing", gt=0
+    )
 
     def sources(self) -> tuple[str, ...]:
         """The entries of `path`."""
@@ -69,9 +69,9 @@ class CleaningConfig:
 
     normalize: Literal["none", "nfc", "nfkc"] = option("nfc", "Unicode normalisation form")
     drop_duplicates: bool = option(True, "keep the first of documents that are equal character by character")
-    min_characters: int = option(0, "leave out documents shorter than this")
+    min_characters: int = option(0, "leave out documents shorter than this", ge=0)
     boilerplate_documents: int = option(
-        0, "leave out lines that stand in at least this many documents, such as footers; 0: none"
+        0, "leave out lines that stand in at least this many documents, such as footers; 0: none", ge=0
     )
 
 
@@ -82,7 +82,7 @@ class TokenizerConfig:
     kind: Literal["wordpiece", "bpe", "unigram"] = option(
         "wordpiece", "WordPiece (BERT), byte-level BPE (RoBERTa) or Unigram (ALBERT, DeBERTa-v3)"
     )
-    vocab_size: int = option(30522, "entries, special tokens included; also the model's V")
+    vocab_size: int = option(30522, "entries, special tokens included; also the model's V", gt=0)
     path: str = option(
         "",
         "load instead of training: vocab.txt, tokenizer.json, a SentencePiece .model, or a folder with one of"
@@ -92,7 +92,7 @@ class TokenizerConfig:
         True, "lower-case and strip accents (uncased); a loaded tokenizer.json or .model keeps its own way"
     )
     training_words: int = option(
-        20_000_000, "words that training sees at most: beyond it their counts are scaled down together"
+        20_000_000, "words that training sees at most: beyond it their counts are scaled down together", gt=0
     )
 
 
@@ -100,23 +100,23 @@ class TokenizerConfig:
 class MaskingConfig:
     """Masked language modelling (Devlin et al. 2019, section 3.1, task 1)."""
 
-    rate: float = option(0.15, "share of a row's tokens that are predicted")
-    mask: float = option(0.8, "share of the predicted tokens shown as [MASK]")
-    random: float = option(0.1, "share shown as a random vocabulary entry")
-    keep: float = option(0.1, "share shown as themselves")
-    max_predictions: int = option(0, "M, prediction slots a row; 0: ceil(rate * sequence_length)")
+    rate: float = option(0.15, "share of a row's tokens that are predicted", gt=0, lt=1)
+    mask: float = option(0.8, "share of the predicted tokens shown as [MASK]", ge=0, le=1)
+    random: float = option(0.1, "share shown as a random vocabulary entry", ge=0, le=1)
+    keep: float = option(0.1, "share shown as themselves", ge=0, le=1)
+    max_predictions: int = option(0, "M, prediction slots a row; 0: ceil(rate * sequence_length)", gt=0)
     unit: Literal["token", "whole_word", "ngram", "span"] = option(
         "token",
         "what is hidden together: tokens; whole words; n-grams of words (ALBERT, section 4.1); spans of"
         " words that share one fate (SpanBERT, section 3.1)",
     )
-    max_ngram: int = option(3, "ngram: longest, in words; length n has probability proportional to 1/n")
-    span_p: float = option(0.2, "span: p of the geometric distribution of its words")
-    max_span: int = option(10, "span: longest, in words; longer draws are drawn again")
+    max_ngram: int = option(3, "ngram: longest, in words; length n has probability proportional to 1/n", gt=0)
+    span_p: float = option(0.2, "span: p of the geometric distribution of its words", gt=0, lt=1)
+    max_span: int = option(10, "span: longest, in words; longer draws are drawn again", gt=0)
     mode: Literal["dynamic", "static"] = option(
         "dynamic", "dynamic: new masks each epoch (RoBERTa); static: `copies` masks, taken in turn (BERT)"
     )
-    copies: int = option(10, "static: different masks that an example has")
+    copies: int = option(10, "static: different masks that an example has", gt=0)
     random_from: Literal["vocabulary", "ordinary"] = option(
         "vocabulary",
         "random entries are drawn from all (BERT), or from those neither special nor unused (RoBERTa)",
@@ -132,17 +132,31 @@ class ObjectiveConfig:
         "mlm: the model predicts the masked tokens; rtd: a small generator does and fills them in, and the"
         " model tells which tokens it replaced (ELECTRA)",
     )
-    rtd_weight: float = option(50.0, "rtd: weight of the model's loss beside the generator's")
-    generator_width: float = option(
-        0.25, "rtd: share of the model's heads, hidden size and MLP, in whole heads"
+    rtd_weight: float = option(
+        50.0, "weight of the model's loss beside the generator's", gt=0, needs="objective.name=rtd"
     )
-    generator_depth: float = option(1.0, "rtd: share of the model's layers")
+    generator_width: float = option(
+        0.25,
+        "share of the model's heads, hidden size and MLP, in whole heads",
+        gt=0,
+        le=1,
+        needs="objective.name=rtd",
+    )
+    generator_depth: float = option(
+        1.0, "share of the model's layers", gt=0, le=1, needs="objective.name=rtd"
+    )
     embedding_sharing: Literal["shared", "disentangled", "none"] = option(
         "shared",
-        "rtd: one set of embedding tables (ELECTRA); disentangled: the model reads the generator's, which it"
+        "one set of embedding tables (ELECTRA); disentangled: the model reads the generator's, which it"
         " does not train, plus a difference that it does (DeBERTa-v3); none: each its own",
+        needs="objective.name=rtd",
     )
-    temperature: float = option(1.0, "rtd: the generator's logits are divided by this before it samples")
+    temperature: float = option(
+        1.0, "the generator's logits are divided by this before it samples", gt=0, needs="objective.name=rtd"
+    )
+
+
+Schedule = Literal["linear", "bert_linear", "cosine", "constant"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,18 +168,18 @@ class OptimConfig:
         "adamw: with bias correction; bert_adam: Google's AdamWeightDecay, without; lamb: that with each matrix's"
         " update scaled to the matrix's norm, for large batches (ALBERT)",
     )
-    learning_rate: float = option(1e-4, "peak learning rate")
-    schedule: Literal["linear", "bert_linear", "cosine", "constant"] = option(
+    learning_rate: float = option(1e-4, "peak learning rate", gt=0)
+    schedule: Schedule = option(
         "linear",
         "after warmup: to zero linearly, along a cosine, or not; bert_linear: Google's code,"
         " whose decay counts from step 0, so the rate steps down as warmup ends",
     )
-    warmup_steps: int = option(10_000, "updates of linear warmup")
-    weight_decay: float = option(0.01, "decoupled decay; never on biases or LayerNorm")
-    clip_norm: float = option(1.0, "global gradient norm is cut to this; 0: never")
-    b1: float = option(0.9, "decay of the first moment")
-    b2: float = option(0.999, "decay of the second moment")
-    eps: float = option(1e-6, "added to the root of the second moment")
+    warmup_steps: int = option(10_000, "updates of linear warmup", ge=0)
+    weight_decay: float = option(0.01, "decoupled decay; never on biases or LayerNorm", ge=0)
+    clip_norm: float = option(1.0, "global gradient norm is cut to this; 0: never", ge=0)
+    b1: float = option(0.9, "decay of the first moment", ge=0, lt=1)
+    b2: float = option(0.999, "decay of the second moment", ge=0, lt=1)
+    eps: float = option(1e-6, "added to the root of the second moment", gt=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,12 +188,13 @@ class ParallelConfig:
 
     mode: Literal["jit", "pmap"] = option("jit", "jit over a device mesh, or pmap (data parallelism only)")
     data: int = option(-1, "mesh axis over which rows are split; -1: the devices that are left")
-    fsdp: int = option(1, "mesh axis over which rows, parameters and optimizer state are split")
-    tensor: int = option(1, "mesh axis over which heads and MLP columns are split")
+    fsdp: int = option(1, "mesh axis over which rows, parameters and optimizer state are split", gt=0)
+    tensor: int = option(1, "mesh axis over which heads and MLP columns are split", gt=0)
     timeout: float = option(
         600.0,
         "seconds; a process of several that sees no step, evaluation batch, compilation or checkpoint finish for"
         " this long ends; the same command resumes",
+        gt=0,
     )
 
 
@@ -187,44 +202,93 @@ class ParallelConfig:
 class TrainConfig:
     """Length of the run and its rhythm, all in optimizer updates ("steps")."""
 
-    steps: int = option(1_000_000, "updates in all")
-    batch_size: int = option(256, "B, rows of one update over all devices and hosts")
-    accumulate: int = option(1, "micro-batches whose gradients make one update")
-    log_every: int = option(100, "steps between two train lines in metrics.jsonl")
-    eval_every: int = option(5_000, "steps between two evaluations on held-out documents")
-    eval_batches: int = option(50, "batches of one evaluation at most; 0: the whole held-out set")
+    steps: int = option(1_000_000, "updates in all", gt=0)
+    batch_size: int = option(256, "B, rows of one update over all devices and hosts", gt=0)
+    accumulate: int = option(1, "micro-batches whose gradients make one update", gt=0)
+    log_every: int = option(100, "steps between two train lines in metrics.jsonl", gt=0)
+    eval_every: int = option(5_000, "steps between two evaluations on held-out documents", gt=0)
+    eval_batches: int = option(50, "batches of one evaluation at most; 0: the whole held-out set", ge=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """Orbax checkpoints; the one with the lowest held-out loss is kept besides."""
 
-    every: int = option(5_000, "steps between two checkpoints")
-    keep: int = option(3, "latest checkpoints that stay")
+    every: int = option(5_000, "steps between two checkpoints", gt=0)
+    keep: int = option(3, "latest checkpoints that stay", gt=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """One experiment, resolved: complete, typed, immutable."""
+class LogConfig:
+    """Where metrics go besides metrics.jsonl, which every run writes."""
 
-    seed: int = option(0, "seed of initialisation, order, masks and dropout")
+    sinks: tuple[Literal["tensorboard", "wandb"], ...] = option(
+        ("tensorboard",), "tensorboard: event files in the workdir; wandb: Weights & Biases, extra [wandb]"
+    )
+    wandb_project: str = option("bert_jax", "project on Weights & Biases", needs="log.sinks=wandb")
+    wandb_mode: Literal["online", "offline"] = option(
+        "online",
+        "offline: files in the workdir, for `wandb sync` to upload later",
+        needs="log.sinks=wandb",
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PhaseConfig:
+    """A part of the run and the values that hold in it alone; None: the run's own.
+
+    A phase that sets `learning_rate`, `schedule` or `warmup_steps` begins a new piece of the schedule, which lasts
+    until another phase begins one, or to the end of the run.
+    """
+
+    share: float = option(1.0, "share of train.steps; those of all phases add up to 1", gt=0, le=1)
+    sequence_length: int | None = option(None, "data.sequence_length of the phase", ge=8)
+    batch_size: int | None = option(None, "train.batch_size of the phase", gt=0)
+    masking_rate: float | None = option(None, "masking.rate of the phase", gt=0, lt=1)
+    packing: int | None = option(None, "data.packing of the phase", gt=0)
+    learning_rate: float | None = option(None, "optim.learning_rate of the piece that begins here", gt=0)
+    schedule: Schedule | None = option(None, "optim.schedule of the piece that begins here")
+    warmup_steps: int | None = option(None, "optim.warmup_steps of the piece that begins here; None: 0", ge=0)
+    frozen: tuple[str, ...] = option(
+        (), "regular expressions of parameter paths that stay as they are: ^bert/embeddings/, layer_[0-5]/"
+    )
+
+    def __str__(self) -> str:
+        """As the command line takes it: share=0.9,sequence_length=128."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        shown = {
+            k: "|".join(v) if isinstance(v, tuple) else v for k, v in values.items() if v not in (None, ())
+        }
+        return ",".join(f"{name}={value}" for name, value in shown.items())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every kind of training run has, whatever it trains."""
+
+    seed: int = option(0, "seed of initialisation, order, masks and dropout", ge=0, lt=2**31)
+    optim: OptimConfig = OptimConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    train: TrainConfig = TrainConfig()
+    phases: tuple[PhaseConfig, ...] = option(
+        (),
+        "parts of the run with values of their own, in order, such as"
+        " share=0.9,sequence_length=128;share=0.1; empty: one",
+    )
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PretrainConfig(RunConfig):
+    """A pretraining experiment, resolved: complete, typed, immutable."""
+
     data: DataConfig = DataConfig()
     cleaning: CleaningConfig = CleaningConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     masking: MaskingConfig = MaskingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     model: ModelConfig = ModelConfig()
-    optim: OptimConfig = OptimConfig()
-    parallel: ParallelConfig = ParallelConfig()
-    train: TrainConfig = TrainConfig()
-    checkpoint: CheckpointConfig = CheckpointConfig()
 
 
-def walk(config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """("group.field", value) of every field, in order."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from walk(value, f"{prefix}{field.name}.")
-        else:
-            yield prefix + field.name, value
+Config = PretrainConfig

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from bert_jax.config.presets import EXECUTION, PRESETS, ModelConfig
+from bert_jax.config.model import EXECUTION, ModelConfig
+from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
 from bert_jax.interop.config_fields import MOST_LAYERS, Reader
 from bert_jax.interop.families import FAMILIES, Family

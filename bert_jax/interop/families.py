@@ -18,7 +18,7 @@ from bert_jax.interop.config_fields import (
     SECOND_DEBERTA,
     Special,
 )
-from bert_jax.interop.parameters import LAYER
+from bert_jax.models.parameters import LAYER
 
 _POOLER, _MLM, _PAIR, _RTD = "bert/pooler", "mlm_head", "pair_head", "rtd_head"
 

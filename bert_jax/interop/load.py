@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import config_json, names
 from bert_jax.interop.families import FAMILIES, Family

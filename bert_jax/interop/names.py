@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.config_fields import written_layers
 from bert_jax.interop.families import FAMILIES, Family
-from bert_jax.interop.parameters import HEADS, LAYER, TREE, flatten, head, is_asked_for, nest, part, sizes
+from bert_jax.models.parameters import HEADS, LAYER, TABLE, flatten, head, nest, part, sizes
 
 __all__ = ["HEADS", "Entry", "canonical", "from_hf", "heads_in", "listed", "table", "to_hf"]
 
@@ -79,11 +79,12 @@ def table(config: ModelConfig) -> tuple[Entry, ...]:
 
     def rows() -> Iterator[tuple[tuple[str, ...], str, str, str]]:
         for paths, theirs, their_axes in family.fused:
-            yield paths, theirs, TREE[paths[0]][0], their_axes
-        for path, (our_axes, their_axes) in TREE.items():
-            name = _name(family, path)
-            if name and is_asked_for(path, config):
-                yield (path,), name, our_axes, their_axes
+            first = next(row for row in TABLE.rows if row.path == paths[0])
+            yield paths, theirs, first.axes, their_axes
+        for row in TABLE.rows:
+            name = _name(family, row.path)
+            if name and row.exists(config):
+                yield (row.path,), name, row.axes, row.torch
 
     def entries() -> Iterator[Entry]:
         for paths, theirs, our_axes, their_axes in rows():

@@ -19,12 +19,11 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.folder import whole
-from bert_jax.interop.parameters import flatten, nest
-from bert_jax.models import bert
-from bert_jax.models import inference as program
+from bert_jax.models import bert, inference
+from bert_jax.models.parameters import flatten, nest
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -48,7 +47,7 @@ def write(
     folder: Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
 ) -> None:
     """The files of `save_ours`, into a folder that is there."""
-    config, heads = program.fitted(config, params)
+    config, heads = inference.fitted(config, params)
     parts = {"bert", *(f"{head}_head" for head in heads)}
     leaves = flatten({part: params[part] for part in params if part in parts})
     tensors = {name: np.ascontiguousarray(leaf, np.float32) for name, leaf in leaves.items()}
@@ -108,9 +107,9 @@ def _read_config(path: Path) -> tuple[ModelConfig, tuple[str, ...]]:
             f"{path}: format={raw['format']!r} must be {_FORMAT}, the one that this version reads: open it with"
             " the bert_jax that wrote it"
         )
-    if not isinstance(raw["model"], dict) or _fault(raw["heads"], list[program.Head]):
+    if not isinstance(raw["model"], dict) or _fault(raw["heads"], list[inference.Head]):
         raise UserError(
-            f"{path}: must hold {form} with heads out of {', '.join(program.HEADS)}: export it again"
+            f"{path}: must hold {form} with heads out of {', '.join(inference.HEADS)}: export it again"
         )
     kinds = typing.get_type_hints(ModelConfig)
     unknown, missing = sorted(raw["model"].keys() - kinds.keys()), sorted(kinds.keys() - raw["model"].keys())

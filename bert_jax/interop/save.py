@@ -11,7 +11,7 @@ from typing import Any
 
 from safetensors.numpy import save_file
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import config_to_hf

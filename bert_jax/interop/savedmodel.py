@@ -18,11 +18,11 @@ import numpy as np
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import func
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
+from bert_jax.interop import exported as program
 from bert_jax.interop import stablehlo
 from bert_jax.interop.folder import whole
-from bert_jax.models import inference as program
 from bert_jax.text.tokenizer import Tokenizer
 
 

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 from jax.extend import mlir
 from jax.extend.mlir import ir, passmanager
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
+from bert_jax.interop import exported as program
 from bert_jax.interop import native as ours
 from bert_jax.interop.folder import whole
-from bert_jax.interop.parameters import nest
-from bert_jax.models import inference as program
+from bert_jax.models.parameters import nest
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
 

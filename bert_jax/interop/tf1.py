@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import config_from_hf

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.config.presets import EXECUTION, ModelConfig
+from bert_jax.config.model import EXECUTION, ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.names import listed
-from bert_jax.interop.parameters import flatten, nest
+from bert_jax.models.parameters import flatten, nest
 from bert_jax.text.tokenizer import Tokenizer
 
 # Fields that two models may differ in: names, and what is resized, taken or left here. The pooler's

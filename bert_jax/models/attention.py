@@ -7,7 +7,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.models.layers import dense, dropout
 
 Array = jax.Array

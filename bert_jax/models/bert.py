@@ -15,7 +15,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.batch import Batch
+from bert_jax.config.model import ModelConfig
 from bert_jax.models.attention import visibility
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.encoder import DropoutKeys, Encoded, Encoder
@@ -28,17 +29,41 @@ Array = jax.Array
 class Output:
     """Everything a forward pass names; under jit what is not used is not computed. None: no such head."""
 
-    hidden_states: tuple[Array, ...]  # num_layers + 1 of [B, L, D], the embeddings first
-    attentions: tuple[Array, ...]  # num_layers of [B, H, L, L] after the softmax; empty unless asked for
-    decoder_BLD: Array  # what the MLM head reads: the enhanced mask decoder's output, or the last state
+    hidden_states: tuple[Array, ...]
+    """num_layers + 1 of [B, L, D], the embeddings first"""
+    attentions: tuple[Array, ...]
+    """num_layers of [B, H, L, L] after the softmax; empty unless asked for"""
+    decoder_BLD: Array
+    """what the MLM head reads: the enhanced mask decoder's output, or the last state"""
     pooled_BPD: Array | None = None
     mlm_logits_BMV: Array | None = None
     pair_logits_BPC: Array | None = None
     rtd_logits_BL: Array | None = None
+    """positive: the token is taken for a replaced one (ELECTRA)"""
+    tokens_BL: Array | None = None
+    """the rows as a discriminator reads them, with what its generator wrote"""
+    replaced_BL: Array | None = None
+    """bool: another token than the text's"""
 
     @property
     def hidden_BLD(self) -> Array:
+        """The last layer's output."""
         return self.hidden_states[-1]
+
+    @property
+    def pooled_BD(self) -> Array | None:
+        """The pooler's output for the first example of each row."""
+        return None if self.pooled_BPD is None else self.pooled_BPD[:, 0]
+
+    @property
+    def pair_logits_BC(self) -> Array | None:
+        """Scores of the two labels, for the first example of each row."""
+        return None if self.pair_logits_BPC is None else self.pair_logits_BPC[:, 0]
+
+    @property
+    def mlm_logits_BLV(self) -> Array | None:
+        """Scores of the vocabulary where every position is a slot, as in `models.inference`: M is L."""
+        return self.mlm_logits_BMV
 
 
 class Bert(nn.Module):
@@ -46,14 +71,14 @@ class Bert(nn.Module):
 
     config: ModelConfig
 
-    def setup(self):
+    def setup(self) -> None:
         self.embeddings = Embeddings(self.config)
         self.encoder = Encoder(self.config)
         if self.config.pooler != "none":
             self.pooler = Pooler(self.config)
 
     def __call__(
-        self, batch, dropout_key: Array | None = None, *, attentions: bool = False
+        self, batch: Batch, dropout_key: Array | None = None, *, attentions: bool = False
     ) -> tuple[Encoded, Array | None]:
         """Returns the encoder's states and, with a pooler, the pooled [CLS] states [B, P, D]."""
         keys = None
@@ -86,15 +111,15 @@ class BertForPretraining(nn.Module):
     heads: tuple[str, ...] | None = None
     """of "mlm", "pair" and "rtd"; None: `pretraining_heads`"""
 
-    def setup(self):
+    def setup(self) -> None:
         heads = pretraining_heads(self.config) if self.heads is None else self.heads
         self.bert = Bert(self.config)
         self.mlm_head = MlmHead(self.config) if "mlm" in heads else None
         self.pair_head = PairHead(self.config) if "pair" in heads else None
         self.rtd_head = RtdHead(self.config) if "rtd" in heads else None
 
-    def __call__(self, batch, *, dropout_key: Array | None = None, attentions: bool = False) -> Output:
-        """`batch` has the fields of `bert_jax.batch`; without `dropout_key` the pass is deterministic."""
+    def __call__(self, batch: Batch, *, dropout_key: Array | None = None, attentions: bool = False) -> Output:
+        """Without `dropout_key` the pass is deterministic."""
         encoded, pooled_BPD = self.bert(batch, dropout_key, attentions=attentions)
         output = Output(encoded.hidden_states, encoded.attentions, encoded.decoder_BLD, pooled_BPD)
         if self.mlm_head is not None:
@@ -110,14 +135,16 @@ class BertForPretraining(nn.Module):
 
 def init_params(config: ModelConfig, key: Array, heads: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Fresh float32 parameters of `BertForPretraining(config, heads)`."""
-    # The other backend has the same parameters, and cuDNN may not be here.
-    config = dataclasses.replace(config, attention_backend="xla")
+    config = config.portable()  # the other backend has the same parameters, and cuDNN may not be here
     one = jnp.zeros((1, 1), jnp.int32)
     fields = ("tokens_BL", "type_ids_BL", "pack_ids_BL", "positions_BL", "mlm_positions_BM", "first_BP")
     return BertForPretraining(config, heads).init(key, dict.fromkeys(fields, one))["params"]
 
 
-def count_parameters(config: ModelConfig) -> int:
-    """Parameters of `Bert` (no pretraining heads), from shapes alone."""
+def parameter_count(config: ModelConfig) -> int:
+    """Exact number of parameters of the encoder, with its pooler where it has one, without allocating any.
+
+    The published figures count this part (bert-base: 109,482,240); pretraining heads come on top.
+    """
     params = jax.eval_shape(lambda key: init_params(config, key), jax.random.key(0))
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params["bert"]))

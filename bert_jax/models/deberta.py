@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.models.attention import Visibility, masked_softmax
 from bert_jax.models.layers import dense, dropout, gelu, kernel_init, layer_norm
 

@@ -11,16 +11,17 @@ that are shared are in the discriminator's part alone; those that are disentangl
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config import Config
+from bert_jax.batch import Batch
+from bert_jax.config import PretrainConfig
 from bert_jax.config.electra import discriminator_config, generator_config
 from bert_jax.models import bert
-from bert_jax.models.bert import BertForPretraining
+from bert_jax.models.bert import BertForPretraining, Output
 from bert_jax.models.layers import dropout_keys
 
 Array = jax.Array
@@ -30,20 +31,10 @@ GENERATOR_HEADS, DISCRIMINATOR_HEADS = ("mlm",), ("rtd",)
 # What ELECTRA's code reuses: the scope of the embeddings, which the projection to D stands outside of.
 _SHARED = ("token", "position", "type", "norm")
 # What DeBERTa's code disentangles; LayerNorm and types stay each encoder's own.
-_DISENTANGLED = ("token", "position")
+_DELTAS = ("token", "position")
 
 
-@flax.struct.dataclass
-class Output:
-    """What the two losses need of a forward pass."""
-
-    mlm_logits_BMV: Array
-    tokens_BL: Array  # as the discriminator reads them
-    replaced_BL: Array  # bool: another token than the text's
-    rtd_logits_BL: Array  # positive: taken for replaced
-
-
-def init_params(config: Config, key: Array) -> dict[str, Any]:
+def init_params(config: PretrainConfig, key: Array) -> dict[str, Any]:
     """Fresh float32 parameters of both encoders, in one tree."""
     generator_key, discriminator_key = jax.random.split(key)
     model, objective = config.model, config.objective
@@ -52,7 +43,7 @@ def init_params(config: Config, key: Array) -> dict[str, Any]:
     if objective.embedding_sharing == "disentangled":  # no difference at the start
         given, tables = _tables(generator), _tables(discriminator)
         discriminator = _with_tables(
-            discriminator, tables | {name: given[name] for name in _DISENTANGLED if name in tables}
+            discriminator, tables | {name: given[name] for name in _DELTAS if name in tables}
         )
     return join(generator, discriminator, objective.embedding_sharing)
 
@@ -68,7 +59,7 @@ def join(generator: Any, discriminator: Any, sharing: str) -> dict[str, Any]:
         own = {name: leaf for name, leaf in given.items() if name not in shared_tables(discriminator)}
         generator = _with_tables(generator, own)
     elif sharing == "disentangled":
-        differences = {name: tables[name] - given[name] for name in _DISENTANGLED if name in tables}
+        differences = {name: tables[name] - given[name] for name in _DELTAS if name in tables}
         discriminator = _with_tables(discriminator, tables | differences)
     return {"generator": generator, "discriminator": discriminator}
 
@@ -92,12 +83,12 @@ def discriminator_params(params: Any, sharing: str) -> dict[str, Any]:
     if sharing != "disentangled":
         return discriminator
     given, tables = _tables(params["generator"]), _tables(discriminator)
-    sums = {k: jax.lax.stop_gradient(given[k]) + tables[k] for k in _DISENTANGLED if k in tables}
+    sums = {k: jax.lax.stop_gradient(given[k]) + tables[k] for k in _DELTAS if k in tables}
     return _with_tables(discriminator, tables | sums)
 
 
-def forward(config: Config, params: Any, batch: Any, dropout_key: Array | None = None) -> Output:
-    """Masked rows -> the generator's logits, what it wrote, and the discriminator's answer.
+def forward(config: PretrainConfig, params: Any, batch: Batch, dropout_key: Array | None = None) -> Output:
+    """Masked rows -> the discriminator's output, the generator's logits, and the tokens that it wrote.
 
     No gradient passes through what was written. Dropout and the draw are keyed by (seed, step, example);
     without `dropout_key` there is no dropout, and the draw is keyed by the example alone.
@@ -117,9 +108,11 @@ def forward(config: Config, params: Any, batch: Any, dropout_key: Array | None =
 
     discriminator = BertForPretraining(discriminator_config(model), DISCRIMINATOR_HEADS)
     variables = {"params": discriminator_params(params, objective.embedding_sharing)}
-    rows = {**batch, "tokens_BL": tokens_BL}
+    rows: Batch = {**batch, "tokens_BL": tokens_BL}
     answer: Any = discriminator.apply(variables, rows, dropout_key=discriminator_key)
-    return Output(logits_BMV, tokens_BL, replaced_BL, answer.rtd_logits_BL)
+    return dataclasses.replace(
+        answer, mlm_logits_BMV=logits_BMV, tokens_BL=tokens_BL, replaced_BL=replaced_BL
+    )
 
 
 def draw(logits_BMV: Array, key: Array, example_ids_B: Array, *, temperature: float) -> Array:
@@ -129,7 +122,7 @@ def draw(logits_BMV: Array, key: Array, example_ids_B: Array, *, temperature: fl
     return jax.vmap(jax.random.categorical)(keys_B, logits_BMV).astype(jnp.int32)
 
 
-def replace(batch: Any, drawn_BM: Array) -> tuple[Array, Array]:
+def replace(batch: Batch, drawn_BM: Array) -> tuple[Array, Array]:
     """The rows with `drawn_BM` in their slots in use, and where that changed the text.
 
     A draw that is the text's own token counts as original (section 3.1).

@@ -9,7 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config.presets import ModelConfig, Part
+from bert_jax.config.model import ModelConfig, Part
 from bert_jax.models.attention import SelfAttention, Visibility
 from bert_jax.models.deberta import Convolution, DisentangledAttention, RelativeTable
 from bert_jax.models.layers import ACTIVATIONS, dense, dropout, dropout_keys, layer_norm

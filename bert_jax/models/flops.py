@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 
 
 def training_flops(model: ModelConfig, *, length: int, slots: int, heads: tuple[str, ...]) -> float:

@@ -1,45 +1,36 @@
-"""A model as one function of plain arrays: what the API calls, and what an export compiles."""
+"""The one inference path: a model as a function of plain arrays, and a model placed on devices.
+
+The API and `predict`, the probes and the exports come through here, so that heads, platforms, shapes and placement
+are decided once.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.batch import Batch
+from bert_jax.config.model import ModelConfig
 from bert_jax.models import bert
+from bert_jax.progress import bar
 
 Array = jax.Array
 
 Head = Literal["mlm", "pair", "rtd"]
 HEADS: tuple[Head, ...] = typing.get_args(Head)
-PLATFORMS = ("cpu", "cuda", "tpu")
 
-
-class Field(NamedTuple):
-    """An input or output of an exported program."""
-
-    axes: str
-    dtype: str
-    meaning: str
-
-
-INPUTS = {
-    "tokens": Field("BL", "int32", "token ids"),
-    "type_ids": Field("BL", "int32", "0 for sentence A (and where there is but one), 1 for sentence B"),
-    "mask": Field("BL", "int32", "1 for tokens, 0 for padding, which must come last"),
-}
-_OUTPUTS = {
-    "hidden": Field("BLD", "float32", "the last layer's output"),
-    "pooled": Field("BD", "float32", "the pooler's output for the first token"),
-    "mlm_logits": Field("BLV", "float32", "scores of each token of the vocabulary, at each position"),
-    "pair_logits": Field("BC", "float32", "scores of the sentence pair's two labels"),
-    "rtd_logits": Field("BL", "float32", "score of each token being replaced"),
-}
+BUCKETS = (16, 32, 64, 128, 256, 512)
+"""Lengths that texts are padded to, so that few shapes are compiled."""
+_ROWS = 64
+"""Rows of a device that are computed together, at most."""
 
 
 def fitted(config: ModelConfig, params: Mapping[str, Any]) -> tuple[ModelConfig, tuple[str, ...]]:
@@ -63,7 +54,7 @@ def forward(
     """One example a row, with the heads that `params` have; every position is an M, and P is 1."""
     mask_BL = (mask_BL != 0).astype(jnp.int32)
     positions_BL = jnp.broadcast_to(jnp.arange(tokens_BL.shape[1], dtype=jnp.int32), tokens_BL.shape)
-    batch = {
+    batch: Batch = {
         "tokens_BL": tokens_BL,
         "type_ids_BL": type_ids_BL,
         "pack_ids_BL": mask_BL,
@@ -76,26 +67,71 @@ def forward(
     return out
 
 
-def portable(config: ModelConfig) -> Callable[..., dict[str, Array]]:
-    """(params, tokens_BL, type_ids_BL, mask_BL) -> {output: float32 array}, for any platform."""
-    config = dataclasses.replace(config, attention_backend="xla")
-
-    def program(params, tokens_BL: Array, type_ids_BL: Array, mask_BL: Array) -> dict[str, Array]:
-        out = forward(config, params, tokens_BL, type_ids_BL, mask_BL)
-        values = {
-            "hidden": out.hidden_BLD,
-            "pooled": None if out.pooled_BPD is None else out.pooled_BPD[:, 0],
-            "mlm_logits": out.mlm_logits_BMV,
-            "pair_logits": None if out.pair_logits_BPC is None else out.pair_logits_BPC[:, 0],
-            "rtd_logits": out.rtd_logits_BL,
-        }
-        return {name: array.astype(jnp.float32) for name, array in values.items() if array is not None}
-
-    return program
+def padded_length(longest: int, most: int) -> int:
+    """The length that texts of up to `longest` tokens are padded to, for a model of `most` positions."""
+    length = next((size for size in BUCKETS if size >= longest), longest)
+    return min(length, max(most, longest))
 
 
-def outputs_of(config: ModelConfig, params: Mapping[str, Any]) -> dict[str, Field]:
-    """The outputs that `portable(config)` has for `params`, in order."""
-    one = jax.ShapeDtypeStruct((1, 1), jnp.int32)
-    shapes = jax.eval_shape(portable(config), params, one, one, one)
-    return {name: field for name, field in _OUTPUTS.items() if name in shapes}
+class Inference:
+    """A model on devices, without dropout: every device has all parameters, rows are split over them.
+
+    A model that was trained with cuDNN's attention runs where there is none.
+
+    Args:
+      devices: None: all of this machine.
+      rows: how many rows are computed together, at most.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Mapping[str, Any],
+        *,
+        devices: Sequence[jax.Device] | None = None,
+        rows: int = 2**31,
+    ):
+        devices = jax.devices() if devices is None else devices
+        config = config if devices[0].platform == "gpu" else config.portable()
+        mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+        self._by_row = NamedSharding(mesh, PartitionSpec("data"))
+        self.config, self.heads = fitted(config, params)
+        self.params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+        self.rows = min(-(-rows // len(devices)), _ROWS) * len(devices)
+        """rows of a batch, a multiple of the devices"""
+
+    def __call__(
+        self, tokens_BL: Any, type_ids_BL: Any, mask_BL: Any, *, attentions: bool = False
+    ) -> bert.Output:
+        """`forward` of these rows, whose number must be a multiple of the devices."""
+        placed = jax.device_put((tokens_BL, type_ids_BL, mask_BL), self._by_row)
+        return self._forward(self.params, *placed, attentions=attentions)
+
+    @functools.cached_property
+    def _forward(self) -> Callable[..., bert.Output]:
+        return jax.jit(functools.partial(forward, self.config), static_argnames="attentions")
+
+    def compiled(self, function: Callable[[Any, Batch], Any]) -> Callable[[Batch], Any]:
+        """(parameters, batch) -> arrays, as a function of a batch of `rows` rows that gives NumPy arrays."""
+        program = jax.jit(function)
+
+        def run(batch: Batch) -> Any:
+            return jax.device_get(program(self.params, jax.device_put(dict(batch), self._by_row)))
+
+        return run
+
+    def over_rows(
+        self, function: Callable[[Any, Batch], Array], fields: Mapping[str, np.ndarray], *, description: str
+    ) -> np.ndarray:
+        """`function` over any number of rows, [N, ...]; `fields` has every field of all N rows.
+
+        One shape is compiled: the last batch is filled up with its first rows.
+        """
+        count, rows = len(next(iter(fields.values()))), self.rows
+        program = jax.jit(function)
+        found = []
+        for first in bar(range(0, count, rows), description=description, unit="batches", delay=1.0):
+            number = np.resize(np.arange(first, min(first + rows, count)), rows)
+            batch = {name: values[number] for name, values in fields.items()}
+            found.append(program(self.params, jax.device_put(batch, self._by_row)))
+        return np.concatenate(jax.device_get(found))[:count]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.random import threefry_2x32
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 
 Array = jax.Array
 

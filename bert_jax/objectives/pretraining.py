@@ -8,26 +8,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bert_jax.batch import Batch
 from bert_jax.objectives.mlm import mlm_sums
 from bert_jax.objectives.sentence import pair_sums
 from bert_jax.objectives.sums import Objective, Sums
 
 
-def pretraining(apply: Callable[..., Any], sentence_objective: str) -> Objective:
-    """MLM alone for "none", MLM + pair loss for "nsp" and "sop", equally weighted as in both papers.
+def pretraining(apply: Callable[..., Any], *, with_pairs: bool) -> Objective:
+    """MLM alone, or MLM + pair loss, equally weighted as in both papers.
 
     `apply` is the bound `BertForPretraining(config).apply`.
     """
-    with_pairs = sentence_objective != "none"
 
-    def forward(params, batch, dropout_key):
+    def forward(params: Any, constants: Any, batch: Batch, dropout_key: jax.Array | None) -> Any:
         return apply({"params": params}, batch, dropout_key=dropout_key)
 
-    def sums(output, batch) -> Sums:
+    def sums(output: Any, batch: Batch) -> Sums:
         pairs = pair_sums(output.pair_logits_BPC, batch) if with_pairs else {}
         return {**mlm_sums(output.mlm_logits_BMV, batch), **pairs}
 
-    def weights(batch) -> dict[str, jax.Array]:
+    def weights(batch: Batch) -> dict[str, jax.Array]:
         totals = {"mlm_loss": jnp.sum(batch["mlm_weights_BM"])}
         if with_pairs:
             totals["pair_loss"] = jnp.sum(batch["pair_weights_BP"])

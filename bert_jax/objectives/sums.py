@@ -51,7 +51,11 @@ def classification(name: str, logits_XC: Array, targets_X: Array, weights_X: Arr
     }
 
 
-@dataclasses.dataclass(frozen=True)
+def _no_predictions(output: Any, batch: Any) -> dict[str, Array]:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
     """What a training step needs of a loss.
 
@@ -61,17 +65,21 @@ class Objective:
     """
 
     forward: Callable[..., Any]
-    """(params, batch, dropout_key or None) -> the model's output"""
+    """(params, constants, batch, dropout_key or None) -> the model's output"""
     sums: Callable[[Any, Any], Sums]
     """(output, batch) -> every loss and metric as a pair"""
-    weights: Callable[[Any], Mapping[str, jax.Array]]
+    weights: Callable[[Any], Mapping[str, Array]]
     """batch -> the weight of each term"""
     terms: Mapping[str, float]
     """the names in `sums` that make the loss, each with its scale"""
+    predictions: Callable[[Any, Any], Mapping[str, Array]] = _no_predictions
+    """(output, batch) -> arrays [B, ...] that the task scores over a whole evaluation set, on the host"""
 
-    def loss(self, params, batch, dropout_key, weights) -> tuple[jax.Array, Sums]:
+    def loss(
+        self, params: Any, constants: Any, batch: Any, dropout_key: Array | None, weights: Mapping[str, Array]
+    ) -> tuple[Array, Sums]:
         """This batch's share of the global loss whose terms have `weights`, and its sums."""
-        sums = self.sums(self.forward(params, batch, dropout_key), batch)
+        sums = self.sums(self.forward(params, constants, batch, dropout_key), batch)
         shares = [scale * divide(sums[term][0], weights[term]) for term, scale in self.terms.items()]
         return jnp.sum(jnp.stack(shares)), sums
 

@@ -11,7 +11,7 @@ import json
 from typing import Any, Literal
 
 from bert_jax import config as configs
-from bert_jax.config import Config, MaskingConfig, ModelConfig, TrainConfig
+from bert_jax.config import MaskingConfig, ModelConfig, PretrainConfig, TrainConfig
 from bert_jax.errors import UserError
 
 Pairs = Literal["nsp", "sop"]
@@ -20,7 +20,9 @@ _TEXT = ("path", "tfds_dir", "text_field", "sentences", "directory")
 """Where the text lies, and what of the data group decides its tokens."""
 
 
-def rows_config(run: Config, reference: Config | None = None, *, batch_size: int = 1) -> Config:
+def rows_config(
+    run: PretrainConfig, reference: PretrainConfig | None = None, *, batch_size: int = 1
+) -> PretrainConfig:
     """The configuration of the held-out rows for `run`; None: its own rows, with BERT's masks.
 
     Only the data of it is used: its model stands in for the run's, which may lack what a rule asks of the
@@ -42,9 +44,9 @@ def rows_config(run: Config, reference: Config | None = None, *, batch_size: int
         )
     text = {name: getattr(run.data, name) for name in _TEXT}
     # Weights are of the run's sources; held-out rows have none, and fits see every source alike.
-    data = dataclasses.replace(reference.data, **text, first_length=0, weights=())
+    data = dataclasses.replace(reference.data, **text, weights=())
     return _resolved(
-        Config(
+        PretrainConfig(
             data=data,
             cleaning=run.cleaning,
             tokenizer=run.tokenizer,
@@ -55,7 +57,7 @@ def rows_config(run: Config, reference: Config | None = None, *, batch_size: int
     )
 
 
-def pairs_config(rows: Config, objective: Pairs) -> Config:
+def pairs_config(rows: PretrainConfig, objective: Pairs) -> PretrainConfig:
     """Labelled pairs of segments from the same text, to fit and score a classifier on.
 
     One pair a row, without quirks, so that a label means one thing. Boundaries are those whose lengths do not tell it:
@@ -73,13 +75,13 @@ def pairs_config(rows: Config, objective: Pairs) -> Config:
     return _resolved(dataclasses.replace(rows, data=data))
 
 
-def settings(rows: Config, *, corpus: str, pairs: int) -> dict[str, Any]:
+def settings(rows: PretrainConfig, *, corpus: str, pairs: int) -> dict[str, Any]:
     """Everything that decides the rows and the fit, as JSON has it; `corpus` is the digest of the shards."""
-    hidden = (*_TEXT, "first_length", "first_share", "weights")
+    hidden = (*_TEXT, "weights")
     data = {name: value for name, value in dataclasses.asdict(rows.data).items() if name not in hidden}
     found = {"corpus": corpus, "data": data, "masking": dataclasses.asdict(rows.masking), "pairs": pairs}
     return json.loads(json.dumps(found))
 
 
-def _resolved(config: Config) -> Config:
+def _resolved(config: PretrainConfig) -> PretrainConfig:
     return configs.resolve(configs.to_dict(config))

@@ -1,30 +1,25 @@
-"""The state a run begins with: fresh, or with the parameters of other models."""
+"""The parameters of a new run that begins with other models: opened, checked, transferred."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from bert_jax import api
-from bert_jax.config import Config, ModelConfig
-from bert_jax.config.electra import discriminator_config, generator_config
+from bert_jax.config import ModelConfig, PretrainConfig
+from bert_jax.config.electra import generator_config
 from bert_jax.errors import UsageError, UserError
-from bert_jax.interop.parameters import flatten
 from bert_jax.interop.transfer import InitReport, adapt, check_architecture, differences
-from bert_jax.models import electra as replaced
-from bert_jax.tasks.assembly import Assembly
+from bert_jax.models.parameters import flatten
+from bert_jax.tasks.choose import task_of
+from bert_jax.tasks.electra import DISCRIMINATOR, GENERATOR
+from bert_jax.tasks.load import load_model
+from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training import workdir as workdirs
-from bert_jax.training.state import TrainState
-
-REPORT_FILE = "init.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Report:
     encoders: Mapping[str, InitReport]
     """of each by itself, with the tables that two share"""
     overruled: tuple[str, ...] = ()
-    """tensors that two encoders share but whose sources differ: they are the discriminator's"""
+    """tensors that two encoders share but whose sources differ: they are those of the first"""
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -55,7 +50,7 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """A model as `api.load_parts` finds it."""
+    """A model as `load_model` finds it."""
 
     folder: Path
     place: str
@@ -66,67 +61,65 @@ class _Source:
     unread: tuple[str, ...]
 
 
-def new_state(
-    parts: Assembly, init: tuple[Path, ...], tokenizer: Tokenizer
-) -> tuple[TrainState, Report | None]:
-    """The state before step 0, on its devices, and what of `init` is in it; (): nothing, it is fresh.
-
-    Args:
-      init: the directory of a model; for replaced-token detection, of such a run or of two models, first the
-        discriminator.
-      tokenizer: the run's.
+def check_flags(task: Pretraining, init: Path | None, init_generator: Path | None) -> tuple[Path, ...]:
+    """What both flags name, as a workdir remembers it: whether two are needed, the directories tell.
 
     Raises:
-      UsageError: for replaced-token detection, a source for one encoder alone or too many.
-      UserError: `init` is no model, or not one that the run's model can take parameters from.
+      UsageError: the flags do not fit each other or the task.
     """
-    if not init:
-        return parts.new_state(), None
-    config = parts.config
-    models = _models(config)
-    sources = _open(config, init)
-    for name, source in sources.items():  # before anything is compiled
-        if name == "generator":
-            _check_generator(source, config)
+    if init_generator is None:
+        return () if init is None else (init,)
+    flag = f"--init-generator {init_generator}"
+    if GENERATOR not in task.encoders:
+        name = task.config.objective.name
+        raise UsageError(f"{flag} needs config.objective.name=rtd, it is {name}: leave it out")
+    if init is None:
+        raise UsageError(f"{flag} needs --init, the directory of the discriminator")
+    return init, init_generator
+
+
+def start_from(task: Pretraining, sources: tuple[Path, ...], fresh: Callable[[], Any]) -> tuple[Any, Report]:
+    """The parameters that a run of `task` begins with, NumPy, and what of `sources` is in them.
+
+    Args:
+      sources: the directory of a model for each encoder, the one to keep first, or the workdir of a run of the same
+        encoders.
+      fresh: gives the run's fresh parameters; called once the architectures have been compared.
+
+    Raises:
+      UsageError: a source for one of two encoders alone, or too many.
+      UserError: a source is no model, or not one that the run's model can take parameters from.
+    """
+    opened = _open(task, sources)
+    for name, source in opened.items():  # before anything is compiled
+        if name == GENERATOR:
+            _check_generator(source, task.config)
         else:
-            check_architecture(source.config, to=models[name], place=source.place)
-    state = parts.new_state()
-    # Whole on each device first: every process must see all of it, also where it is sharded over them.
-    whole = jax.jit(lambda tree: tree, out_shardings=parts.plan.replicated)(state.params)
-    fresh = _apart(config, jax.device_get(whole))
+            check_architecture(source.config, to=task.encoders[name], place=source.place)
+    begun = task.apart(fresh())
     taken, reports = {}, {}
-    for name, source in sources.items():
+    for name, source in opened.items():
         taken[name], found = adapt(
             source.params,
             source.config,
             source.tokenizer,
-            to=models[name],
-            to_tokenizer=tokenizer,
-            fresh=fresh[name],
+            to=task.encoders[name],
+            to_tokenizer=task.tokenizer,
+            fresh=begun[name],
             place=source.place,
         )
         reports[name] = dataclasses.replace(found, unread=source.unread)
-    folders = {name: source.folder for name, source in sources.items()}
-    report = Report(folders, reports, _overruled(config, taken))
-    placed = jax.tree.map(
-        lambda new, old: jax.device_put(new, old.sharding), _together(config, taken), state.params
-    )
-    return dataclasses.replace(state, params=placed), report
+    params = task.together(taken)
+    folders = {name: source.folder for name, source in opened.items()}
+    return params, Report(folders, reports, _overruled(task, taken, params))
 
 
-def tell(report: Report, workdir: Path) -> None:
-    """Prints what was taken, and keeps it in the workdir."""
-    for line in report.lines():
-        print(line, file=sys.stderr)
-    text = json.dumps(report.to_dict(), indent=1)
-    (workdir / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-def _open(config: Config, init: tuple[Path, ...]) -> dict[str, _Source]:
-    """The source of every encoder of a run of `config`."""
-    first, *others = init
-    if config.objective.name != "rtd":
-        return {"": _load(first, "")}
+def _open(task: Pretraining, sources: tuple[Path, ...]) -> dict[str, _Source]:
+    """The source of every encoder of a run."""
+    first, *others = sources
+    if len(task.encoders) == 1:
+        [name] = task.encoders
+        return {name: _load(first, name)}
     if _has_two(first):
         if others:
             raise UsageError(
@@ -139,22 +132,22 @@ def _open(config: Config, init: tuple[Path, ...]) -> dict[str, _Source]:
             f"--init {first} is one encoder, config.objective.name=rtd trains two: give the generator's directory"
             " with --init-generator, or for both the workdir of a run with objective.name=rtd"
         )
-    return {"discriminator": _load(first, "discriminator"), "generator": _load(others[0], "generator")}
+    return {DISCRIMINATOR: _load(first, DISCRIMINATOR), GENERATOR: _load(others[0], GENERATOR)}
 
 
 def _load(folder: Path, name: str) -> _Source:
     """`name`: for which encoder of the run, which it is there too if there are two."""
-    part: Any = name if name and _has_two(folder) else None
-    config, params, tokenizer, loaded = api.load_parts(folder, part=part)
-    unread = loaded.unexpected if loaded else ()
-    return _Source(folder, f"{name} {folder}".strip(), config, params, tokenizer, unread)
+    part = name if name and _has_two(folder) else None
+    found = load_model(folder, part=part)
+    unread = found.report.unexpected if found.report else ()
+    return _Source(folder, f"{name} {folder}".strip(), found.config, found.params, found.tokenizer, unread)
 
 
 def _has_two(folder: Path) -> bool:
-    return workdirs.is_workdir(folder) and workdirs.read_config(folder)[0].objective.name == "rtd"
+    return workdirs.is_workdir(folder) and len(task_of(workdirs.read(folder).config).encoders) > 1
 
 
-def _check_generator(source: _Source, config: Config) -> None:
+def _check_generator(source: _Source, config: PretrainConfig) -> None:
     """Raises `UserError`, with what gives the run's generator the sizes of `source`."""
     model, objective, theirs = config.model, config.objective, source.config
     differing = differences(theirs, to=generator_config(model, objective))
@@ -175,38 +168,12 @@ def _check_generator(source: _Source, config: Config) -> None:
     raise UserError(f"the generator's {', '.join(said)} as in {source.folder}: {advice}")
 
 
-def _models(config: Config) -> dict[str, ModelConfig]:
-    """The architecture of every encoder of a run."""
-    if config.objective.name != "rtd":
-        return {"": config.model}
-    return {
-        "discriminator": discriminator_config(config.model),
-        "generator": generator_config(config.model, config.objective),
-    }
-
-
-def _apart(config: Config, params: Any) -> dict[str, Any]:
-    """The parameters of every encoder of a run, each standing alone."""
-    if config.objective.name != "rtd":
-        return {"": params}
-    sharing = config.objective.embedding_sharing
-    return {
-        "discriminator": replaced.discriminator_params(params, sharing),
-        "generator": replaced.generator_params(params, sharing),
-    }
-
-
-def _together(config: Config, trees: Mapping[str, Any]) -> Any:
-    """The inverse of `_apart`."""
-    if config.objective.name != "rtd":
-        return trees[""]
-    return replaced.join(trees["generator"], trees["discriminator"], config.objective.embedding_sharing)
-
-
-def _overruled(config: Config, trees: Mapping[str, Any]) -> tuple[str, ...]:
-    """The generator's tensors that differ from the discriminator's, which stand for both."""
-    if config.objective.name != "rtd" or config.objective.embedding_sharing != "shared":
-        return ()
-    theirs = flatten(trees["generator"])
-    shared = flatten({"bert": {"embeddings": replaced.shared_tables(trees["discriminator"])}})
-    return tuple(path for path, table in shared.items() if not np.array_equal(table, theirs[path]))
+def _overruled(task: Pretraining, taken: Mapping[str, Any], params: Any) -> tuple[str, ...]:
+    """The tensors of encoders' sources that are not in the run, because another encoder shares them."""
+    stands = {name: flatten(tree) for name, tree in task.apart(params).items()}
+    return tuple(
+        path
+        for name, tree in taken.items()
+        for path, table in flatten(tree).items()
+        if not np.allclose(table, stands[name][path], rtol=1e-5, atol=1e-7)  # a sum of two may be rounded
+    )

@@ -2,23 +2,27 @@
 
 With several processes each writes its part, so that all of them call every method that saves, waits or restores.
 
-The best has the lowest held-out loss on the longest rows that were evaluated: losses of two lengths do
-not compare.
+Which is the best, the task's metric says, among the evaluations that compare: losses of two row lengths or mask rates
+do not, and those of the longest rows and the latest phase count.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from bert_jax.errors import UserError
-from bert_jax.training.processes import session as distributed
-from bert_jax.training.state import TrainState
+from bert_jax.errors import CheckpointMismatch, UserError
+from bert_jax.models.parameters import path_name
+from bert_jax.training import processes
+from bert_jax.training.state import TrainState, saved_apart
+from bert_jax.training.task import Metric
 
 _PARAMS, _REST = "params", "training"  # two items, so that an export reads only the parameters
 
@@ -26,12 +30,25 @@ _PARAMS, _REST = "params", "training"  # two items, so that an export reads only
 class Checkpoints:
     """The checkpoints under `directory`, named by step. Use as a context manager: leaving waits for writes."""
 
-    def __init__(self, directory: Path, *, keep: int = 1, read_only: bool = False):
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep: int = 1,
+        select: Metric = Metric("loss", "min"),
+        read_only: bool = False,
+    ):
+        def rank(metrics: Mapping[str, float]) -> Any:
+            """What is lowest for the best checkpoint."""
+            value = metrics.get(select.name, math.inf if select.better == "min" else -math.inf)
+            comparable = (-metrics["sequence_length"], -metrics.get("evaluation", 0))
+            return *comparable, value if select.better == "min" else -value
+
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(keep),
                 checkpoint_managers.BestN(
-                    get_metric_fn=_rank,
+                    get_metric_fn=rank,
                     reverse=True,  # the best comes last, and the last of the list is kept
                     n=1,
                     keep_checkpoints_without_metrics=False,
@@ -41,10 +58,11 @@ class Checkpoints:
         self.directory = directory
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
-            item_names=(_PARAMS, _REST),
+            # Named, so that what a checkpoint holds can be compared before it is read.
+            item_handlers={name: ocp.StandardCheckpointHandler() for name in (_PARAMS, _REST)},
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
-                best_fn=_rank,
+                best_fn=rank,
                 best_mode="min",
                 create=not read_only,
                 read_only=read_only,
@@ -56,10 +74,10 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if exception != (None, None, None) and not distributed.is_alone():
+        if exception != (None, None, None) and not processes.is_alone():
             return  # what another process has to finish first may never be
         try:
-            with self._one_line(None):
+            with self._disk_faults(None):
                 self._manager.close()
         except UserError:
             if exception == (None, None, None):  # never hide the first error behind a second
@@ -98,60 +116,81 @@ class Checkpoints:
     def save(self, state: TrainState, *, evaluation: Mapping[str, float] | None = None) -> None:
         """Starts writing `state`; returns once it is copied off the device.
 
-        `evaluation` holds the held-out means and their `sequence_length` if they were taken at this very
-        step.
+        `evaluation` holds the held-out scores if they were taken at this very step, with the `sequence_length` and
+        the `evaluation` of their phase.
         """
         step = int(state.step)
-        distributed.fed(f"checkpoint {step}")
-        with self._one_line(step):
+        processes.heartbeat(f"checkpoint {step}")
+        with self._disk_faults(step):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     **{
                         _PARAMS: ocp.args.StandardSave(state.params),
-                        _REST: ocp.args.StandardSave(_rest(state)),
+                        _REST: ocp.args.StandardSave(saved_apart(state)),
                     }
                 ),
                 metrics=dict(evaluation) if evaluation else None,
                 force=True,
             )
-        distributed.fed(f"step {step + 1}")
+        processes.heartbeat(f"step {step + 1}")
 
     def wait(self) -> None:
         """Returns when everything saved is on disk."""
-        distributed.fed("the checkpoints being written")
-        with self._one_line(None):
+        processes.heartbeat("the checkpoints being written")
+        with self._disk_faults(None):
             self._manager.wait_until_finished()
 
     def check(self) -> None:
         """Raises what a write in the background met."""
-        with self._one_line(None):
+        with self._disk_faults(None):
             self._manager.check_for_errors()
 
     def restore(self, abstract: TrainState, step: int) -> TrainState:
-        """The state saved at `step`, placed as the leaves of `abstract` (shapes, types, shardings) say."""
-        distributed.fed(f"checkpoint {step} to be read")
-        with self._one_line(step, "read"):
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    **{
-                        _PARAMS: ocp.args.StandardRestore(abstract.params),
-                        _REST: ocp.args.StandardRestore(_rest(abstract)),
-                    }
-                ),
-            )
+        """The state saved at `step`, placed as the leaves of `abstract` (shapes, types, shardings) say.
+
+        Raises:
+          CheckpointMismatch: it holds other leaves, or leaves of other shapes.
+          UserError: it cannot be read.
+        """
+        processes.heartbeat(f"checkpoint {step} to be read")
+        rest = saved_apart(abstract)
+        restored = self._restore(step, {_PARAMS: abstract.params, _REST: rest})
         return TrainState(params=restored[_PARAMS], **restored[_REST])
 
     def restore_params(self, abstract: Any, step: int) -> Any:
-        """Only the parameters saved at `step`."""
-        with self._one_line(step, "read"):
-            args = ocp.args.Composite(**{_PARAMS: ocp.args.StandardRestore(abstract)})
-            return self._manager.restore(step, args=args)[_PARAMS]
+        """Only the parameters saved at `step`; raises as `restore` does."""
+        return self._restore(step, {_PARAMS: abstract})[_PARAMS]
+
+    def _restore(self, step: int, items: Mapping[str, Any]) -> Any:
+        with self._disk_faults(step, "read"):
+            saved = self._manager.item_metadata(step)
+        for name, abstract in items.items():
+            self._check_leaves(step, saved[name], abstract)
+        args = {name: ocp.args.StandardRestore(abstract) for name, abstract in items.items()}
+        with self._disk_faults(step, "read"):
+            return self._manager.restore(step, args=ocp.args.Composite(**args))
+
+    def _check_leaves(self, step: int, saved: Any, abstract: Any) -> None:
+        """Compares the leaves that were saved with those asked for: paths and shapes."""
+        if saved is None:  # orbax has no metadata of it; reading tells
+            return
+        there, here = _shapes(saved), _shapes(abstract)
+        differing = [
+            f"{path} has shape {there.get(path, 'none')}, the run's is {here.get(path, 'none')}"
+            for path in sorted(there.keys() | here.keys())
+            if there.get(path) != here.get(path)
+        ]
+        if differing:
+            more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+            raise CheckpointMismatch(
+                f"checkpoint {step} in {self.directory} is of another model or optimizer: {'; '.join(differing[:3])}"
+                f"{more}"
+            )
 
     @contextlib.contextmanager
-    def _one_line(self, step: int | None, verb: str = "written") -> Iterator[None]:
-        """Orbax and tensorstore report disks in many types of exception; the user gets one line."""
+    def _disk_faults(self, step: int | None, verb: str = "written") -> Iterator[None]:
+        """Orbax and tensorstore report a disk's faults in many types of exception; the user gets one line."""
         try:
             yield
         except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -159,19 +198,22 @@ class Checkpoints:
             reason = next((known for known in _DISK_FAULTS if known in text), text.strip().split("\n")[0])
             which = "a checkpoint" if step is None else f"checkpoint {step}"
             raise UserError(
-                f"{which} in {self.directory} could not be {verb}: {reason[:300]};"
-                " earlier checkpoints are whole, the same command resumes from the last"
+                f"{which} in {self.directory} could not be {verb}: {reason[:300]}; {self._advice(step, verb)}"
             ) from error
 
-
-def _rank(metrics: Mapping[str, float]) -> Any:
-    """What is lowest for the best checkpoint."""
-    return -metrics["sequence_length"], metrics["loss"]
+    def _advice(self, step: int | None, verb: str) -> str:
+        if verb == "written":
+            return "earlier checkpoints are whole, the same command resumes from the last"
+        others = [other for other in self.steps() if other != step]
+        if not others:
+            return "there is no other"
+        return f"there are {', '.join(map(str, others))}: remove {self.directory / str(step)} to resume from step {others[-1]}"
 
 
 _DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission denied", "File too large")
 
 
-def _rest(state: TrainState) -> dict[str, Any]:
-    names = ("step", "opt_state", "window", "failed_step", "seed")
-    return {name: getattr(state, name) for name in names}
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """{path: shape} of a tree of arrays, or of what orbax noted of one."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+    return {path_name(path): tuple(leaf.shape) for path, leaf in leaves if hasattr(leaf, "shape")}

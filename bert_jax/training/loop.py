@@ -6,25 +6,29 @@ import collections
 import dataclasses
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
-from bert_jax.config import Config
-from bert_jax.config.phases import Phase
+from bert_jax.batch import Batch
+from bert_jax.config import RunConfig
 from bert_jax.errors import Interrupted, UserError
 from bert_jax.objectives.sums import Objective, means
 from bert_jax.progress import bar
+from bert_jax.training import processes
 from bert_jax.training.checkpoint import Checkpoints
-from bert_jax.training.metrics import MetricsLog, NoLog, Stopwatch, flops_per_sequence
-from bert_jax.training.processes import session as distributed
+from bert_jax.training.metrics import MetricsLog, NoLog
 from bert_jax.training.processes.stopping import StopSignals
 from bert_jax.training.state import TrainState, clear_window
+from bert_jax.training.task import Phase
 
-Batch = Mapping[str, np.ndarray]
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Any]]
+
+# Steps dispatched ahead of the one that is computed. Enough to hide the host's work on an accelerator;
+# none on CPU, where the host's work is the computation and collectives of two steps can starve each other.
+_AHEAD_ON_ACCELERATOR, _AHEAD_ON_CPU = 2, 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,15 @@ class Stage:
     compile: Callable[[TrainState, Batch], TrainStep]
     """a state and a batch -> the training step for their shapes"""
     evaluate: Callable[[Any], dict[str, float]] | None
-    """parameters -> means over held-out rows of this phase's length; None without held-out documents"""
+    """parameters -> scores of the held-out rows of this phase; None: nothing is held out"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
     """Everything the loop drives. Batches come from anywhere: the loop knows neither text nor files."""
 
-    config: Config
+    name: str
+    config: RunConfig
     stages: tuple[Stage, ...]
     """from step 0 to the last without a gap"""
     objective: Objective
@@ -61,7 +66,7 @@ class Run:
 def train(run: Run, state: TrainState) -> TrainState:
     """Runs from `state.step` to the last step and returns the final state, saved.
 
-    A phase ends with a train line, an evaluation and a checkpoint, so no line of metrics mixes lengths.
+    A phase ends with a train line, an evaluation and a checkpoint, so no line of metrics mixes two.
 
     Raises:
       Interrupted: SIGTERM or SIGINT came; the state was saved first. A second SIGINT stops at once.
@@ -71,10 +76,10 @@ def train(run: Run, state: TrainState) -> TrainState:
     with (
         StopSignals() as stop,
         bar(
-            description="pretrain",
+            description=run.name,
             total=run.config.train.steps,
             initial=step,
-            disable=not distributed.is_first(),
+            disable=not processes.is_first(),
         ) as progress,
     ):
         for stage in run.stages:
@@ -86,85 +91,83 @@ def train(run: Run, state: TrainState) -> TrainState:
 
 def _train_stage(run: Run, stage: Stage, state: TrainState, stop: StopSignals, progress: Any) -> TrainState:
     """The steps of one phase that are left."""
-    config, phase = stage.phase.config, stage.phase
+    phase, train = stage.phase, run.config.train
     step = logged = int(state.step)
     if len(run.stages) > 1:
-        length = config.data.sequence_length
-        _say(progress, f"steps {step + 1} to {phase.stop}: rows of {length} tokens")
+        _say(
+            progress,
+            f"steps {step + 1} to {phase.stop}: {phase.batch_size} rows of {phase.spec.length} tokens",
+        )
     if step == 0:
         _evaluate(run, stage, state)
-    distributed.fed("the compilation of the training step")
+    processes.heartbeat("the compilation of the training step")
     train_step = stage.compile(state, next(iter(stage.batches(step, step + 1))))
-    distributed.fed(f"step {step + 1}")
-    watch, waiting = Stopwatch(), collections.deque[Any]()
+    processes.heartbeat(f"step {step + 1}")
+    ahead = _AHEAD_ON_CPU if jax.default_backend() == "cpu" else _AHEAD_ON_ACCELERATOR
+    watch, waiting = _Stopwatch(), collections.deque[Any]()
     for batch in stage.batches(step, phase.stop):
         state, sums = train_step(state, run.place(batch))
         step += 1
-        waiting.append((sums, stop.ask(jax.tree.leaves(sums)[0])))
-        if len(waiting) > _IN_FLIGHT[jax.default_backend() == "cpu"]:
-            computed, question = waiting.popleft()
+        waiting.append((sums, stop.start_vote(jax.tree.leaves(sums)[0])))
+        if len(waiting) > ahead:
+            computed, vote = waiting.popleft()
             jax.block_until_ready(computed)
-            stop.hear(question)
-            distributed.fed(f"step {step + 1 - len(waiting)}")
+            stop.read_vote(vote)
+            processes.heartbeat(f"step {step + 1 - len(waiting)}")
         progress.update()
 
         is_last = step == phase.stop
-        if step % config.train.log_every == 0 or is_last:
+        if step % train.log_every == 0 or is_last:
             _raise_if_failed(run, state)
-            values = _report(run, stage, state, (step - logged) / watch.read())
+            values = _report(run, phase, state, (step - logged) / watch.read())
             logged = step
             run.log.write(step, "train", values)
             progress.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
             state = clear_window(state)
             run.checkpoints.check()
         evaluation = None
-        if stage.evaluate and (step % config.train.eval_every == 0 or is_last):
+        if stage.evaluate and (step % train.eval_every == 0 or is_last):
             _raise_if_failed(run, state)
             watch.pause()
             evaluation = _evaluate(run, stage, state)
             _say(progress, f"step {step}: held-out " + _readable(evaluation))
             watch.resume()
-        if step % config.checkpoint.every == 0 or is_last or stop.agreed:
+        if step % run.config.checkpoint.every == 0 or is_last or stop.agreed:
             _raise_if_failed(run, state)
             watch.pause()
-            run.checkpoints.save(state, evaluation=evaluation)
+            ranked = evaluation and {**evaluation, "evaluation": phase.evaluation}
+            run.checkpoints.save(state, evaluation=ranked)
             watch.resume()
-        if stop.agreed and step < run.config.train.steps:
+        if stop.agreed and step < train.steps:
             run.checkpoints.wait()
             name = signal.Signals(stop.agreed).name
             stopped = Interrupted(f"{name} at step {step}: saved. {run.resume_hint}", stop.agreed)
-            raise distributed.met_by_all(stopped)
+            raise processes.raised_everywhere(stopped)
     return state
 
 
-# Steps dispatched ahead of the one that is computed. Enough to hide the host's work on an accelerator;
-# none on CPU, where the host's work is the computation and collectives of two steps can starve each other.
-_IN_FLIGHT = {False: 2, True: 0}
-
-
-def _report(run: Run, stage: Stage, state: TrainState, steps_per_s: float) -> dict[str, float]:
+def _report(run: Run, phase: Phase, state: TrainState, steps_per_s: float) -> dict[str, float]:
     """One train line: means over the window, the rate of the last update, and throughput.
 
     A row counts L tokens, its padding included: the rate of the arithmetic, not of the text.
     """
-    config = stage.phase.config
-    rows = steps_per_s * config.train.batch_size
+    rows = steps_per_s * phase.batch_size
     return {
         **run.objective.report(means(jax.device_get(state.window))),
         "learning_rate": float(run.schedule(int(state.step) - 1)),
-        "sequence_length": config.data.sequence_length,
+        "sequence_length": phase.spec.length,
         "sequences_per_s": rows,
-        "tokens_per_s": rows * config.data.sequence_length,
-        "mfu": rows * flops_per_sequence(config) / run.peak_flops,
+        "tokens_per_s": rows * phase.spec.length,
+        "mfu": steps_per_s * phase.flops / run.peak_flops,
     }
 
 
 def _evaluate(run: Run, stage: Stage, state: TrainState) -> dict[str, float]:
-    """One eval line, written and returned; empty without held-out documents."""
+    """One eval line, written and returned; empty without held-out rows."""
     if stage.evaluate is None:
         return {}
-    distributed.fed("the evaluation")
-    values = {**stage.evaluate(state.params), "sequence_length": stage.phase.config.data.sequence_length}
+    processes.heartbeat("the evaluation")
+    values = {**stage.evaluate(state.params), "sequence_length": stage.phase.spec.length}
     run.log.write(int(state.step), "eval", values)
     return values
 
@@ -177,14 +180,14 @@ def _raise_if_failed(run: Run, state: TrainState) -> None:
     run.checkpoints.wait()
     last = run.checkpoints.latest()
     kept = "no checkpoint was saved before" if last is None else f"the last good checkpoint is step {last}"
-    size = run.config.train.batch_size
+    phase = next(stage.phase for stage in run.stages if failed < stage.phase.stop)
+    first = phase.first_row + (failed - phase.start) * phase.batch_size
     error = UserError(
-        f"loss or gradient is not finite at step {failed + 1} (examples {failed * size} to"
-        f" {(failed + 1) * size - 1}); {kept}."
-        f" Lower config.optim.learning_rate={run.config.optim.learning_rate} or raise"
+        f"loss or gradient is not finite at step {failed + 1} (examples {first} to {first + phase.batch_size - 1});"
+        f" {kept}. Lower config.optim.learning_rate={run.config.optim.learning_rate} or raise"
         f" config.optim.warmup_steps={run.config.optim.warmup_steps}"
     )
-    raise distributed.met_by_all(error)
+    raise processes.raised_everywhere(error)
 
 
 def _readable(values: Mapping[str, float]) -> str:
@@ -192,6 +195,27 @@ def _readable(values: Mapping[str, float]) -> str:
 
 
 def _say(progress: Any, text: str) -> None:
-    """One line above the bar, of the process that speaks."""
-    if distributed.is_first():
+    """One line above the bar, of the first process."""
+    if processes.is_first():
         progress.write(text, file=sys.stderr)
+
+
+class _Stopwatch:
+    """Seconds spent in training steps since the last reading; evaluation and checkpoints are paused out."""
+
+    def __init__(self) -> None:
+        self._total = 0.0
+        self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        self._total += time.perf_counter() - self._since
+
+    def resume(self) -> None:
+        self._since = time.perf_counter()
+
+    def read(self) -> float:
+        """Seconds since the last reading; starts anew."""
+        self.pause()
+        self.resume()
+        total, self._total = self._total, 0.0
+        return total

@@ -1,50 +1,41 @@
-"""Optimizers and learning-rate schedules, from optax."""
+"""Optimizers, from optax, over the groups that the table of parameters gives."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from bert_jax.config import Config, OptimConfig
+from bert_jax.config import RunConfig
+from bert_jax.errors import ConfigError
+from bert_jax.models.parameters import TABLE, ParameterTable, path_name
+from bert_jax.training.schedule import make_schedule
 
 
-def make_schedule(optim: OptimConfig, steps: int) -> optax.Schedule:
-    """Learning rate at each 0-based update, peaking at `learning_rate` after `warmup_steps`."""
-    peak, warmup = optim.learning_rate, optim.warmup_steps
-    if optim.schedule == "bert_linear":
-        return _bert_linear(peak, warmup, steps)
-    if optim.schedule == "linear":
-        decay = optax.linear_schedule(peak, 0.0, steps - warmup)
-    elif optim.schedule == "cosine":
-        decay = optax.cosine_decay_schedule(peak, steps - warmup)
+def make_optimizer(config: RunConfig, table: ParameterTable = TABLE) -> optax.GradientTransformation:
+    """Clip by global norm, Adam, decoupled weight decay, for LAMB each matrix's update scaled to the norm of the
+    matrix (You et al. 2020, algorithm 2; as in ALBERT's code not for biases and LayerNorm), learning rate."""
+    optim = config.optim
+    if optim.name == "adamw":
+        adam = optax.scale_by_adam(optim.b1, optim.b2, optim.eps)
     else:
-        decay = optax.constant_schedule(peak)
-    if warmup == 0:
-        return decay
-    # Update 0 already moves: the ramp reaches its peak at update `warmup`, from peak / (warmup + 1).
-    ramp = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
-    return optax.join_schedules([ramp, decay], [warmup])
+        adam = scale_by_adam_without_correction(optim.b1, optim.b2, optim.eps)
 
+    def decays(params: Any) -> Any:
+        return table.map(lambda row: row.decays, params)
 
-def _bert_linear(peak: float, warmup: int, steps: int) -> optax.Schedule:
-    """google-research/bert `optimization.py`: the decay counts from step 0, the ramp replaces its start.
-
-    So the rate is 0 at step 0 and steps down from peak to peak * (1 - warmup / steps) as warmup ends.
-    """
-
-    def schedule(step):
-        decayed = peak * (1 - jnp.minimum(step, steps) / steps)
-        return jnp.where(step < warmup, peak * step / max(warmup, 1), decayed)
-
-    return schedule
-
-
-def decays(params: Any) -> Any:
-    """True for the parameters that weight decay acts on: all but biases and LayerNorm (BERT's code)."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in ("bias", "scale"), params)
+    is_lamb = optim.name == "lamb"
+    return optax.chain(
+        optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity(),
+        adam,
+        optax.add_decayed_weights(optim.weight_decay, mask=decays),
+        optax.masked(optax.scale_by_trust_ratio(), decays) if is_lamb else optax.identity(),
+        optax.scale_by_learning_rate(make_schedule(config)),
+    )
 
 
 class _MomentsState(NamedTuple):
@@ -55,10 +46,10 @@ class _MomentsState(NamedTuple):
 def scale_by_adam_without_correction(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
     """m / (sqrt(v) + eps) with moments that start at zero and stay biased (BERT's AdamWeightDecay)."""
 
-    def init(params) -> _MomentsState:
+    def init(params: Any) -> _MomentsState:
         return _MomentsState(mu=optax.tree.zeros_like(params), nu=optax.tree.zeros_like(params))
 
-    def update(grads, state, params=None):
+    def update(grads: Any, state: _MomentsState, params: Any = None) -> tuple[Any, _MomentsState]:
         del params
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, grads)
         nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, grads)
@@ -68,19 +59,77 @@ def scale_by_adam_without_correction(b1: float, b2: float, eps: float) -> optax.
     return optax.GradientTransformation(init, update)
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Clip by global norm, Adam, decoupled weight decay, for LAMB each matrix's update scaled to the norm of the
-    matrix (You et al. 2020, algorithm 2; as in ALBERT's code not for biases and LayerNorm), learning rate."""
-    optim = config.optim
-    if optim.name == "adamw":
-        adam = optax.scale_by_adam(optim.b1, optim.b2, optim.eps)
-    else:
-        adam = scale_by_adam_without_correction(optim.b1, optim.b2, optim.eps)
-    is_lamb = optim.name == "lamb"
-    return optax.chain(
-        optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity(),
-        adam,
-        optax.add_decayed_weights(optim.weight_decay, mask=decays),
-        optax.masked(optax.scale_by_trust_ratio(), decays) if is_lamb else optax.identity(),
-        optax.scale_by_learning_rate(make_schedule(optim, config.train.steps)),
+# ---------------------------------------------------------------------------------------------
+# Groups
+# ---------------------------------------------------------------------------------------------
+
+Rule = tuple[str | Callable[..., bool], str]
+"""(pattern of a path, or predicate of a table's row; the group of the parameters it covers)."""
+
+
+def group_labels(params: Any, rules: Sequence[Rule], table: ParameterTable = TABLE) -> Any:
+    """A tree like `params` with each leaf's group, by the first rule that covers it: for `optax.partition`.
+
+    A rule is a regular expression that is searched in the path, or a predicate of the parameter's row in the table:
+    `(lambda row: row.kind == "matrix", "muon")`.
+
+    Raises:
+      ValueError: a leaf that no rule covers, or a rule that covers none.
+    """
+    covered = [0] * len(rules)
+
+    def label(path: tuple[Any, ...], leaf: Any) -> str:
+        name = path_name(path)
+        row = table.row(name, leaf.shape)
+        for place, (rule, group) in enumerate(rules):
+            if bool(re.search(rule, name)) if isinstance(rule, str) else rule(row):
+                covered[place] += 1
+                return group
+        raise ValueError(f"parameter {name} is in no group: a rule must cover it")
+
+    labels = jax.tree_util.tree_map_with_path(label, params)
+    for count, (rule, group) in zip(covered, rules, strict=True):
+        if not count:
+            raise ValueError(f"the rule {rule!r} of group {group!r} covers no parameter")
+    return labels
+
+
+def frozen_leaves(params: Any, patterns: Sequence[str], *, place: str = "config.phases") -> Any:
+    """A tree like `params` of bools: whether a pattern is found in the leaf's path.
+
+    Raises:
+      ConfigError: a pattern that no path has, or patterns that leave nothing to train.
+    """
+    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    unused = [pattern for pattern in patterns if not any(re.search(pattern, name) for name in names)]
+    if unused:
+        shown = ", ".join(names[:3])
+        raise ConfigError(
+            [f"{place}: frozen={unused[0]!r} must be found in a parameter's path, such as {shown}"]
+        )
+    if all(any(re.search(pattern, name) for pattern in patterns) for name in names):
+        raise ConfigError([f"{place}: frozen={'|'.join(patterns)!r} must leave a parameter to train"])
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: any(re.search(pattern, path_name(path)) for pattern in patterns), params
     )
+
+
+def owner(path: str, parameters: Mapping[str, Any]) -> str | None:
+    """The parameter that a leaf of an optimizer's state belongs to: the longest end of its path that is one's path.
+
+    A moment's path ends in its parameter's, whatever tuples, named tuples and dictionaries it lies in.
+    """
+    parts = path.split("/")
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end in parameters), None)
+
+
+def with_frozen(frozen: Any, old: Any, new: Any) -> Any:
+    """The optimizer's state `new`, but `old` for the leaves of frozen parameters."""
+    names = {path_name(path): value for path, value in jax.tree_util.tree_leaves_with_path(frozen)}
+
+    def kept(path: tuple[Any, ...], before: Any, after: Any) -> Any:
+        found = owner(path_name(path), names)
+        return before if found is not None and names[found] else after
+
+    return jax.tree_util.tree_map_with_path(kept, old, new)

@@ -1,6 +1,6 @@
 """The plan: mesh, sharding rules, placement and compilation, in one place.
 
-A mesh has three axes. Rows of a batch are split over "data" and "fsdp"; parameters and their optimizer
+A mesh has three axes. Rows of a batch are split over "data" and "fsdp"; parameters, constants and the optimizer's
 state over "fsdp" (hidden D, embedding E) and "tensor" (heads H, MLP columns F); everything else is replicated.
 XLA inserts the collectives. pmap is the compatibility mode: data parallelism, replicated state.
 """
@@ -15,25 +15,37 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from bert_jax.config import Config
+from bert_jax.batch import Host
+from bert_jax.config import RunConfig
 from bert_jax.errors import ConfigError
-from bert_jax.models.axes import param_axes, path_name
+from bert_jax.models.parameters import TABLE, ParameterTable, path_name
+from bert_jax.training.optim import owner
 from bert_jax.training.state import TrainState
 
-_RULES: dict[str, str] = {"D": "fsdp", "E": "fsdp", "H": "tensor", "F": "tensor"}
+_RULES: dict[str, str] = {"D": "fsdp", "d": "fsdp", "E": "fsdp", "H": "tensor", "F": "tensor"}
 _ROWS = PartitionSpec(("data", "fsdp"))
 _PMAP_AXIS = "data"
 
 
-def make_plan(config: Config, devices: Sequence[jax.Device] | None = None) -> JitPlan | PmapPlan:
+def make_plan(
+    config: RunConfig,
+    devices: Sequence[jax.Device] | None = None,
+    *,
+    table: ParameterTable = TABLE,
+    batch_sizes: Sequence[int] = (),
+) -> JitPlan | PmapPlan:
     """The plan for `config` on `devices` (all of them by default).
 
+    Args:
+      table: covers the task's parameters.
+      batch_sizes: of the run's phases; empty: config.train.batch_size.
+
     Raises:
-      ConfigError: the mesh does not fit the devices, the batch does not divide by the mesh, or pmap was chosen
+      ConfigError: the mesh does not fit the devices, a batch does not divide by the mesh, or pmap was chosen
         for several processes.
     """
     devices = jax.devices() if devices is None else devices
-    parallel, train = config.parallel, config.train
+    parallel, accumulate = config.parallel, config.train.accumulate
     rest = parallel.fsdp * parallel.tensor
     data = parallel.data if parallel.data > 0 else max(len(devices) // rest, 1)
     if data * rest != len(devices):
@@ -43,15 +55,15 @@ def make_plan(config: Config, devices: Sequence[jax.Device] | None = None) -> Ji
                 f" must equal the number of devices: {len(devices)} ({devices[0].device_kind})"
             ]
         )
-    shares = data * parallel.fsdp
-    if train.batch_size % (shares * train.accumulate):
-        raise ConfigError(
-            [
-                f"config.train.batch_size={train.batch_size} must be a multiple of"
-                f" {shares * train.accumulate} = {shares} devices that split rows"
-                f" x config.train.accumulate={train.accumulate}"
-            ]
-        )
+    parts = data * parallel.fsdp
+    for size in batch_sizes or (config.train.batch_size,):
+        if size % (parts * accumulate):
+            raise ConfigError(
+                [
+                    f"config.train.batch_size={size} must be a multiple of {parts * accumulate} = {parts} devices"
+                    f" that split rows x config.train.accumulate={accumulate}"
+                ]
+            )
     processes = len({device.process_index for device in devices})
     if parallel.mode == "pmap" and processes > 1:
         raise ConfigError(
@@ -67,27 +79,39 @@ def make_plan(config: Config, devices: Sequence[jax.Device] | None = None) -> Ji
         axis_types=(AxisType.Auto,) * 3,
         devices=devices,
     )
-    return JitPlan(mesh)
+    return JitPlan(mesh, table)
+
+
+def _identity(tree: Any) -> Any:
+    return tree
 
 
 class JitPlan:
-    """jit over a mesh: bodies see the global batch, `reduce` is the identity."""
+    """jit over a mesh: bodies see the global batch, `reduce` and `gather` are the identity."""
 
-    def __init__(self, mesh: Mesh):
+    def __init__(self, mesh: Mesh, table: ParameterTable = TABLE):
         self.mesh = mesh
+        self.table = table
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self._rows = NamedSharding(mesh, _ROWS)
 
-    def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """This process's rows as part of the global batch, each device holding its share."""
+    def place(self, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """This process's rows as part of the global batch, each device holding its part."""
         return {
             name: jax.make_array_from_process_local_data(self._rows, rows) for name, rows in batch.items()
         }
 
-    def share(self) -> tuple[int, int]:
-        """(index, count): which of `count` equal shares of a batch's rows this process feeds.
+    def place_constants(self, constants: Any) -> Any:
+        """Parameters that are only read, each leaf where a parameter of its axes lives."""
+        specs = param_specs(constants, self.table)
+        return jax.tree.map(
+            lambda leaf, spec: jax.device_put(leaf, NamedSharding(self.mesh, spec)), constants, specs
+        )
 
-        Processes that hold the same rows, split by "tensor", feed the same share. Shares are numbered by the
+    def host(self) -> Host:
+        """(index, count): which of `count` equal parts of a batch's rows this process feeds.
+
+        Processes that hold the same rows, split by "tensor", feed the same part. Parts are numbered by the
         rows that their devices hold, so that the batch has its rows in order where each process's lie together.
 
         Raises:
@@ -97,31 +121,44 @@ class JitPlan:
         devices: Any = self._rows.devices_indices_map((self.mesh.shape["data"] * self.mesh.shape["fsdp"],))
         for device, (rows,) in devices.items():
             held.setdefault(device.process_index, set()).add(rows.start or 0)
-        share = row_share(held, jax.process_index())
-        if share is None:
+        part = row_part(held, jax.process_index())
+        if part is None:
             raise ConfigError(
                 [
                     f"config.parallel.tensor={self.mesh.shape['tensor']} must divide the devices of each of the"
                     f" {len(held)} processes, or be a multiple of them"
                 ]
             )
-        return share
+        return Host(*part)
 
     def state_shardings(self, abstract: TrainState) -> TrainState:
-        """Where each leaf of a state lives: parameters by rule, optimizer moments as their parameters."""
-        specs = param_specs(abstract.params)
-        by_path = {
+        """Where each leaf of a state lives: parameters by their axes, moments of the optimizer as their parameters.
+
+        Raises:
+          ValueError: a leaf of two or more axes that is no parameter's: replicated in silence, it would cost its
+            size on every device.
+        """
+        params = {
+            path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(abstract.params)
+        }
+        specs = {
             path_name(path): spec
             for path, spec in jax.tree_util.tree_leaves_with_path(
-                specs, is_leaf=lambda x: isinstance(x, PartitionSpec)
+                param_specs(abstract.params, self.table), is_leaf=lambda x: isinstance(x, PartitionSpec)
             )
         }
 
-        def sharding(path, leaf) -> NamedSharding:
-            # A moment's path ends in its parameter's path: (chain index, "mu", "bert", "encoder", ...).
-            keys = [str(part.key) for part in path if isinstance(part, jax.tree_util.DictKey)]
-            spec = by_path.get("/".join(keys), PartitionSpec()) if leaf.ndim else PartitionSpec()
-            return NamedSharding(self.mesh, spec)
+        def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+            name = path_name(path)
+            found = owner(name, params)
+            if found is not None and leaf.shape == params[found].shape:
+                return NamedSharding(self.mesh, specs[found])
+            if leaf.ndim >= 2:
+                raise ValueError(
+                    f"{name} of shape {leaf.shape} must have the shape of a parameter whose path it ends in, to be"
+                    f" sharded as that one{f' ({params[found].shape})' if found else ''}"
+                )
+            return self.replicated
 
         return jax.tree_util.tree_map_with_path(sharding, abstract)
 
@@ -130,44 +167,52 @@ class JitPlan:
         shardings = self.state_shardings(jax.eval_shape(create, seed))
         return jax.jit(create, out_shardings=shardings)(seed)
 
-    def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, Any]):
-        """(state, batch) -> (state, sums), compiled ahead of time; the old state's memory is reused."""
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    def compile_train(
+        self, body: Callable, state: TrainState, constants: Any, batch: Mapping[str, Any]
+    ) -> Callable[[TrainState, Any, Any], Any]:
+        """(state, constants, batch) -> (state, sums), compiled ahead of time; the old state's memory is reused."""
+        shardings = _shardings(state)
         step = jax.jit(
-            functools.partial(body, reduce=lambda tree: tree),
-            in_shardings=(shardings, self._rows),
+            functools.partial(body, reduce=_identity),
+            in_shardings=(shardings, _shardings(constants), self._rows),
             out_shardings=(shardings, self.replicated),
             donate_argnums=0,
         )
-        return step.lower(state, batch).compile()
+        return step.lower(state, constants, batch).compile()
 
-    def compile_eval(self, body: Callable, params: Any, batch: Mapping[str, Any]):
-        """(params, batch) -> sums, compiled ahead of time."""
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, params)
+    def compile_eval(
+        self, body: Callable, params: Any, constants: Any, batch: Mapping[str, Any]
+    ) -> Callable[[Any, Any, Any], Any]:
+        """(params, constants, batch) -> (sums, predictions of all rows), compiled ahead of time."""
         step = jax.jit(
-            functools.partial(body, reduce=lambda tree: tree),
-            in_shardings=(shardings, self._rows),
+            functools.partial(body, reduce=_identity, gather=_identity),
+            in_shardings=(_shardings(params), _shardings(constants), self._rows),
             out_shardings=self.replicated,
         )
-        return step.lower(params, batch).compile()
+        return step.lower(params, constants, batch).compile()
 
 
 class PmapPlan:
-    """pmap over the devices of this process: bodies see one device's rows, `reduce` is a psum, state is replicated."""
+    """pmap over the devices of this process: bodies see one device's rows, `reduce` is a psum, `gather` an
+    all-gather, and state is replicated."""
 
     def __init__(self, devices: Sequence[jax.Device]):
         self.devices = devices
         mesh = Mesh(np.asarray(devices), (_PMAP_AXIS,))
         self.replicated = NamedSharding(mesh, PartitionSpec())
 
-    def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def place(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The rows with a leading axis of devices."""
         count = len(self.devices)
         return {name: rows.reshape(count, -1, *rows.shape[1:]) for name, rows in batch.items()}
 
-    def share(self) -> tuple[int, int]:
-        """(index, count): which of `count` equal shares of a batch's rows this process feeds: all of them."""
-        return 0, 1
+    def place_constants(self, constants: Any) -> Any:
+        """Everything is replicated."""
+        return jax.device_put(constants, self.replicated)
+
+    def host(self) -> Host:
+        """(index, count): which of `count` equal parts of a batch's rows this process feeds: all of them."""
+        return Host(0, 1)
 
     def state_shardings(self, abstract: TrainState) -> TrainState:
         """Everything is replicated."""
@@ -177,43 +222,62 @@ class PmapPlan:
         """Runs `create(seed)` on every device."""
         return jax.jit(create, out_shardings=self.replicated)(seed)
 
-    def compile_train(self, body: Callable, state: TrainState, batch: Mapping[str, Any]):
-        """(state, batch) -> (state, sums); no device axis going in or coming out."""
-        return self._compile(body, state, batch, donate_argnums=0)
+    def compile_train(
+        self, body: Callable, state: TrainState, constants: Any, batch: Mapping[str, Any]
+    ) -> Callable[[TrainState, Any, Any], Any]:
+        """(state, constants, batch) -> (state, sums); no device axis going in or coming out."""
+        return self._compile(body, state, constants, batch, donate_argnums=0)
 
-    def compile_eval(self, body: Callable, params: Any, batch: Mapping[str, Any]):
-        """(params, batch) -> sums."""
-        return self._compile(body, params, batch)
+    def compile_eval(
+        self, body: Callable, params: Any, constants: Any, batch: Mapping[str, Any]
+    ) -> Callable[[Any, Any, Any], Any]:
+        """(params, constants, batch) -> (sums, predictions of all rows)."""
+        gather = functools.partial(jax.lax.all_gather, axis_name=_PMAP_AXIS, tiled=True)
+        return self._compile(functools.partial(body, gather=gather), params, constants, batch)
 
-    def _compile(self, body: Callable, first: Any, batch: Mapping[str, Any], **options: Any):
+    def _compile(self, body: Callable, first: Any, constants: Any, batch: Any, **options: Any) -> Callable:
         psum = functools.partial(jax.lax.psum, axis_name=_PMAP_AXIS)
         step = jax.pmap(
             functools.partial(body, reduce=psum),
             axis_name=_PMAP_AXIS,
-            in_axes=(None, 0),
+            in_axes=(None, None, 0),
             out_axes=None,
             devices=self.devices,
             **options,
         )
-        return step.lower(first, batch).compile()
+        return step.lower(first, constants, batch).compile()
 
 
-def param_specs(params: Any) -> Any:
-    """A tree like `params` of PartitionSpecs: the rule of each axis letter, each mesh axis used once."""
+Plan = JitPlan | PmapPlan
 
-    def spec(letters: str) -> PartitionSpec:
+
+def _shardings(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
+def param_specs(params: Any, table: ParameterTable = TABLE) -> Any:
+    """A tree like `params` of PartitionSpecs: the rule of each axis letter, each mesh axis used once.
+
+    Raises:
+      ValueError: a parameter of two or more axes that the table does not cover.
+    """
+
+    def spec(path: tuple[Any, ...], leaf: Any) -> PartitionSpec:
+        name = path_name(path)
+        if leaf.ndim < 2 and table.find(name) is None:
+            return PartitionSpec()
         used: set[str] = set()
         names: list[str | None] = []
-        for letter in letters:
+        for letter in table.row(name, leaf.shape).axes:
             axis = _RULES.get(letter)
             names.append(None if axis in used else axis)
             used.update({axis} if axis else ())
         return PartitionSpec(*names)
 
-    return jax.tree.map(spec, param_axes(params))
+    return jax.tree_util.tree_map_with_path(spec, params)
 
 
-def row_share(held: Mapping[int, set[int]], process: int) -> tuple[int, int] | None:
+def row_part(held: Mapping[int, set[int]], process: int) -> tuple[int, int] | None:
     """(index, count) of the equal shares that processes hold, given the parts of the rows that each holds.
 
     Processes with the same parts have the same share. None: some hold parts of others', or another number.

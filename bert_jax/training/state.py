@@ -24,7 +24,7 @@ class TrainState:
     params: Any
     opt_state: Any
     window: Sums
-    """sums since the last train line of metrics.jsonl; saved, so a resumed run logs what a straight one does"""
+    """sums since the last train line of metrics.jsonl; saved, so that a resumed run logs what an uninterrupted one does"""
     failed_step: Array
     """first step whose loss or gradient was not finite; -1 while all is well"""
     seed: Array
@@ -48,3 +48,12 @@ def create(
 def clear_window(state: TrainState) -> TrainState:
     """The state after its window was logged."""
     return dataclasses.replace(state, window=jax.tree.map(jnp.zeros_like, state.window))
+
+
+def saved_apart(state: TrainState) -> dict[str, Any]:
+    """Everything of a state but its parameters, by name: the second item of a checkpoint."""
+    return {
+        field.name: getattr(state, field.name)
+        for field in dataclasses.fields(state)
+        if field.name != "params"
+    }

@@ -1,13 +1,14 @@
-"""One training step and one evaluation step, written once for every driver.
+"""One training step and one evaluation step, written once for every driver and task.
 
-`reduce` adds a tree over the devices that hold parts of the batch. Under jit over a mesh the body
-sees the global batch and `reduce` is the identity; under pmap it sees one device's rows and
-`reduce` is a psum. Nothing else differs.
+`reduce` adds a tree over the devices that hold parts of the batch, `gather` joins the rows that they hold. Under jit
+over a mesh the body sees the global batch and both are the identity; under pmap it sees one device's rows, and they
+are a psum and an all-gather. Nothing else differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from bert_jax.objectives.sums import Objective, Sums, add
+from bert_jax.training.optim import with_frozen
 from bert_jax.training.state import TrainState
 
 Reduce = Callable[[Any], Any]
@@ -22,68 +24,124 @@ Reduce = Callable[[Any], Any]
 
 def train_step(
     state: TrainState,
+    constants: Any,
     batch: Any,
     *,
     reduce: Reduce,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     accumulate: int,
+    frozen: Any = None,
 ) -> tuple[TrainState, Sums]:
     """One update from `batch`, whose rows are taken in `accumulate` micro-batches.
+
+    Args:
+      constants: what the objective reads besides the trained parameters, such as a teacher's.
+      frozen: a tree like the parameters, True for those that stay as they are, moments included; None: none do.
 
     Returns the new state and this step's sums, which are small and stay when the state is donated.
     """
     weights = reduce(objective.weights(batch))
     # Named, so that a process-wide choice of generator does not change the run.
     dropout_key = jax.random.fold_in(jax.random.key(state.seed, impl="threefry2x32"), state.step)
-    gradient = jax.value_and_grad(objective.loss, has_aux=True)
+    trained, whole = _split(state.params, frozen)
 
-    def micro_step(rows) -> tuple[Any, Sums]:
-        (_, sums), grads = gradient(state.params, rows, dropout_key, weights)
+    def loss(trained: Any, rows: Any) -> tuple[jax.Array, Sums]:
+        return objective.loss(whole(trained), constants, rows, dropout_key, weights)
+
+    gradient = jax.value_and_grad(loss, has_aux=True)
+
+    def micro_step(rows: Any) -> tuple[Any, Sums]:
+        (_, sums), grads = gradient(trained, rows)
         return grads, sums
 
     grads, sums = reduce(_accumulated(micro_step, batch, accumulate))
     grad_norm = optax.tree.norm(grads)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params, opt_state = _update(state, grads, optimizer, frozen)
     sums = {**sums, "grad_norm": (grad_norm, jnp.float32(1))}
 
     finite = jnp.all(jnp.isfinite(jnp.stack([total for total, _ in sums.values()])))
     failed_step = jnp.where((state.failed_step < 0) & ~finite, state.step, state.failed_step)
-    state = TrainState(
+    state = dataclasses.replace(
+        state,
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=params,
         opt_state=opt_state,
         window=add(state.window, sums),
         failed_step=failed_step,
-        seed=state.seed,
     )
     return state, sums
 
 
-def eval_step(params: Any, batch: Any, *, reduce: Reduce, objective: Objective) -> Sums:
-    """Sums of one batch, without dropout."""
-    return reduce(objective.sums(objective.forward(params, batch, None), batch))
+def eval_step(
+    params: Any, constants: Any, batch: Any, *, reduce: Reduce, gather: Reduce, objective: Objective
+) -> tuple[Sums, Mapping[str, jax.Array]]:
+    """Sums and predictions of one batch, without dropout; predictions with the ids of their rows."""
+    output = objective.forward(params, constants, batch, None)
+    predictions = objective.predictions(output, batch)
+    if predictions:
+        predictions = gather({**predictions, "example_ids_B": batch["example_ids_B"]})
+    return reduce(objective.sums(output, batch)), predictions
 
 
-def metric_names(objective: Objective, params: Any, batch: Any) -> tuple[str, ...]:
+def metric_names(objective: Objective, params: Any, constants: Any, batch: Any) -> tuple[str, ...]:
     """The names a training step's window holds, found without computing."""
-    sums = jax.eval_shape(lambda p, b: objective.sums(objective.forward(p, b, None), b), params, batch)
+    sums = jax.eval_shape(
+        lambda p, c, b: objective.sums(objective.forward(p, c, b, None), b), params, constants, batch
+    )
     return (*sums, "grad_norm")
 
 
-def _accumulated(micro_step: Callable[[Any], tuple[Any, Sums]], batch: Any, accumulate: int):
-    """Sum of `micro_step` over micro-batches; every one takes rows from every device's share."""
+def _split(params: Any, frozen: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """(the parameters to differentiate by, a function from these to the whole tree)."""
+    if frozen is None:
+        return params, lambda trained: trained
+    leaves, treedef = jax.tree.flatten(params)
+    stays = jax.tree.leaves(frozen)
+    trained = [leaf for leaf, still in zip(leaves, stays, strict=True) if not still]
+
+    def whole(trained: list[Any]) -> Any:
+        moving = iter(trained)
+        merged = [leaf if still else next(moving) for leaf, still in zip(leaves, stays, strict=True)]
+        return jax.tree.unflatten(treedef, merged)
+
+    return trained, whole
+
+
+def _update(
+    state: TrainState, grads: Any, optimizer: optax.GradientTransformation, frozen: Any
+) -> tuple[Any, Any]:
+    """(parameters, optimizer state) after one update."""
+    if frozen is None:
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        return optax.apply_updates(state.params, updates), opt_state
+    zeros, moving = jax.tree.map(jnp.zeros_like, state.params), iter(grads)
+    grads = jax.tree.map(lambda zero, still: zero if still else next(moving), zeros, frozen)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = jax.tree.map(
+        lambda still, old, new: old if still else new,
+        frozen,
+        state.params,
+        optax.apply_updates(state.params, updates),
+    )
+    return params, with_frozen(frozen, state.opt_state, opt_state)
+
+
+def _accumulated(micro_step: Callable[[Any], tuple[Any, Sums]], batch: Any, accumulate: int) -> Any:
+    """Sum of `micro_step` over micro-batches; every one takes rows from every device's part."""
     if accumulate == 1:
         return micro_step(batch)
 
-    def split(rows):  # [B, ...] -> [accumulate, B / accumulate, ...], rows r, r + accumulate, ... together
+    def split(
+        rows: jax.Array,
+    ) -> jax.Array:  # [B, ...] -> [accumulate, B / accumulate, ...], rows r, r + accumulate, ...
         return jnp.swapaxes(rows.reshape(-1, accumulate, *rows.shape[1:]), 0, 1)
 
     micro_batches = jax.tree.map(split, batch)
     shapes = jax.eval_shape(micro_step, jax.tree.map(lambda rows: rows[0], micro_batches))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-    def body(total, rows):
+    def body(total: Any, rows: Any) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, micro_step(rows)), None
 
     total, _ = jax.lax.scan(body, zeros, micro_batches)

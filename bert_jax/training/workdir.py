@@ -7,27 +7,41 @@ init.json, of a run that began with other models' parameters: what was taken of 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bert_jax import config as configs
 from bert_jax import locks
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig, RunConfig
 from bert_jax.errors import ConfigError, UserError
 
-# What may differ when a run goes on: where things lie, how work is spread and how often it is saved
-# decide neither the batches nor, beyond rounding, the parameters.
-FREE = ("data.directory", "data.tfds_dir", "parallel.", "checkpoint.")
+# What may differ when a run goes on: where things lie, how work is spread, how often it is saved and where it is
+# logged decide neither the batches nor, beyond rounding, the parameters.
+FREE = ("data.directory", "data.tfds_dir", "parallel.", "checkpoint.", "log.")
 CONFIG_FILE = "config.json"
+FORMAT = 2
+"""2: `identity` instead of `corpus`, and `config.phases`. 1, without a number, is read too."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What config.json of a workdir says."""
+
+    config: PretrainConfig
+    identity: Mapping[str, str]
+    """digests of what the run is bound to, by name: "corpus" """
+    init: tuple[Path, ...] = ()
+    """the directories whose models it began with; (): fresh parameters"""
 
 
 @contextlib.contextmanager
 def claim(
-    path: Path, config: Config, *, corpus: str, init: tuple[Path, ...] = ()
+    path: Path, config: RunConfig, *, identity: Mapping[str, str], init: tuple[Path, ...] = ()
 ) -> Iterator[tuple[Path, ...]]:
-    """Holds `path` for a run of `config` on the corpus with digest `corpus`; creates it if need be.
+    """Holds `path` for a run of `config` that is bound to `identity`; creates it if need be.
 
     init: the models whose parameters the run begins with; (): fresh ones, or what the run began with.
 
@@ -45,62 +59,52 @@ def claim(
     path.mkdir(parents=True, exist_ok=True)
     with locks.held(path / ".lock", f"--workdir {path}"):
         if file.is_file():
-            _refuse_another_config(path, config, corpus, init)
-            init = read_init(path)
-        saved = {
+            saved = read(path)
+            _refuse_another_run(path, config, identity, init, saved)
+            init = saved.init
+        values = {
+            "format": FORMAT,
             "config": configs.to_dict(config),
-            "corpus": corpus,
+            "identity": dict(identity),
             "init": [str(folder) for folder in init],
         }
-        text = json.dumps(saved, indent=1)
         partial = file.with_name(CONFIG_FILE + ".partial")
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         partial.replace(file)
         yield init
 
 
-def _refuse_another_config(path: Path, config: Config, corpus: str, init: tuple[Path, ...]) -> None:
-    theirs, their_corpus = read_config(path)
-    faults = configs.differences(config, theirs, ignore=FREE)
-    if their_corpus != corpus:
-        faults.append(f"corpus: {corpus} now, {their_corpus} there (its text or vocabulary changed)")
-    if init not in ((), read_init(path)):
-        now, there = (" --init-generator ".join(map(str, paths)) for paths in (init, read_init(path)))
-        faults.append(f"--init: {now} now, {there or 'none'} there")
+def _refuse_another_run(
+    path: Path, config: Any, identity: Mapping[str, str], init: tuple[Path, ...], saved: Saved
+) -> None:
+    faults = configs.differences(config, saved.config, ignore=FREE)
+    for name in sorted(identity.keys() | saved.identity.keys()):
+        now, there = identity.get(name), saved.identity.get(name)
+        if now != there:
+            faults.append(f"{name}: {now} now, {there} there (its content changed)")
+    if init not in ((), saved.init):
+        shown, there = (" --init-generator ".join(map(str, paths)) for paths in (init, saved.init))
+        faults.append(f"--init: {shown} now, {there or 'none'} there")
     if faults:
         where = f"--workdir {path} is of another config; resume with its values or choose another:"
         raise ConfigError([where, *(f"  {fault}" for fault in faults)])
 
 
 def is_workdir(path: Path) -> bool:
-    """Whether `path` holds a run of ours (and not a Hugging Face config.json)."""
+    """Whether `path` holds a run of this package (and not a Hugging Face config.json)."""
     try:
         saved = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(saved, dict) and "corpus" in saved
+    return isinstance(saved, dict) and ("identity" in saved or "corpus" in saved)
 
 
-def read_config(path: Path) -> tuple[Config, str]:
-    """The configuration of a run folder, and the digest of its corpus.
+def read(path: Path) -> Saved:
+    """What the workdir `path` is of.
 
     Raises:
-      UserError: there is none.
+      UserError: it is no workdir, or one of a later format.
     """
-    saved = _read(path)
-    try:
-        return configs.resolve(saved["config"]), saved["corpus"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path / CONFIG_FILE}: not a run's configuration: {error!r}") from error
-
-
-def read_init(path: Path) -> tuple[Path, ...]:
-    """The directories whose models a run began with, a discriminator before its generator; (): fresh."""
-    init = _read(path).get("init") or []
-    return tuple(Path(folder) for folder in ([init] if isinstance(init, str) else init))  # once one string
-
-
-def _read(path: Path) -> dict[str, Any]:
     file = path / CONFIG_FILE
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
@@ -110,4 +114,34 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{file}: not a run's configuration: {error!r}") from error
     if not isinstance(saved, dict):
         raise UserError(f"{file}: not a run's configuration: holds a {type(saved).__name__}")
-    return saved
+    found = saved.get("format", 1)
+    if found == 1:
+        saved = _from_first_format(saved)
+    elif found != FORMAT:
+        raise UserError(
+            f"{file}: format={found!r} must be at most {FORMAT}, the newest that this version reads: use the bert_jax"
+            " that wrote it"
+        )
+    try:
+        return Saved(
+            config=configs.resolve(saved["config"]),
+            identity=dict(saved["identity"]),
+            init=tuple(map(Path, saved.get("init") or ())),
+        )
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
+        raise UserError(f"{file}: not a run's configuration: {error!r}") from error
+
+
+def _from_first_format(saved: dict[str, Any]) -> dict[str, Any]:
+    """Two row lengths were two options of the data, the corpus stood alone, and one `init` was a string."""
+    config = dict(saved.get("config") or {})
+    data = dict(config.get("data") or {})
+    first, share = data.pop("first_length", 0), data.pop("first_share", 0.9)
+    if first:
+        config["phases"] = ({"share": share, "sequence_length": first}, {"share": round(1 - share, 12)})
+    init = saved.get("init") or []
+    return {
+        "config": config | {"data": data},
+        "identity": {"corpus": saved.get("corpus")},
+        "init": [init] if isinstance(init, str) else init,
+    }

@@ -15,7 +15,7 @@ def get_sweep(size="full"):
         question="At equal arithmetic, do packed rows learn more than rows with padding?",
         arms=tuple(Arm(name=f"packing{count}", values={"data.packing": count}) for count in (1, 2, 4, 8)),
         common={"data.format": "sentence_pair", "data.sentence_objective": "nsp"}
-        | ({"data.sequence_length": 128} if size == "tiny" else {"data.first_length": 0}),
+        | ({"data.sequence_length": 128} if size == "tiny" else {"phases": ()}),
         **sized(
             size,
             full={"base": "../bert_base.py", "tokens": 1_000_000 * 256 * 512},

@@ -39,7 +39,7 @@ def get_sweep(size="full"):
             full={
                 "base": "../bert_base.py",
                 "tokens": 1_000_000 * 256 * 512,
-                "common": {"data.first_length": 0},
+                "common": {"phases": ()},
             },
             tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
         ),

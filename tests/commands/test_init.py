@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -15,24 +16,43 @@ from bert_jax.commands import export, predict, pretrain
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import ConfigError, Interrupted, UsageError, UserError
 from bert_jax.interop.native import save_ours
-from bert_jax.interop.parameters import flatten
 from bert_jax.interop.save import save_hf
 from bert_jax.models import electra as replaced
-from bert_jax.tasks import initialize as initial
-from bert_jax.tasks.assembly import Assembly
+from bert_jax.models.parameters import flatten
+from bert_jax.tasks import initialize
+from bert_jax.tasks.choose import task_of
+from bert_jax.tasks.load import load_model, load_workdir
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.trainer import Trainer
 from tests.commands.test_pretrain import assert_same_run, changed, lines, stop_after
 from tests.commands.test_rtd import make_config
+
+
+@pytest.fixture(autouse=True)
+def info(caplog):
+    caplog.set_level(logging.INFO, "bert_jax")
+
+
+def said(caplog):
+    return "\n".join(caplog.messages)
+
+
+def begin(config, sources, tokenizer, devices=None):
+    """(trainer, the state before step 0, what was taken); `tokenizer` is the run's."""
+    task = task_of(config)
+    task.tokenizer = tokenizer
+    trainer = Trainer.of(task, config, devices)
+    return trainer, *trainer.first_state(sources, functools.partial(initialize.start_from, task))
 
 
 @pytest.fixture(scope="module")
 def exported(straight, tmp_path_factory):
     """The straight run's last checkpoint as a Hugging Face directory."""
     folder = tmp_path_factory.mktemp("init") / "exported"
-    config, params = api.load_workdir(straight)
+    config, params = load_workdir(straight)
     save_hf(folder, params, config=config, tokenizer=tokenizers.load(straight))
     return folder
 
@@ -55,7 +75,7 @@ def test_its_first_loss_is_the_sources_last(continued, straight, exported):
     for name in ("loss", "mlm_loss", "pair_loss", "mlm_accuracy", "pair_accuracy"):
         assert first[name] == pytest.approx(last[name], rel=1e-6), name
     report = read_report(continued)
-    sizes = [leaf.size for leaf in jax.tree.leaves(api.load_workdir(straight)[1])]
+    sizes = [leaf.size for leaf in jax.tree.leaves(load_workdir(straight)[1])]
     assert report == {
         "init": str(exported), "taken": {"tensors": len(sizes), "parameters": sum(sizes)}, "resized": [],
         "fresh": {}, "left": {}, "unread": [],
@@ -64,20 +84,21 @@ def test_its_first_loss_is_the_sources_last(continued, straight, exported):
 
 
 def test_stopped_before_and_after_its_first_checkpoint_it_resumes_to_the_same_run(
-    prepared, continued, exported, tmp_path, monkeypatch, capsys
+    prepared, continued, exported, tmp_path, monkeypatch, caplog
 ):
     """Only the first command needs --init."""
     with monkeypatch.context() as patch:
-        patch.setattr("bert_jax.training.loop.train", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+        patch.setattr("bert_jax.training.trainer.train", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         with pytest.raises(OSError, match="gone"):
             pretrain.run(prepared, tmp_path / "run", init=exported)
     with monkeypatch.context() as patch:
         stop_after(patch, 2, 15)
         with pytest.raises(Interrupted, match="at step 2: saved"):
             pretrain.run(prepared, tmp_path / "run")
-    assert capsys.readouterr().err.count(f"starting from {exported}\n  taken: ") == 2
+    assert said(caplog).count(f"starting from {exported}\n  taken: ") == 2
+    caplog.clear()
     pretrain.run(prepared, tmp_path / "run", init=exported / ".." / exported.name)
-    assert "starting from" not in capsys.readouterr().err
+    assert "starting from" not in said(caplog)
     assert_same_run(tmp_path / "run", continued)
     assert (tmp_path / "run" / "init.json").read_bytes() == (continued / "init.json").read_bytes()
 
@@ -132,8 +153,7 @@ def test_tables_are_cut_and_grown_on_every_plan(
         prepared, parallel=parallel, tokenizer={"vocab_size": vocab_size},
         model={"vocab_size": vocab_size, "max_positions": max_positions},
     )  # fmt: skip
-    parts = Assembly.of(config)
-    state, report = initial.new_state(parts, (exported,), own)
+    parts, state, report = begin(config, (exported,), own)
     fresh = parts.new_state()
     assert jax.tree.map(lambda leaf: leaf.sharding, state) == jax.tree.map(lambda leaf: leaf.sharding, fresh)
     source, made, before = (
@@ -157,7 +177,7 @@ def test_tables_are_cut_and_grown_on_every_plan(
 
 
 def test_a_fresh_state_has_no_report(prepared, straight):
-    state, report = initial.new_state(Assembly.of(prepared), (), tokenizers.load(straight))
+    _, state, report = begin(prepared, (), tokenizers.load(straight))
     assert report is None
     assert int(state.step) == 0
 
@@ -197,8 +217,7 @@ def held_out(workdir, place):
 
 def test_both_encoders_are_taken_from_a_run(rtd, pair):
     """Bit for bit, placed as fresh ones."""
-    parts = Assembly.of(rtd)
-    state, report = initial.new_state(parts, (pair,), tokenizers.load(pair))
+    parts, state, report = begin(rtd, (pair,), tokenizers.load(pair))
     with Checkpoints(pair / "checkpoints", read_only=True) as checkpoints:
         source = checkpoints.restore_params(parts.abstract_state().params, checkpoints.choose("last"))
     assert jax.tree.map(lambda leaf: leaf.sharding, state.params) == jax.tree.map(
@@ -223,20 +242,20 @@ def test_the_generator_of_a_run_fills_masks_where_it_is_asked_for(pair, capsys):
         predict.run(pair, "fill-mask", texts=["the [MASK] cat"])
 
 
-def test_both_encoders_are_taken_from_two_directories(rtd, pair, two, tmp_path, monkeypatch, capsys):
+def test_both_encoders_are_taken_from_two_directories(rtd, pair, two, tmp_path, monkeypatch, caplog):
     """A run that was killed before its first checkpoint remembers both, and refuses others."""
     workdir, (discriminator, generator) = tmp_path / "run", two
     with monkeypatch.context() as patch:
-        patch.setattr("bert_jax.training.loop.train", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+        patch.setattr("bert_jax.training.trainer.train", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         with pytest.raises(OSError, match="gone"):
             pretrain.run(rtd, workdir, init=discriminator, init_generator=generator)
     now = f"--init: {generator} --init-generator {discriminator} now"
     with pytest.raises(ConfigError, match=f"{now}, {discriminator} --init-generator {generator} there"):
         pretrain.run(rtd, workdir, init=generator, init_generator=discriminator)
     pretrain.run(rtd, workdir)
-    said = [f"{folder.name}: starting from {folder}\n  taken: " for folder in two]
-    printed = capsys.readouterr().err
-    assert [printed.count(line) for line in said] == [2, 2] and "shared, and" not in printed
+    expected = [f"{folder.name}: starting from {folder}\n  taken: " for folder in two]
+    printed = said(caplog)
+    assert [printed.count(line) for line in expected] == [2, 2] and "shared, and" not in printed
     assert held_out(workdir, 0) == pytest.approx(held_out(pair, -1), rel=1e-6)
     assert held_out(pair, -1)["mlm_loss"] < held_out(pair, 0)["mlm_loss"] - 0.1
     sources = {name: part["init"] for name, part in read_report(workdir).items() if name != "overruled"}
@@ -247,14 +266,14 @@ def test_both_encoders_are_taken_from_two_directories(rtd, pair, two, tmp_path, 
 def test_sources_that_do_not_agree(rtd, two, tmp_path, sharing):
     """Shared: the discriminator's tables stand, and the report tells which the generator loses.
     Disentangled: each keeps its own. Heads that are not there are fresh."""
-    generator, params, tokenizer, _ = api.load_parts(two[1])
+    generator, params, tokenizer, _ = load_model(two[1])
     params["bert"]["embeddings"]["token"] = params["bert"]["embeddings"]["token"] + 1
     save_ours(tmp_path / "other", params, config=generator, tokenizer=tokenizer)
-    encoder, theirs, _, _ = api.load_parts(two[0])
+    encoder, theirs, _, _ = load_model(two[0])
     save_ours(tmp_path / "encoder", {"bert": theirs["bert"]}, config=encoder, tokenizer=tokenizer)
 
-    parts = Assembly.of(changed(rtd, objective={"embedding_sharing": sharing}), jax.devices()[:1])
-    state, report = initial.new_state(parts, (tmp_path / "encoder", tmp_path / "other"), tokenizer)
+    config, sources = changed(rtd, objective={"embedding_sharing": sharing}), ("encoder", "other")
+    _, state, report = begin(config, tuple(tmp_path / name for name in sources), tokenizer, jax.devices()[:1])
     state = jax.device_get(state.params)
     assert report.encoders["discriminator"].fresh.keys() == {"rtd_head"}
     assert report.encoders["generator"].fresh == {}
@@ -316,8 +335,8 @@ def test_an_encoder_of_another_size_is_refused_with_the_options_that_mend_it(rtd
 
 def test_a_workdir_of_before_there_were_two_tells_its_one_source(tmp_path):
     for written, read in (("null", ()), ('"a/b"', (Path("a/b"),)), ('["a", "b"]', (Path("a"), Path("b")))):
-        (tmp_path / "config.json").write_text(f'{{"init": {written}}}')
-        assert workdirs.read_init(tmp_path) == read
+        (tmp_path / "config.json").write_text(f'{{"config": {{}}, "corpus": "x", "init": {written}}}')
+        assert workdirs.read(tmp_path).init == read
 
 
 @pytest.mark.parametrize("text", ["null", "3", '"corpus"', "[]", "{", '{"model_type": "bert"}'])

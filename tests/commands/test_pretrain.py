@@ -1,5 +1,6 @@
 """The main job as a user runs it: trained, stopped in every way, resumed, refused."""
 
+import dataclasses
 import os
 import re
 import signal
@@ -11,10 +12,11 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax import api
 from bert_jax import config as configs
 from bert_jax.commands import evaluate, pretrain
+from bert_jax.config import PhaseConfig
 from bert_jax.errors import ConfigError, Interrupted, UserError
+from bert_jax.tasks.load import load_workdir
 from bert_jax.training import workdir
 from bert_jax.training.metrics import read_metrics
 
@@ -32,7 +34,7 @@ def lines(folder):
 
 def assert_same_run(folder, straight):
     assert lines(folder) == lines(straight)
-    ours, theirs = (api.load_workdir(path)[1] for path in (folder, straight))
+    ours, theirs = (load_workdir(path)[1] for path in (folder, straight))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
@@ -135,9 +137,9 @@ def test_a_finished_run_again_changes_nothing(prepared, straight, capsys):
 @pytest.fixture(scope="module")
 def phased(prepared):
     """Rows of 16, then of 32."""
-    data = {"first_length": 16, "first_share": 0.5}
     train = {"steps": 6, "log_every": 2, "eval_every": 4, "eval_batches": 1}
-    return changed(prepared, data=data, train=train, model=NO_DROPOUT)
+    parts = (PhaseConfig(share=0.5, sequence_length=16), PhaseConfig(share=0.5))
+    return dataclasses.replace(changed(prepared, train=train, model=NO_DROPOUT), phases=parts)
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +155,9 @@ def test_two_lengths_are_trained_one_after_the_other(phased, phased_straight):
         (0, "eval", 16), (2, "train", 16), (3, "train", 16), (3, "eval", 16),
         (4, "train", 32), (4, "eval", 32), (6, "train", 32), (6, "eval", 32),
     ]  # fmt: skip
-    params = api.load_workdir(phased_straight)[1]
+    params = load_workdir(phased_straight)[1]
     positions = params["bert"]["embeddings"]["position"]
-    before = api.load_workdir(phased_straight, checkpoint="3")[1]["bert"]["embeddings"]["position"]
+    before = load_workdir(phased_straight, checkpoint="3")[1]["bert"]["embeddings"]["position"]
     decay = (1 - phased.optim.learning_rate * phased.optim.weight_decay) ** 3
     np.testing.assert_allclose(positions[32:], before[32:], atol=np.abs(before).max() * (1 - decay))
     assert np.abs(positions[16:32] - before[16:32]).max() > 1e-4  # learnt in the second phase alone
@@ -249,7 +251,7 @@ def test_a_folder_of_something_else_is_refused(prepared, tmp_path):
 
 def test_two_processes_in_one_workdir_are_refused(prepared, tmp_path):
     with (
-        workdir.claim(tmp_path / "run", prepared, corpus="x"),
+        workdir.claim(tmp_path / "run", prepared, identity={"corpus": "x"}),
         pytest.raises(UserError, match="is in use by another process"),
     ):
         pretrain.run(prepared, tmp_path / "run")

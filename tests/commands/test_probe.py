@@ -15,20 +15,24 @@ from bert_jax.data.batches.pipeline import Batches
 from bert_jax.data.corpus.prepare import open_corpus
 from bert_jax.data.instances.index import split_documents
 from bert_jax.errors import UsageError, UserError
+from bert_jax.models.inference import Inference
 from bert_jax.probes import reference, scores
-from bert_jax.probes.encoder import FrozenEncoder
+from bert_jax.probes import run as probing
+from bert_jax.probes.encoder import first_states
 from bert_jax.probes.pairs import labelled_pairs
-from bert_jax.tasks.assembly import Assembly
+from bert_jax.tasks.choose import task_of
+from bert_jax.tasks.load import load_workdir
 from bert_jax.text import tokenizer
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.trainer import Trainer
 
 
 def untrained(config, folder):
     """A workdir with one checkpoint, of step 0."""
-    state = Assembly.of(config, jax.devices()[:1]).new_state()
+    state = Trainer.of(task_of(config), config, jax.devices()[:1]).new_state()
     with (
-        workdirs.claim(folder, config, corpus=open_corpus(config).digest),
+        workdirs.claim(folder, config, identity={"corpus": open_corpus}(config).digest),
         Checkpoints(folder / "checkpoints") as checkpoints,
     ):
         checkpoints.save(state)
@@ -173,17 +177,27 @@ class Planted:
         return bag_ND
 
 
+@pytest.fixture
+def planted(monkeypatch):
+    ask = lambda model, rows, description: model.first_states(rows, description=description)  # noqa: E731
+    monkeypatch.setattr(probing, "first_states", ask)
+
+
 @pytest.mark.parametrize("objective", ["nsp", "sop"])
-def test_a_probe_finds_the_label_where_the_features_hold_it(prepared, objective):
-    subject = probe.Subject(Planted(knows=True), open_corpus(prepared), reference.rows_config(prepared), 100)
-    found = probe.PROBES[objective](subject)
+def test_a_probe_finds_the_label_where_the_features_hold_it(prepared, objective, planted):
+    subject = probing.Subject(
+        Planted(knows=True), open_corpus(prepared), reference.rows_config(prepared), 100
+    )
+    found = probing.PROBES[objective](subject)
     assert found.scores[0].value == 1.0
     assert found.details["training_accuracy"] == 1.0
 
 
-def test_a_probe_finds_no_order_in_a_bag_of_tokens(prepared):
-    subject = probe.Subject(Planted(knows=False), open_corpus(prepared), reference.rows_config(prepared), 100)
-    [score] = probe.PROBES["sop"](subject).scores
+def test_a_probe_finds_no_order_in_a_bag_of_tokens(prepared, planted):
+    subject = probing.Subject(
+        Planted(knows=False), open_corpus(prepared), reference.rows_config(prepared), 100
+    )
+    [score] = probing.PROBES["sop"](subject).scores
     assert abs(score.value - 0.5) <= 3 * 0.5 / np.sqrt(len(score.total_R))
     assert 0.5 <= score.chance < 1
 
@@ -226,8 +240,8 @@ def test_a_discriminator_has_no_mlm_and_is_probed_else(prepared, probed, tmp_pat
     # Its states are the discriminator's.
     config = reference.pairs_config(reference.rows_config(prepared), "sop")
     rows = labelled_pairs(open_corpus(prepared), config, "eval", limit=4).rows
-    model, params = bert_jax.api.load_workdir(folder)
-    ours = FrozenEncoder(model, params, batch_size=8).first_states(rows, description="x")
+    model, params = load_workdir(folder)
+    ours = first_states(Inference(model, params, rows=8), rows, description="x")
     out = bert_jax.load(folder)(rows.tokens_BL, rows.type_ids_BL, rows.pack_ids_BL)
     np.testing.assert_allclose(ours, out.hidden_BLD[:, 0], atol=1e-5)
 
@@ -235,20 +249,20 @@ def test_a_discriminator_has_no_mlm_and_is_probed_else(prepared, probed, tmp_pat
 @pytest.mark.parametrize(("devices", "batch_size"), [(1, 4), (8, 100)])
 def test_batches_and_devices_change_nothing(straight, prepared, probed, devices, batch_size):
     shards, rows = open_corpus(prepared), reference.rows_config(prepared)
-    model, params = bert_jax.api.load_workdir(straight)
-    encoder = FrozenEncoder(model, params, batch_size=batch_size, devices=jax.devices()[:devices])
+    model, params = load_workdir(straight)
+    encoder = Inference(model, params, rows=batch_size, devices=jax.devices()[:devices])
     assert encoder.rows % devices == 0
-    subject = probe.Subject(encoder, shards, rows, probe.PAIRS)
+    subject = probing.Subject(encoder, shards, rows, probing.PAIRS)
     for name in ("mlm", "sop"):
-        for score in probe.PROBES[name](subject).scores:
+        for score in probing.PROBES[name](subject).scores:
             expected = by_name(probed)[score.name]
             np.testing.assert_allclose(score.total_R, expected.total_R, rtol=1e-5)
             np.testing.assert_array_equal(score.weight_R, expected.weight_R)
 
 
 def test_a_device_never_gets_more_than_64_rows(straight):
-    model, params = bert_jax.api.load_workdir(straight)
-    assert FrozenEncoder(model, params, batch_size=4096).rows == 64 * jax.device_count()
+    model, params = load_workdir(straight)
+    assert Inference(model, params, rows=4096).rows == 64 * jax.device_count()
 
 
 # ---------------------------------------------------------------------------------------------
@@ -257,7 +271,7 @@ def test_a_device_never_gets_more_than_64_rows(straight):
 
 
 def test_the_command_reads_the_reference_and_its_overrides(straight, experiment, monkeypatch):
-    monkeypatch.setitem(probe.PROBES, "mlm", lambda subject: probe.Finding())
+    monkeypatch.setitem(probing.PROBES, "mlm", lambda subject: probing.Finding())
     arguments = ["--workdir", str(straight), "--probes", "mlm", "--like", str(experiment), "--pairs", "30"]
     assert _main([*arguments, "--config.masking.rate=0.3"]) == 0
     settings = scores.read(straight).settings
@@ -290,7 +304,7 @@ def test_bad_input_is_one_line(straight, capfd, arguments, status, words):
 
 
 def test_a_run_without_checkpoints(prepared, tmp_path):
-    with workdirs.claim(tmp_path / "w", prepared, corpus=open_corpus(prepared).digest):
+    with workdirs.claim(tmp_path / "w", prepared, identity={"corpus": open_corpus}(prepared).digest):
         pass
     with pytest.raises(UserError, match="has no checkpoints: the run saved none yet"):
         probe.run(tmp_path / "w")
@@ -331,7 +345,7 @@ def test_an_unknown_probe_is_refused_before_anything_is_read(tmp_path):
 
 def test_a_probe_that_joins_is_run(straight, monkeypatch):
     score = scores.Score(name="task.f1", total_R=np.ones(2), weight_R=np.ones(2), better="higher")
-    monkeypatch.setitem(probe.PROBES, "task", lambda subject: probe.Finding(scores=(score,)))
+    monkeypatch.setitem(probing.PROBES, "task", lambda subject: probing.Finding(scores=(score,)))
     found = probe.run(straight, probes=("task",))
     assert dataclasses.asdict(found)["scores"][0]["name"] == "task.f1"
     assert scores.read(straight).scores[0].value == 1.0

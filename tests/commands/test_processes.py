@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax import api
 from bert_jax.commands import pretrain
+from bert_jax.tasks.load import load_workdir
 from bert_jax.training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def assert_same_run(folder, straight):
         for name in line.keys() - set(TIMINGS):
             wanted = expected[name] if name in exact else pytest.approx(expected[name], rel=1e-5)
             assert line[name] == wanted, (line["step"], name)
-    ours, theirs = (api.load_workdir(path)[1] for path in (folder, straight))
+    ours, theirs = (load_workdir(path)[1] for path in (folder, straight))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-6), ours, theirs)
 
 

@@ -8,15 +8,16 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax import batch as contract
 from bert_jax import config as configs
+from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.commands import evaluate, pretrain
 from bert_jax.config.electra import discriminator_config, generator_config
 from bert_jax.errors import Interrupted
 from bert_jax.models.flops import training_flops
-from bert_jax.tasks.assembly import Assembly
+from bert_jax.tasks.choose import task_of
 from bert_jax.training.checkpoint import Checkpoints
-from bert_jax.training.metrics import flops_per_sequence, read_metrics
+from bert_jax.training.metrics import read_metrics
+from bert_jax.training.trainer import Trainer
 
 TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
 
@@ -54,7 +55,7 @@ def lines(workdir):
 
 def params(workdir, config):
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-        shapes = Assembly.of(config).abstract_state().params
+        shapes = Trainer.of(task_of(config), config).abstract_state().params
         return jax.device_get(checkpoints.restore_params(shapes, checkpoints.choose("last")))
 
 
@@ -108,13 +109,13 @@ def test_stopped_it_resumes_to_the_same_run(config, run, tmp_path, monkeypatch):
 def start(config):
     """The state before step 0, on the host: its first step has dropout."""
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout_rate=0.1))
-    return config, jax.device_get(Assembly.of(config, jax.devices()[:1]).new_state())
+    return config, jax.device_get(Trainer.of(task_of(config), config, jax.devices()[:1]).new_state())
 
 
 @pytest.fixture(scope="module")
 def batch(config):
     """Rows of uneven lengths and predictions."""
-    batch = contract.synthetic(config, 16)
+    batch = synthetic(config, 16)
     slots = batch["mlm_weights_BM"].shape[1]
     used_BM = np.arange(slots) < 1 + np.arange(16)[:, None] % slots
     batch["pack_ids_BL"][:3, 20:] = 0
@@ -132,9 +133,10 @@ def stepped(start, batch, devices, mode="jit", accumulate=1):
         parallel=dataclasses.replace(config.parallel, mode=mode),
         train=dataclasses.replace(config.train, batch_size=16, accumulate=accumulate),
     )
-    parts = Assembly.of(config, jax.devices()[:devices])
+    parts = Trainer.of(task_of(config), config, jax.devices()[:devices])
     state = jax.device_put(state, parts.plan.state_shardings(state))
-    _, sums = parts.compile_train(state, batch)(state, parts.plan.place(batch))
+    [phase] = parts.task.phases
+    _, sums = parts.compile_train(phase, state, batch)(state, parts.plan.place(batch))
     return jax.device_get(sums)
 
 
@@ -158,9 +160,9 @@ def test_same_as_one_device(start, batch, reference, devices, mode, accumulate):
 def test_flops_are_those_of_both_encoders(config):
     sizes = {"length": 32, "slots": config.masking.max_predictions}
     generator = generator_config(config.model, config.objective)
-    assert flops_per_sequence(config) == training_flops(generator, **sizes, heads=("mlm",)) + training_flops(
-        discriminator_config(config.model), **sizes, heads=("rtd",)
-    )
+    assert task_of(config).row_flops(config) == training_flops(
+        generator, **sizes, heads=("mlm",)
+    ) + training_flops(discriminator_config(config.model), **sizes, heads=("rtd",))
 
 
 def test_bench_has_no_peer_for_it(experiment):

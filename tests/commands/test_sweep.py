@@ -157,7 +157,7 @@ def test_the_plan_in_the_folder_is_all_a_trial_needs(file, tmp_path, monkeypatch
 @pytest.mark.parametrize("first", [True, False])
 def test_of_several_processes_the_first_probes_as_a_program_of_its_own(file, tmp_path, monkeypatch, first):
     from bert_jax.commands import pretrain, probe, trial
-    from bert_jax.training.processes import session as distributed
+    from bert_jax.training.processes import group as distributed
 
     S, done = tmp_path / "S", []
     folder.claim(S, sweep.load(file))

@@ -27,7 +27,9 @@ from bert_jax.config import (
     to_dict,
     validate,
 )
-from bert_jax.config.presets import PRESETS, ModelConfig
+from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import Bounds, walk
+from bert_jax.config.presets import PRESETS
 from bert_jax.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +93,7 @@ _ONE_FIELD = [
     ("objective.rtd_weight", 0.0, "> 0"),
     ("objective.temperature", -1.0, "> 0"),
     # >= 0
-    ("seed", -1, ">= 0"),
+    ("seed", -1, "in [0, 2147483648)"),
     ("model.embedding_size", -1, ">= 0"),
     ("model.position_offset", -1, ">= 0"),
     ("model.type_vocab_size", -1, ">= 0"),
@@ -120,8 +122,6 @@ _ONE_FIELD = [
     ("masking.rate", 1.0, "in (0, 1)"),
     ("masking.span_p", 0.0, "in (0, 1)"),
     ("masking.span_p", 1.0, "in (0, 1)"),
-    ("data.first_share", 0.0, "in (0, 1)"),
-    ("data.first_share", 1.0, "in (0, 1)"),
     # rules of their own
     ("data.sequence_length", 7, ">= 8"),
     ("parallel.data", 0, "> 0, or -1 for the devices that are left"),
@@ -153,7 +153,7 @@ _SEVERAL_FIELDS = [
         {"data__sequence_length": 513},
         "config.data.sequence_length=513 must be <= config.model.max_positions=512",
     ),
-    ({"seed": 2**31}, "config.seed=2147483648 must be < 2147483648 = 2**31"),
+    ({"seed": 2**31}, "config.seed=2147483648 must be in [0, 2147483648)"),
     ({"data__path": ""}, "config.data.path='' must name a source"),
     ({"data__path": " , "}, "config.data.path=' , ' must name a source"),
     (
@@ -181,21 +181,34 @@ _SEVERAL_FIELDS = [
         "config.data.quirks=('short_per_document',): 'short_per_document' must go with a config.data.format other"
         " than 'sentence_pair', or it does nothing",
     ),
+    ({"phases": ({"share": 0.5}, {"share": 0.6})}, "config.phases: the shares 0.5 + 0.6 = 1.1 must be 1"),
     (
-        {"data__first_length": 7},
-        "config.data.first_length=7 must be 0, or >= 8 and < config.data.sequence_length=128",
+        {"phases": ({"share": 0.9}, {"share": 0.1}), "train__steps": 4, "optim__warmup_steps": 0},
+        "config.phases[1].share=0.1 must be a step or more of config.train.steps=4",
     ),
     (
-        {"data__first_length": 128},
-        "config.data.first_length=128 must be 0, or >= 8 and < config.data.sequence_length=128",
+        {"phases": ({"share": 0.5, "sequence_length": 7}, {"share": 0.5})},
+        "config.phases[0].sequence_length=7 must be >= 8",
     ),
     (
-        {"data__first_length": 64, "train__steps": 4, "optim__warmup_steps": 0},
-        "config.data.first_share=0.9 must leave each length a step of config.train.steps=4",
+        {"phases": ({"share": 0.5, "sequence_length": 513}, {"share": 0.5})},
+        "config.phases[0]: config.data.sequence_length=513 must be <= config.model.max_positions=512",
     ),
     (
-        {"data__first_length": 64, "data__first_share": 0.01, "train__steps": 40, "optim__warmup_steps": 0},
-        "config.data.first_share=0.01 must leave each length a step of config.train.steps=40",
+        {"phases": ({"share": 0.5}, {"share": 0.5, "batch_size": 9}), "train__accumulate": 2},
+        "config.phases[1]: config.train.batch_size=9 must be a multiple of config.train.accumulate=2",
+    ),
+    (
+        {
+            "phases": ({"share": 0.5}, {"share": 0.5, "learning_rate": 1e-5, "warmup_steps": 50}),
+            "train__steps": 100,
+            "optim__warmup_steps": 0,
+        },
+        "config.phases[1].warmup_steps=50 must be < the steps of its piece of the schedule=50",
+    ),
+    (
+        {"phases": ({"share": 1.0, "frozen": ("(",)},)},
+        "config.phases[0].frozen='(' must be a regular expression: missing ), unterminated subpattern at position 0",
     ),
     (
         {"data__format": "full_sentences"},
@@ -372,7 +385,7 @@ def test_a_rule_over_several_fields_names_all_their_values(changes, fault):
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"data__sequence_length": 0}, "config.data.sequence_length=0 must be > 0"),
+        ({"data__sequence_length": 0}, "config.data.sequence_length=0 must be >= 8"),
         ({"model__max_positions": 0}, "config.model.max_positions=0 must be > 0"),
         ({"model__relative_span": 0}, "config.model.relative_span=0 must be > 0"),
         ({"model__relative_buckets": -2}, "config.model.relative_buckets=-2 must be >= 0"),
@@ -383,22 +396,17 @@ def test_a_rule_over_several_fields_names_all_their_values(changes, fault):
         ({"masking__random": -0.1}, "config.masking.random=-0.1 must be in [0, 1]"),
         ({"masking__keep": 1.1}, "config.masking.keep=1.1 must be in [0, 1]"),
         ({"masking__rate": 0.0}, "config.masking.rate=0.0 must be in (0, 1)"),
-        ({"data__first_length": -1}, "config.data.first_length=-1 must be >= 0"),
     ],
 )
 def test_a_range_that_another_rule_needs_too_is_still_named(changes, fault):
     assert fault in faults(**changes)
 
 
-def test_every_range_of_validate_has_a_case_here():
-    source = (ROOT / "bert_jax/config/rules.py").read_text()
-    rules = source[source.index("_POSITIVE = (") : source.index("def _range_faults")]
-    ranged = set(re.findall(r'"([a-z_]+(?:\.[a-z_0-9]+)?)"', rules))
-    assert ranged <= set(known_keys()), "a range is set for a field that does not exist"
-    tried = {key for key, _, _ in _ONE_FIELD}
-    tried |= {"data.sequence_length", "model.max_positions", "train.steps", "model.groups"}
-    tried |= {"model.relative_span", "model.relative_buckets", "model.convolution"}
-    tried |= {"masking.mask", "masking.random", "masking.keep", "data.first_length"}
+def test_every_range_of_an_option_has_a_case_here():
+    ranged = {key for key, _, field in walk(Config()) if field.metadata["bounds"] != Bounds()}
+    tried = {key for key, _, _ in _ONE_FIELD} | {"seed", "data.sequence_length", "model.max_positions"}
+    tried |= {"train.steps", "model.groups", "model.relative_span", "model.relative_buckets"}
+    tried |= {"model.convolution", "masking.mask", "masking.random", "masking.keep"}
     assert ranged <= tried
 
 
@@ -411,9 +419,8 @@ def test_every_range_of_validate_has_a_case_here():
         {"data__sequence_length": 512},
         {"data__sequence_length": 8},
         {"data__path": "x.txt,installed_docs", "data__weights": (0.1, 3)},
-        {"data__first_length": 8},
-        {"data__first_length": 127},
-        {"data__first_length": 64, "train__steps": 5, "data__first_share": 0.5, "optim__warmup_steps": 0},
+        {"phases": ({"share": 0.5, "sequence_length": 8}, {"share": 0.5, "frozen": ("^bert/embeddings",)})},
+        {"phases": ({"share": 0.1}, {"share": 0.2}, {"share": 0.7})},  # 0.9999999999999999 in binary
         {"data__format": "sentence_pair"},
         {"model__type_vocab_size": 0},
         {"model__pooler": "none", "data__sentence_objective": "none"},
@@ -451,7 +458,7 @@ def test_many_faults_are_reported_together():
     found = faults(seed=-1, data__sequence_length=600, train__accumulate=7, optim__b2=2.0, parallel__data=0)
     assert sorted(found) == sorted(
         [
-            "config.seed=-1 must be >= 0",
+            "config.seed=-1 must be in [0, 2147483648)",
             "config.optim.b2=2.0 must be in [0, 1)",
             "config.data.sequence_length=600 must be <= config.model.max_positions=512",
             "config.train.batch_size=256 must be a multiple of config.train.accumulate=7",
@@ -480,8 +487,8 @@ def test_an_unknown_group_is_answered_with_the_groups():
     with pytest.raises(ConfigError) as caught:
         resolve({"optimizer": {}})
     assert str(caught.value) == (
-        "config.optimizer is unknown: known here: checkpoint, cleaning, data, masking, model, objective, optim,"
-        " parallel, seed, tokenizer, train"
+        "config.optimizer is unknown: known here: checkpoint, cleaning, data, log, masking, model, objective, optim,"
+        " parallel, phases, seed, tokenizer, train"
     )
 
 
@@ -782,8 +789,8 @@ def test_differences_name_each_field_that_differs_and_no_other():
     assert differences(ours, ours) == []
     assert differences(ours, theirs) == [
         "config.seed: 1 now, 0 there",
-        "config.data.path: 'x' now, 'installed_docs' there",
         "config.optim.b1: 0.5 now, 0.9 there",
+        "config.data.path: 'x' now, 'installed_docs' there",
     ]
     assert differences(ours, theirs, ignore=["data.", "seed"]) == ["config.optim.b1: 0.5 now, 0.9 there"]
 

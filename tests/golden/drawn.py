@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.interop import names
 
 

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.interop import config_json
 from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.load import settled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from bert_jax.config import TokenizerConfig
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.interop import names
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks

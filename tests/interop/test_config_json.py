@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from bert_jax.config.presets import PRESETS, ModelConfig
+from bert_jax.config.model import ModelConfig
+from bert_jax.config.presets import PRESETS
 from bert_jax.interop.config_json import config_from_hf, config_to_hf
 
 _COMMON = {

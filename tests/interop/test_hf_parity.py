@@ -20,9 +20,10 @@ from bert_jax.errors import UserError
 from bert_jax.interop import config_json, names
 from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.load import load_hf, load_tokenizer
-from bert_jax.interop.parameters import nest
 from bert_jax.interop.save import save_hf
 from bert_jax.models import bert
+from bert_jax.models.bert import parameter_count
+from bert_jax.models.parameters import nest
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
 from tests.golden import drawn
@@ -402,7 +403,7 @@ def test_parameter_counts_of_the_presets(name):
     """Ours = the table, of one layer, for tracing a model is slow; the table = transformers, of all."""
     config = presets.PRESETS[name]
     one = dataclasses.replace(config, num_layers=1)
-    assert presets.parameter_count(one) == count_of(one, ())[0]
+    assert parameter_count(one) == count_of(one, ())[0]
     raw = config_json.config_to_hf(config, pad_token_id=max(0, config.position_offset - 1))
     heads = dict(FAMILIES[config.family].architectures)[raw["architectures"][0]]
     known = transformers.AutoConfig.for_model(**raw)

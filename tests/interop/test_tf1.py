@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from bert_jax.config import TokenizerConfig
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import named
 from bert_jax.interop.load import load_hf
-from bert_jax.interop.parameters import flatten, nest
 from bert_jax.interop.save import save_hf
 from bert_jax.interop.tf1 import is_tf1, load_tf1
+from bert_jax.models.parameters import flatten, nest
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from bert_jax.config import TokenizerConfig
-from bert_jax.config.presets import PRESETS, ModelConfig
+from bert_jax.config.model import ModelConfig
+from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
 from bert_jax.interop import names
-from bert_jax.interop.parameters import flatten, nest
 from bert_jax.interop.transfer import adapt, check_architecture
+from bert_jax.models.parameters import flatten, nest
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
 

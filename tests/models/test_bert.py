@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax import batch as contract
 from bert_jax import config as configs
+from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.models.bert import BertForPretraining, init_params
 
 CONFIG = configs.resolve(
@@ -25,7 +25,7 @@ CONFIG = configs.resolve(
     }
 )
 PARAMS = init_params(CONFIG.model, jax.random.key(0))
-BATCH = contract.synthetic(CONFIG, 3)
+BATCH = synthetic(CONFIG, 3)
 KEY = jax.random.key(1)
 
 

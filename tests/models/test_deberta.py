@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 from bert_jax.models import deberta as disentangled
 from bert_jax.models import layers
 from bert_jax.models.attention import visibility

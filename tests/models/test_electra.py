@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import scipy.special
 
-from bert_jax import batch as contract
 from bert_jax import config as configs
+from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.config.electra import discriminator_config, generator_config
 from bert_jax.config.presets import PRESETS
 from bert_jax.models import bert
 from bert_jax.models import electra as replaced
-from bert_jax.models.axes import param_axes, path_name
+from bert_jax.models.parameters import TABLE, path_name
 from bert_jax.objectives.electra import replaced_token_detection
 
 SHARINGS = ("shared", "disentangled", "none")
@@ -53,7 +53,7 @@ def make_config(sharing="shared", **groups):
 
 def make_batch(config):
     """Three rows: full, padded, and with a slot out of use."""
-    batch = contract.synthetic(config, 3)
+    batch = synthetic(config, 3)
     batch["pack_ids_BL"][1, 6:] = 0
     batch["mlm_positions_BM"][1] = 1, 3, 5
     batch["mlm_positions_BM"][2, 2] = 0
@@ -151,7 +151,7 @@ def differentiated(sharing):
     objective = replaced_token_detection(functools.partial(replaced.forward, config), weight=50.0)
 
     def weighted(params, scales):
-        output = objective.forward(params, batch, None)
+        output = objective.forward(params, {}, batch, None)
         sums = objective.sums(output, batch)
         means = jnp.stack([sums[name][0] / weight for name, weight in objective.weights(batch).items()])
         return means @ scales, (output, means)
@@ -289,7 +289,7 @@ def test_both_trees_are_those_of_their_configs(name, sharing):
         expected = jax.eval_shape(create, jax.random.key(0))
         found = jax.eval_shape(functools.partial(alone, sharing=sharing), params)
         assert jax.tree.map(lambda leaf: leaf.shape, found) == jax.tree.map(lambda leaf: leaf.shape, expected)
-    assert jax.tree.structure(param_axes(params)) == jax.tree.structure(params)
+    assert jax.tree.structure(TABLE.map(lambda row: row.axes, params)) == jax.tree.structure(params)
     if name == "deberta":  # absolute positions are the mask decoder's, and only the generator has one
         assert "position" in params["generator"]["bert"]["embeddings"]
         assert "position" not in params["discriminator"]["bert"]["embeddings"]

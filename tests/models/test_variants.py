@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.models.axes import param_axes
 from bert_jax.models.bert import BertForPretraining, init_params, pretraining_heads
+from bert_jax.models.parameters import TABLE
 from tests.models.variants import VARIANTS, random_params, row, variant
 
 RNG = np.random.default_rng(0)
@@ -179,7 +179,7 @@ def test_dropout_changes_the_output_and_its_key_decides_how(name):
 @every_variant
 def test_every_parameter_has_axes(name):
     params = params_of(name)
-    assert jax.tree.structure(param_axes(params)) == jax.tree.structure(params)
+    assert jax.tree.structure(TABLE.map(lambda row: row.axes, params)) == jax.tree.structure(params)
 
 
 @pytest.mark.parametrize("name", ["shared-ffn", "deberta", "deberta-v2"])

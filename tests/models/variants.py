@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from bert_jax.config.presets import ModelConfig
+from bert_jax.config.model import ModelConfig
 
 _SIZES = {
     "vocab_size": 50,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_jax.objectives import sums
-from bert_jax.objectives.electra import asked, replaced_token_detection, rtd_sums
+from bert_jax.objectives.electra import classified, replaced_token_detection, rtd_sums
 
 # Two rows of text, one of them padded, and one that only fills the batch up: it has no prediction.
 BATCH = {
@@ -14,19 +14,19 @@ BATCH = {
     "mlm_targets_BM": np.array([[3, 1], [2, 0], [0, 0]]),
     "mlm_weights_BM": np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]], np.float32),
 }
-ASKED = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
+COUNTED = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
 REPLACED = np.array([[0, 1, 0, 1, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]], bool)
 LOGITS = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32) * 3
 
 
 def test_tokens_that_count_are_all_but_padding_and_rows_that_fill_up():
-    np.testing.assert_array_equal(asked(BATCH), ASKED)
+    np.testing.assert_array_equal(classified(BATCH), COUNTED)
 
 
 def test_the_sums_are_numpys():
     found = {k: (float(s), float(w)) for k, (s, w) in rtd_sums(LOGITS, jnp.asarray(REPLACED), BATCH).items()}
     loss = hits = recalled = 0
-    for row, column in np.argwhere(ASKED):
+    for row, column in np.argwhere(COUNTED):
         probability = 1 / (1 + np.exp(-np.float64(LOGITS[row, column])))
         is_replaced = REPLACED[row, column]
         loss -= np.log(probability if is_replaced else 1 - probability)
@@ -41,7 +41,7 @@ def test_the_sums_are_numpys():
 
 def test_its_gradient_is_the_probability_less_the_label():
     gradient = jax.grad(lambda x: rtd_sums(x, jnp.asarray(REPLACED), BATCH)["rtd_loss"][0])(LOGITS)
-    np.testing.assert_allclose(gradient, (1 / (1 + np.exp(-LOGITS)) - REPLACED) * ASKED, atol=1e-6)
+    np.testing.assert_allclose(gradient, (1 / (1 + np.exp(-LOGITS)) - REPLACED) * COUNTED, atol=1e-6)
 
 
 def test_huge_logits_stay_finite():
@@ -60,7 +60,7 @@ def test_the_loss_is_mlm_plus_fifty_times_rtd():
     objective = replaced_token_detection(lambda params, batch, key: FakeOutput(params), weight=50.0)
     weights = objective.weights(BATCH)
     assert {name: float(weight) for name, weight in weights.items()} == {"mlm_loss": 3, "rtd_loss": 8}
-    loss, found = objective.loss(jnp.float32(0.5), BATCH, None, weights)
+    loss, found = objective.loss(jnp.float32(0.5), {}, BATCH, None, weights)
     means = sums.means(found)
     assert float(loss) == pytest.approx(means["mlm_loss"] + 50 * means["rtd_loss"], rel=1e-6)
     assert objective.report(means)["loss"] == pytest.approx(float(loss), rel=1e-6)

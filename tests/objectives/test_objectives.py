@@ -78,8 +78,8 @@ def apply(variables, batch, dropout_key):
 
 @pytest.mark.parametrize(("objective", "terms"), [("none", 1), ("nsp", 2), ("sop", 2)])
 def test_the_loss_is_the_sum_of_its_terms_means(objective, terms):
-    built = pretraining(apply, objective)
-    loss, found = built.loss(jnp.float32(0.5), FAKE_BATCH, None, built.weights(FAKE_BATCH))
+    built = pretraining(apply, with_pairs=objective != "none")
+    loss, found = built.loss(jnp.float32(0.5), {}, FAKE_BATCH, None, built.weights(FAKE_BATCH))
     reported = built.report(sums.means(found))
     assert len(built.terms) == terms
     assert reported["loss"] == pytest.approx(float(loss), rel=1e-6)
@@ -88,8 +88,8 @@ def test_the_loss_is_the_sum_of_its_terms_means(objective, terms):
 
 def test_the_weights_may_be_those_of_a_larger_batch():
     """As one device of four sees it: its share of the loss is a quarter."""
-    built = pretraining(apply, "sop")
+    built = pretraining(apply, with_pairs=True)
     weights = built.weights(FAKE_BATCH)
-    whole, _ = built.loss(jnp.float32(0.5), FAKE_BATCH, None, weights)
-    share, _ = built.loss(jnp.float32(0.5), FAKE_BATCH, None, jax.tree.map(lambda w: 4 * w, weights))
+    whole, _ = built.loss(jnp.float32(0.5), {}, FAKE_BATCH, None, weights)
+    share, _ = built.loss(jnp.float32(0.5), {}, FAKE_BATCH, None, jax.tree.map(lambda w: 4 * w, weights))
     assert float(share) == pytest.approx(float(whole) / 4, rel=1e-6)

@@ -16,7 +16,7 @@ def make(**groups):
         "model": {"preset": "bert-tiny"},
     }
     for group, values in groups.items():
-        raw[group] = raw.get(group, {}) | values
+        raw[group] = raw.get(group, {}) | values if isinstance(values, dict) else values
     return configs.resolve(raw)
 
 
@@ -31,12 +31,12 @@ ARMS = [
         objective={"name": "rtd"}, data={"format": "full_sentences", "packing": 4}, optim={"warmup_steps": 9}
     ),
     make(
+        phases=({"share": 0.5, "sequence_length": 16}, {"share": 0.5}),
         data={
-            "first_length": 16,
             "quirks": ("short_per_document",),
             "weights": (2.0,),
             "sequence_length": 128,
-        }
+        },
     ),
 ]
 

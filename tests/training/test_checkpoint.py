@@ -5,9 +5,10 @@ import numpy as np
 import optax
 import pytest
 
-from bert_jax.errors import UserError
+from bert_jax.errors import CheckpointMismatch, UserError
 from bert_jax.training import state as states
 from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.task import Metric
 
 
 def make_state(step=0):
@@ -93,3 +94,39 @@ def test_a_checkpoint_that_lost_a_file_is_one_line(tmp_path):
         pytest.raises(UserError, match=r"^checkpoint 3 in .* could not be read: [^\n]*$"),
     ):
         checkpoints.restore(abstract(), 3)
+
+
+def test_a_checkpoint_of_other_shapes_names_them_and_blames_no_disk(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(make_state(3))
+    kernel = jax.ShapeDtypeStruct((4, 5), np.float32, sharding=abstract().params["dense"]["kernel"].sharding)
+    wider = {"dense": {"kernel": kernel}, "more": {"bias": kernel}}
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        with pytest.raises(CheckpointMismatch) as refused:
+            checkpoints.restore_params(wider, 3)
+        other = abstract().replace(opt_state=())
+        with pytest.raises(CheckpointMismatch, match=r"opt_state/0/mu/dense/kernel has shape \(4, 3\)"):
+            checkpoints.restore(other, 3)
+    assert "dense/kernel has shape (4, 3), the run's is (4, 5); more/bias has shape none" in str(
+        refused.value
+    )
+    assert "disk" not in str(refused.value) and "resumes" not in str(refused.value)
+
+
+def test_the_metric_of_the_task_decides_which_is_best(tmp_path):
+    with Checkpoints(tmp_path / "c", select=Metric("accuracy", "max")) as checkpoints:
+        for step, accuracy in ((1, 0.5), (2, 0.9), (3, 0.7)):
+            checkpoints.save(
+                make_state(step), evaluation={"loss": step, "accuracy": accuracy, "sequence_length": 8}
+            )
+        checkpoints.wait()
+        assert checkpoints.best() == 2
+
+
+def test_scores_of_other_masks_do_not_compare_with_those_before(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        for step, evaluation, loss in ((1, 0, 1.0), (2, 1, 3.0), (3, 1, 2.0), (4, 1, 2.5)):
+            values = {"loss": loss, "sequence_length": 8, "evaluation": evaluation}
+            checkpoints.save(make_state(step), evaluation=values)
+        checkpoints.wait()
+        assert checkpoints.best() == 3

@@ -12,9 +12,9 @@ import optax
 import pytest
 
 from bert_jax import config as configs
-from bert_jax.config.phases import phases
 from bert_jax.errors import Interrupted
 from bert_jax.objectives.sums import Objective
+from bert_jax.tasks.choose import task_of
 from bert_jax.training import loop
 from bert_jax.training import state as states
 from bert_jax.training.checkpoint import Checkpoints
@@ -23,7 +23,8 @@ from bert_jax.training.metrics import MetricsLog, read_metrics
 ROWS = 2
 CONFIG = configs.resolve(
     {
-        "data": {"sequence_length": 32, "first_length": 8, "first_share": 0.58},
+        "data": {"sequence_length": 32},
+        "phases": ({"share": 0.58, "sequence_length": 8}, {"share": 0.42}),
         "model": {"preset": "bert-tiny"},
         "optim": {"warmup_steps": 0},
         "train": {"steps": 12, "batch_size": ROWS, "log_every": 4, "eval_every": 4},
@@ -49,7 +50,7 @@ class Driven:
             for step in range(start, stop):
                 ids = np.arange(step * ROWS, (step + 1) * ROWS, dtype=np.uint32)
                 yield {
-                    "tokens_BL": np.full((ROWS, phase.config.data.sequence_length), step),
+                    "tokens_BL": np.full((ROWS, phase.spec.length), step),
                     "example_ids_B": ids,
                 }
 
@@ -84,7 +85,7 @@ class Driven:
                 compile=self.compile,
                 evaluate=(lambda params: {"loss": float(params["seen"])}) if held_out else None,
             )
-            for phase in phases(CONFIG)
+            for phase in task_of(CONFIG).phases
         )
         state = states.create({"seen": jnp.float32(0)}, optax.identity(), ("mlm_loss",))
         with contextlib.ExitStack() as stack:
@@ -96,6 +97,7 @@ class Driven:
             log = stack.enter_context(contextlib.closing(MetricsLog(self.workdir, resume_step=latest)))
             nothing = Objective(forward=None, sums=None, weights=None, terms={"mlm_loss": 1.0})
             run = loop.Run(
+                name="pretrain",
                 config=CONFIG,
                 stages=stages,
                 objective=nothing,
@@ -154,8 +156,8 @@ def test_throughput_counts_the_tokens_of_the_phase(straight):
 def test_the_change_is_said(tmp_path, capsys):
     Driven(tmp_path).train(held_out=False)
     said = capsys.readouterr().err
-    assert "steps 1 to 7: rows of 8 tokens" in said
-    assert "steps 8 to 12: rows of 32 tokens" in said
+    assert "steps 1 to 7: 2 rows of 8 tokens" in said
+    assert "steps 8 to 12: 2 rows of 32 tokens" in said
 
 
 @pytest.mark.parametrize("stops", [(3,), (CHANGE,), (9,), (3, CHANGE, 9)], ids=str)

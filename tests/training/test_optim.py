@@ -7,8 +7,19 @@ import optax
 import pytest
 
 from bert_jax import config as configs
+from bert_jax.errors import ConfigError
 from bert_jax.models.bert import init_params
+from bert_jax.models.parameters import TABLE, Parameter, ParameterTable, path_name
 from bert_jax.training import optim
+from bert_jax.training.schedule import make_schedule
+
+ROWS = ParameterTable(
+    (
+        Parameter(path="dense/kernel", axes="DF", kind="matrix"),
+        Parameter(path="dense/bias", axes="F", kind="vector"),
+        Parameter(path="norm/scale", axes="F", kind="vector"),
+    )
+)
 
 
 def make_config(**fields):
@@ -39,7 +50,7 @@ def updates(optimizer, steps=5):
 
 def test_adamw_is_optax_adamw_with_the_published_exclusions():
     config = make_config(name="adamw", weight_decay=0.1, clip_norm=0.5, learning_rate=1e-2)
-    schedule = optim.make_schedule(config.optim, 100)
+    schedule = make_schedule(config)
     mask = {"dense": {"kernel": True, "bias": False}, "norm": {"scale": False}}
     reference = optax.chain(
         optax.clip_by_global_norm(0.5),
@@ -47,7 +58,7 @@ def test_adamw_is_optax_adamw_with_the_published_exclusions():
     )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
-        updates(optim.make_optimizer(config)),
+        updates(optim.make_optimizer(config, ROWS)),
         updates(reference),
     )
 
@@ -73,14 +84,14 @@ def test_the_optimizers_of_bert_and_albert_are_their_code_written_out(name):
             params[group][leaf] = params[group][leaf] - rate * update
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
-        updates(optim.make_optimizer(config)),
+        updates(optim.make_optimizer(config, ROWS)),
         params,
     )
 
 
 def test_bias_correction_is_what_tells_the_two_apart():
     first_steps = [
-        updates(optim.make_optimizer(make_config(name=name, weight_decay=0)), steps=1)["dense"]["bias"]
+        updates(optim.make_optimizer(make_config(name=name, weight_decay=0), ROWS), steps=1)["dense"]["bias"]
         for name in ("adamw", "bert_adam")
     ]
     moved = [np.abs(bias - tree(0)["dense"]["bias"]) for bias in first_steps]
@@ -89,7 +100,7 @@ def test_bias_correction_is_what_tells_the_two_apart():
 
 def test_decay_spares_biases_and_layer_norms_of_the_real_model():
     params = jax.eval_shape(lambda: init_params(make_config().model, jax.random.key(0)))
-    flat = jax.tree_util.tree_leaves_with_path(optim.decays(params))
+    flat = jax.tree_util.tree_leaves_with_path(TABLE.map(lambda row: row.decays, params))
     spared = {str(path[-1].key) for path, decayed in flat if not decayed}
     acted_on = {str(path[-1].key) for path, decayed in flat if decayed}
     assert spared == {"bias", "scale"}
@@ -107,14 +118,14 @@ def test_decay_spares_biases_and_layer_norms_of_the_real_model():
     ],
 )
 def test_schedules(schedule, expected):
-    rate = optim.make_schedule(make_config(schedule=schedule, learning_rate=2.0).optim, 100)
+    rate = make_schedule(make_config(schedule=schedule, learning_rate=2.0))
     for step, share in expected.items():
         assert float(rate(step)) == pytest.approx(2 * share, abs=1e-6), step
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "bert_linear"])
 def test_without_warmup_the_first_step_is_at_the_peak(schedule):
-    rate = optim.make_schedule(make_config(schedule=schedule, warmup_steps=0, learning_rate=2.0).optim, 100)
+    rate = make_schedule(make_config(schedule=schedule, warmup_steps=0, learning_rate=2.0))
     assert float(rate(0)) == pytest.approx(2.0)
 
 
@@ -122,6 +133,52 @@ def test_clipping_bounds_the_gradient_before_adam():
     """Adam hides the scale of a gradient, so look at its first moment."""
     big = jax.tree.map(lambda g: 100 * g, tree(1))
     for clip_norm, expected in ((1.0, 1.0), (0.0, float(optax.tree.norm(big)))):
-        optimizer = optim.make_optimizer(make_config(clip_norm=clip_norm))
+        optimizer = optim.make_optimizer(make_config(clip_norm=clip_norm), ROWS)
         _, state = optimizer.update(big, optimizer.init(tree(0)), tree(0))
         assert float(optax.tree.norm(state[1].mu)) == pytest.approx(0.1 * expected, rel=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------
+# Groups
+# ---------------------------------------------------------------------------------------------
+
+
+def labels(rules):
+    params = jax.eval_shape(lambda: init_params(make_config().model, jax.random.key(0)))
+    tree = optim.group_labels(params, rules)
+    return {path_name(path): label for path, label in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def test_groups_come_from_kinds_and_path_patterns_and_the_first_rule_counts():
+    found = labels(
+        (
+            (r"layer_1/", "top"),
+            (lambda row: row.kind == "matrix", "muon"),
+            (lambda row: True, "adam"),
+        )
+    )
+    assert found["bert/encoder/layer_1/mlp_in/kernel"] == "top"
+    assert found["bert/encoder/layer_0/mlp_in/kernel"] == "muon"
+    assert found["bert/encoder/layer_0/attention/query/kernel"] == "muon"  # of three axes
+    assert found["bert/embeddings/token"] == found["bert/encoder/layer_0/mlp_in/bias"] == "adam"
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (((lambda row: row.kind == "matrix", "muon"),), r"parameter bert/\S+ is in no group"),
+        (((lambda row: True, "all"), (r"layer_7/", "top")), r"the rule 'layer_7/' of group 'top' covers no"),
+    ],
+)
+def test_groups_that_miss_a_parameter_or_cover_none_are_errors(rules, message):
+    with pytest.raises(ValueError, match=message):
+        labels(rules)
+
+
+def test_frozen_patterns_must_be_found_and_leave_something():
+    params = jax.eval_shape(lambda: init_params(make_config().model, jax.random.key(0)))
+    found = optim.frozen_leaves(params, ("^bert/embeddings/",))
+    assert sum(jax.tree.leaves(found)) == 5
+    for patterns, message in ((("layer_9/",), "frozen='layer_9/' must be found"), ((".",), "must leave")):
+        with pytest.raises(ConfigError, match=message):
+            optim.frozen_leaves(params, patterns)

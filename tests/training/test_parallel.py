@@ -5,12 +5,15 @@ import functools
 
 import jax
 import numpy as np
+import optax
+import optax.contrib
 import pytest
 
-from bert_jax import batch as contract
 from bert_jax import config as configs
+from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.errors import ConfigError
-from bert_jax.models import axes, bert
+from bert_jax.models import bert
+from bert_jax.models.parameters import TABLE, Parameter, path_name
 from bert_jax.objectives.pretraining import pretraining
 from bert_jax.training import optim, parallel, state, step
 
@@ -39,7 +42,7 @@ def make_config(**groups):
 
 def uneven_batch(config, seed):
     """Rows whose masked counts differ: the devices' means would not average to the global mean."""
-    batch = contract.synthetic(config, config.train.batch_size, seed=seed)
+    batch = synthetic(config, config.train.batch_size, seed=seed)
     rows, slots = batch["mlm_weights_BM"].shape
     used = 1 + np.arange(rows) % slots
     batch["mlm_weights_BM"] = (np.arange(slots) < used[:, None]).astype(np.float32)
@@ -64,19 +67,19 @@ def trainer(config, devices, *, corrupt=None):
     model = bert.BertForPretraining(config.model)
     body = functools.partial(
         corrupt or step.train_step,
-        objective=pretraining(model.apply, config.data.sentence_objective),
+        objective=pretraining(model.apply, with_pairs=config.data.sentence_objective != "none"),
         optimizer=optim.make_optimizer(config),
         accumulate=config.train.accumulate,
     )
     host = start_on_host(dataclasses.replace(config.model, layers="loop", remat=False))
     shardings = plan.state_shardings(host)
     rows = plan.place(uneven_batch(config, 0))
-    compiled = plan.compile_train(body, jax.device_put(host, shardings), rows)
+    compiled = plan.compile_train(body, jax.device_put(host, shardings), {}, rows)
 
     def train(batches):
         now = jax.device_put(host, shardings)
         for batch in batches:
-            now, _ = jax.block_until_ready(compiled(now, plan.place(batch)))
+            now, _ = jax.block_until_ready(compiled(now, {}, plan.place(batch)))
         window = {name: float(s) / float(w) for name, (s, w) in now.window.items()}
         return window, jax.device_get(now.params)
 
@@ -185,13 +188,15 @@ def test_packed_rows_train_as_their_examples_alone():
 def test_the_comparison_can_fail(reference):
     """A psum of gradients of a local mean, the classic mistake, is caught by the gradient norm."""
 
-    def local_means(now, batch, *, reduce, objective, **rest):
+    def local_means(now, constants, batch, *, reduce, objective, **rest):
         devices = jax.lax.psum(1, "data")
         scaled = functools.partial(jax.tree.map, lambda x: x / devices)
         objective_of_local_mean = objective.__class__(
             **{**objective.__dict__, "weights": lambda b: scaled(objective.weights(b))}
         )
-        return step.train_step(now, batch, reduce=reduce, objective=objective_of_local_mean, **rest)
+        return step.train_step(
+            now, constants, batch, reduce=reduce, objective=objective_of_local_mean, **rest
+        )
 
     wrong = run(make_config(parallel={"mode": "pmap"}), 8, corrupt=local_means)
     with pytest.raises(AssertionError):
@@ -222,10 +227,18 @@ def test_parameters_are_born_split_as_the_rules_say():
 def test_every_parameter_has_axes():
     config = make_config()
     params = jax.eval_shape(lambda: bert.init_params(config.model, jax.random.key(0)))
-    letters = axes.param_axes(params)
-    assert jax.tree.map(lambda leaf, a: len(leaf.shape) == len(a), params, letters)
-    with pytest.raises(ValueError, match="bert/new_thing/weights of shape"):
-        axes.param_axes({"bert": {"new_thing": {"weights": np.zeros((2, 2))}}})
+    letters = TABLE.map(lambda row: row.axes, params)
+    assert jax.tree.all(jax.tree.map(lambda leaf, axes: leaf.ndim == len(axes), params, letters))
+
+
+def test_a_parameter_of_two_axes_that_no_row_covers_is_an_error():
+    unknown = {"bert": {"new_thing": {"weights": np.zeros((2, 2)), "bias": np.zeros(2)}}}
+    with pytest.raises(ValueError, match=r"bert/new_thing/weights of shape \(2, 2\)"):
+        parallel.param_specs(unknown)
+    row = Parameter(path="new_thing/weights", axes="DF", kind="matrix")
+    specs = parallel.param_specs(unknown, TABLE.with_rows(row))["bert"]["new_thing"]
+    assert specs["weights"] == jax.sharding.PartitionSpec("fsdp", "tensor")
+    assert specs["bias"] == jax.sharding.PartitionSpec()
 
 
 @pytest.mark.parametrize(
@@ -244,3 +257,52 @@ def test_every_parameter_has_axes():
 def test_a_mesh_that_does_not_fit_is_refused(groups, devices, message):
     with pytest.raises(ConfigError, match=message):
         parallel.make_plan(make_config(**groups), jax.devices()[:devices])
+
+
+# ---------------------------------------------------------------------------------------------
+# The optimizer's state, whatever it is made of
+# ---------------------------------------------------------------------------------------------
+
+
+def of_mesh(optimizer, model=None):
+    """(abstract state, its shardings) under fsdp 2 x tensor 2 x data 2."""
+    config = make_config(model=model or {}, parallel={"data": 2, "fsdp": 2, "tensor": 2})
+    plan = parallel.make_plan(config, jax.devices())
+    params = jax.eval_shape(lambda: bert.init_params(config.model, jax.random.key(0)))
+    now = jax.eval_shape(lambda p: state.create(p, optimizer, ("mlm_loss",)), params)
+    return now, plan.state_shardings(now)
+
+
+def named(tree):
+    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "count"),
+    [
+        (optax.adamw(1e-3), 30),
+        (optax.chain(optax.clip_by_global_norm(1.0), optax.lamb(1e-3)), 30),
+        (optax.contrib.muon(1e-3), 19),  # its state is a dictionary of two optimizers
+        (optax.MultiSteps(optax.adamw(1e-3), 4), 45),
+    ],
+    ids=["adamw", "lamb", "muon", "multi_steps"],
+)
+def test_every_moment_lives_where_its_parameter_does(optimizer, count):
+    now, shardings = of_mesh(optimizer)
+    params, found = named(shardings.params), named(shardings.opt_state)
+    shapes = named(now.opt_state)
+    moments = [name for name, leaf in shapes.items() if leaf.ndim >= 2]
+    assert len(moments) == count
+    for name in moments:
+        [own] = [path for path in params if name.endswith("/" + path)]
+        assert found[name] == params[own], name
+        assert any(found[name].spec), f"{name} is replicated"
+
+
+def test_a_state_of_matrices_that_are_no_parameters_is_an_error():
+    def init(params):
+        return {"sketch": jax.tree.map(lambda leaf: jax.numpy.zeros((7, 7)), params)}
+
+    odd = optax.GradientTransformation(init, lambda updates, now, params=None: (updates, now))
+    with pytest.raises(ValueError, match=r"opt_state/sketch/.* of shape \(7, 7\) must have the shape"):
+        of_mesh(odd)

@@ -9,38 +9,28 @@ produces its rows of the same global batch whatever the number of hosts.
 
 from __future__ import annotations
 
-import dataclasses
-import os
+import functools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before the import: TensorFlow greets at length
-
-import tensorflow as tf
-
-from bert_jax.batch import FIELDS, shapes
-from bert_jax.config import Config
+from bert_jax.batch import Batch, Host, Split, pretraining_spec
+from bert_jax.config import PretrainConfig
+from bert_jax.data import tensorflow
 from bert_jax.data.batches import rows
 from bert_jax.data.batches.masking import draw_rows, draws_per_row, mask_rows
 from bert_jax.data.corpus.shards import TokenShards
-from bert_jax.data.instances.index import Split, load_index
+from bert_jax.data.instances.index import load_index
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.text import tokenizer
 
-tf.config.set_visible_devices([], "GPU")  # the accelerators are JAX's
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _TOKENS = 2**17
 """Small batches are made several at once, up to this many tokens: NumPy's calls hold Python's lock, so few large
 ones let the cores work side by side."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Host:
-    """This process among those that feed one run: it produces rows of share `index` of `count`."""
-
-    index: int = 0
-    count: int = 1
 
 
 class Batches:
@@ -50,9 +40,19 @@ class Batches:
     instance's `copies` in turn (static).
     eval: one pass in a fixed order with fixed masks, the same for every seed; the last batch is filled
     up with rows of weight 0.
+
+    config: of one phase. begin: the first step of that phase and the rows of the run before it.
     """
 
-    def __init__(self, shards: TokenShards, config: Config, split: Split, *, host: Host = Host()):
+    def __init__(
+        self,
+        shards: TokenShards,
+        config: PretrainConfig,
+        split: Split,
+        *,
+        host: Host = Host(),
+        begin: tuple[int, int] = (0, 0),
+    ):
         if shards.vocab_size != config.tokenizer.vocab_size:
             raise ConfigError(
                 [
@@ -67,6 +67,8 @@ class Batches:
                 ]
             )
         self.shards, self.config, self.split, self.host = shards, config, split, host
+        self.spec = pretraining_spec(config)
+        self._first_step, self._first_row = begin
         self.index = load_index(shards, config, split)
         if not len(self.index):
             raise UserError(f"the {split} split of the corpus at {shards.folder} has no row")
@@ -76,25 +78,36 @@ class Batches:
         if config.masking.random_from == "ordinary":
             vocabulary = tokenizer.load(shards.folder / "tokenizer.json")
             self._entries = vocabulary.ordinary_ids().astype(np.int32)
-        # Traced once: a new dataset is then a call, where mapping a Python function would trace it anew.
-        limits = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
-        self._dataset = tf.function(self._make_dataset, autograph=False).get_concrete_function(*limits)
 
     @property
     def count(self) -> int:
         """Batches of the split: of one evaluation, or of one epoch (rounded up)."""
         return -(-len(self.index) // self.config.train.batch_size)
 
-    def iterate(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
+    @property
+    def rows(self) -> int:
+        """Rows of the split."""
+        return len(self.index)
+
+    def iterate(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches `start` to `stop` - 1, prepared ahead on the CPU's threads."""
+        tf = tensorflow.load()
         limits = (tf.constant(start, tf.int64), tf.constant(stop, tf.int64))
         return self._dataset(*limits).as_numpy_iterator()
 
-    def at(self, step: int) -> dict[str, np.ndarray]:
+    def at(self, step: int) -> Batch:
         """The batch of one step."""
         return next(self.iterate(step, step + 1))
 
+    @functools.cached_property
+    def _dataset(self) -> Any:
+        """(start, stop) -> a dataset. Traced once: mapping a Python function would trace it for every dataset."""
+        tf = tensorflow.load()
+        limits = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
+        return tf.function(self._make_dataset, autograph=False).get_concrete_function(*limits)
+
     def _make_dataset(self, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
+        tf = tensorflow.load()
         options = tf.data.Options()
         options.deterministic = True
         # Two steps need no rewriting, and looking for it takes longer than the first batch.
@@ -112,18 +125,21 @@ class Batches:
 
     def _batches(self, step_G: tf.Tensor) -> dict[str, tf.Tensor]:
         """The rows of these steps that this host produces: the fields of `bert_jax.batch`, by step."""
-        config, host = self.config, self.host
-        sizes = shapes(config, config.train.batch_size // host.count)
-        first_G = step_G * config.train.batch_size + host.index * sizes["example_ids_B"][0]
-        number_N = tf.reshape(first_G[:, None] + tf.range(sizes["example_ids_B"][0], dtype=tf.int64), [-1])
-        types = [tf.as_dtype(dtype) for dtype in FIELDS.values()]
+        tf = tensorflow.load()
+        size, fields = self.config.train.batch_size, self.spec.fields
+        of_host = size // self.host.count
+        shapes = self.spec.shapes(of_host)
+        first_G = self._first_row + (step_G - self._first_step) * size + self.host.index * of_host
+        number_N = tf.reshape(first_G[:, None] + tf.range(of_host, dtype=tf.int64), [-1])
+        types = [tf.as_dtype(dtype) for dtype in fields.values()]
         values = tf.numpy_function(self._fields, [number_N, self.instances(number_N)], types)
         return {
-            name: tf.reshape(value, [-1, *sizes[name]]) for name, value in zip(FIELDS, values, strict=True)
+            name: tf.reshape(value, [-1, *shapes[name]]) for name, value in zip(fields, values, strict=True)
         }
 
     def instances(self, number_B: tf.Tensor) -> tf.Tensor:
         """Global row numbers -> rows of the index."""
+        tf = tensorflow.load()
         count = len(self.index)
         epoch_B, place_B = number_B // count, number_B % count
         # A key an epoch: [seed, epoch, 0].
@@ -152,5 +168,5 @@ class Batches:
         predictions = mask_rows(
             unmasked, draws, masking, mask_id=self.shards.special.mask, entries=self._entries
         )
-        fields = vars(unmasked) | predictions | {"example_ids_B": number_B.astype(np.uint32)}
-        return [fields[name] for name in FIELDS]
+        found = vars(unmasked) | predictions | {"example_ids_B": number_B.astype(np.uint32)}
+        return [found[name] for name in self.spec.fields]

@@ -189,12 +189,10 @@ def _tokens_at(trial: Trial, step: int) -> int:
 
 
 def _cost(trial: Trial, lines: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]) -> Cost:
-    from bert_jax.training.metrics import flops_per_sequence
+    from bert_jax.tasks.choose import task_of
 
     rows = trial.config.train.batch_size
-    flops = sum(
-        (phase.stop - phase.start) * rows * flops_per_sequence(phase.config) for phase in phases(trial.config)
-    )
+    flops = sum((phase.stop - phase.start) * phase.flops for phase in task_of(trial.config).phases)
     hours, mfu = _training_time(rows, lines)
     return Cost(
         tokens=token_slots(trial.config), flops=flops, hours=hours, mfu=mfu, wall_hours=_wall_hours(attempts)

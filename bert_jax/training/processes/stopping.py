@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from bert_jax.training.processes import session as distributed
+from bert_jax.training.processes import group as distributed
 
 
 class StopSignals(contextlib.AbstractContextManager):
@@ -39,7 +39,7 @@ class StopSignals(contextlib.AbstractContextManager):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def ask(self, after: Any) -> Any:
+    def start_vote(self, after: Any) -> Any:
         """Sends this process's note behind the computation of `after`, an array; returns the question."""
         if distributed.is_alone():
             return None
@@ -55,7 +55,7 @@ class StopSignals(contextlib.AbstractContextManager):
         rows = NamedSharding(mesh, PartitionSpec("all"))
         return self._maximum(jax.make_array_from_process_local_data(rows, noted), after)
 
-    def hear(self, question: Any) -> None:
+    def read_vote(self, question: Any) -> None:
         """Waits for the answer to `ask`, and sets `agreed`."""
         self.agreed = self.number if question is None else int(question)
 

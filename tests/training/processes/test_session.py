@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import pytest
 
 from bert_jax import config as configs
+from bert_jax.batch import Host
+from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.errors import ConfigError, UsageError, UserError
 from bert_jax.training import parallel
 from bert_jax.training.processes import coordinator_proxy as relay
 from bert_jax.training.processes import discovery as cluster
-from bert_jax.training.processes import session as distributed
+from bert_jax.training.processes import group as distributed
 from bert_jax.training.processes.discovery import Group
 from bert_jax.training.processes.watchdog import Watchdog
 
@@ -220,7 +222,7 @@ def test_others_that_do_not_come_end_the_process_in_one_line():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     program = (
-        "from bert_jax.training.processes import discovery as cluster\nfrom bert_jax.training.processes import session as distributed\n"
+        "from bert_jax.training.processes import discovery as cluster\nfrom bert_jax.training.processes import group as distributed\n"
         f"distributed.start(cluster.given('127.0.0.1:{port}', 2, 0), wait=1)"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
@@ -233,7 +235,7 @@ MEETING = """
 import os, signal, sys
 from pathlib import Path
 from bert_jax.errors import UserError
-from bert_jax.training.processes import discovery as cluster\nfrom bert_jax.training.processes import session as distributed
+from bert_jax.training.processes import discovery as cluster\nfrom bert_jax.training.processes import group as distributed
 address, index, case, folder = sys.argv[1:]
 distributed.start(cluster.given(address, 2, int(index)))
 distributed.at_end(lambda status, reason: Path(folder, f"end{index}").write_text(f"{status} {reason}"))
@@ -336,13 +338,13 @@ def test_the_death_of_another_is_told_from_ones_own_errors(error, reason):
     ids=str,
 )
 def test_processes_feed_the_rows_that_their_devices_hold(held, shares):
-    assert [parallel.row_share(held, process) for process in held] == shares
+    assert [parallel.row_part(held, process) for process in held] == shares
 
 
 def test_a_plan_asks_its_mesh():
     """Eight devices of this process: all rows."""
     raw = {"parallel": {"data": 2, "fsdp": 2, "tensor": 2}, "model": {"preset": "bert-tiny"}}
-    assert parallel.make_plan(configs.resolve(raw)).share() == (0, 1)
+    assert parallel.make_plan(configs.resolve(raw)).host() == Host(0, 1)
 
 
 def test_pmap_is_for_one_process():
@@ -356,10 +358,10 @@ def test_pmap_is_for_one_process():
 
 def test_seeds_share_their_programs():
     """What is compiled must not hold the seed, or no trial finds another's in the compilation cache."""
-    from bert_jax import batch as contract
-    from bert_jax.tasks.assembly import Assembly
+    from bert_jax.tasks.choose import task_of
     from bert_jax.training.optim import make_optimizer
     from bert_jax.training.step import train_step
+    from bert_jax.training.trainer import Trainer
 
     texts, kernels = [], []
     for seed in (1, 2):
@@ -379,21 +381,22 @@ def test_seeds_share_their_programs():
             }
         )
         assert config.model.dropout_rate > 0
-        parts = Assembly.of(config)
+        parts = Trainer.of(task_of(config), config)
         state = parts.new_state()
         assert int(state.seed) == seed
 
         def body(state, batch, parts=parts, config=config):
             return train_step(
                 state,
+                {},
                 batch,
                 reduce=lambda tree: tree,
-                objective=parts.objective,
+                objective=parts.task.objective,
                 optimizer=make_optimizer(config),
                 accumulate=1,
             )
 
-        step_text = jax.jit(body).lower(state, contract.synthetic(config, 8)).as_text()
+        step_text = jax.jit(body).lower(state, synthetic(config, 8)).as_text()
         texts.append((jax.jit(parts._create).lower(parts._seed).as_text(), step_text))
         kernels.append(state.params["bert"]["embeddings"]["token"])
     assert texts[0] == texts[1]

@@ -1,0 +1,67 @@
+"""An option of a configuration: its default, its meaning, its range, and what it needs to have an effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The range of a number; None: open on that side."""
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return not (
+            (self.gt is not None and not value > self.gt)
+            or (self.ge is not None and not value >= self.ge)
+            or (self.lt is not None and not value < self.lt)
+            or (self.le is not None and not value <= self.le)
+        )
+
+    def __str__(self) -> str:
+        low, high = self.ge if self.gt is None else self.gt, self.le if self.lt is None else self.lt
+        if low is None or high is None:
+            sides = {">": self.gt, ">=": self.ge, "<": self.lt, "<=": self.le}
+            return " and ".join(f"{sign} {bound}" for sign, bound in sides.items() if bound is not None)
+        return f"in {'[' if self.gt is None else '('}{low}, {high}{']' if self.lt is None else ')'}"
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+    needs: str = "",
+) -> Any:
+    """A dataclass field with the sentence that `bert-jax config` prints beside it.
+
+    Args:
+      gt, ge, lt, le: bounds of its value.
+      needs: "group.field=value" without which the option does nothing; it must then keep its default.
+    """
+    bounds = Bounds(gt=gt, ge=ge, lt=lt, le=le)
+    return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds, "needs": needs})
+
+
+def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:
+    """("group.field", value, field) of every option, in order."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from walk(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value, field
+
+
+def fields_that_need(schema: Any, condition: str) -> tuple[str, ...]:
+    """The fields of the dataclass `schema` that do nothing without `condition` ("group.field=value")."""
+    return tuple(f.name for f in dataclasses.fields(schema) if f.metadata.get("needs") == condition)

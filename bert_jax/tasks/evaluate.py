@@ -1,0 +1,69 @@
+"""Held-out scores of a workdir's checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from bert_jax.errors import UserError
+from bert_jax.objectives.sums import means
+from bert_jax.tasks.choose import task_of
+from bert_jax.tasks.load import choose_checkpoint
+from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.training import workdir as workdirs
+from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was found for the checkpoint of `step`."""
+
+    step: int
+    scores: Mapping[str, float]
+    """means of every metric with the loss first, and the task's scores"""
+    weights: Mapping[str, float]
+    """what each mean is over: tokens, pairs"""
+
+
+def open_task(workdir: Path) -> Pretraining:
+    """The task of a run, ready to be evaluated here, over the corpus that it was trained on.
+
+    Raises:
+      UserError: nothing was held out, or the corpus is gone or changed.
+    """
+    saved = workdirs.read(workdir)
+    config = saved.config
+    if not config.data.eval_fraction:
+        raise UserError("config.data.eval_fraction=0: the run held no documents out to evaluate on")
+    if jax.default_backend() != "gpu":  # a model that was trained with cuDNN's attention is evaluated without
+        config = dataclasses.replace(config, model=config.model.portable())
+    task = task_of(config)
+    for name, digest in task.identity.items():
+        if saved.identity.get(name) != digest:
+            raise UserError(
+                f"{task.shards.folder} has digest {digest}, the run was trained on {saved.identity.get(name)}"
+            )
+    return task
+
+
+def evaluate(workdir: Path, *, checkpoint: str = "last") -> Evaluation:
+    """Evaluates a checkpoint on all held-out rows of the run's last phase.
+
+    Raises:
+      UserError: no such checkpoint, nothing held out, or the corpus is gone or changed.
+    """
+    task = open_task(workdir)
+    step = choose_checkpoint(workdir, checkpoint)
+    trainer = Trainer.of(task, task.config)
+    with Checkpoints(workdir / "checkpoints", select=task.select, read_only=True) as checkpoints:
+        params = checkpoints.restore_params(trainer.abstract_state().params, step)
+    source = task.batches("eval", task.phases[-1], trainer.plan.host())
+    assert source is not None, "open_task sees that rows are held out"
+    sums, predictions = trainer.evaluator(source).run(params)
+    scores = {**task.objective.report(means(sums)), **task.score(predictions)}
+    weights = {name: float(weight) for name, (_, weight) in sums.items()}
+    return Evaluation(step=step, scores=scores, weights=weights)

@@ -1,0 +1,111 @@
+"""Opening a trained model from wherever it is: a workdir, an export, a Hugging Face directory, a TF1 checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from bert_jax.config import ModelConfig
+from bert_jax.errors import UserError
+from bert_jax.interop import native, tf1
+from bert_jax.interop.load import LoadReport, load_hf, load_tokenizer
+from bert_jax.interop.names import listed
+from bert_jax.tasks.choose import task_of
+from bert_jax.text.files import has_tokenizer
+from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.training import workdir as workdirs
+from bert_jax.training.checkpoint import Checkpoints
+
+
+class LoadedModel(NamedTuple):
+    """A model as its directory has it."""
+
+    config: ModelConfig
+    params: Any
+    """nested; without the heads that are not there"""
+    tokenizer: Tokenizer | None
+    """None where the directory has none"""
+    report: LoadReport | None
+    """what the file had less or more; None where it can only be complete"""
+
+
+def load_model(directory: str | Path, *, checkpoint: str = "last", part: str | None = None) -> LoadedModel:
+    """The architecture, parameters and tokenizer in a directory.
+
+    Args:
+      checkpoint: of a workdir, "last", "best" or a step.
+      part: of a run that trains several encoders, which; None: the one to keep.
+
+    Raises:
+      UserError: the directory holds no model, is damaged, or has no such checkpoint or part.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise UserError(
+            f"no such directory: {directory}; a model of the Hugging Face hub must be downloaded first"
+            " (hf download NAME --local-dir DIR)"
+        )
+    is_workdir = workdirs.is_workdir(directory)
+    if part is not None and not is_workdir:
+        raise UserError(f"{directory}: has no {part}: only the workdir of a run with objective.name=rtd has")
+    report: LoadReport | None = None
+    if is_workdir:
+        config, params = load_workdir(directory, checkpoint=checkpoint, part=part)
+    elif native.is_ours(directory):
+        config, params = native.load_ours(directory)
+    elif tf1.is_tf1(directory):
+        config, params, report = tf1.load_tf1(directory)
+    elif (directory / "config.json").is_file():
+        config, params, report = load_hf(directory)
+    else:
+        raise UserError(f"{directory}: {_unknown(directory)}")
+    tokenizer = load_tokenizer(directory) if has_tokenizer(directory) else None
+    return LoadedModel(config, params, tokenizer, report)
+
+
+def load_workdir(
+    directory: Path, *, checkpoint: str = "last", part: str | None = None
+) -> tuple[ModelConfig, Any]:
+    """Architecture and parameters (on the first device) of an encoder of a workdir's checkpoint."""
+    config = workdirs.read(directory).config
+    task = task_of(config)
+    if part is not None and part not in task.encoders:
+        raise UserError(
+            f"{directory}: has no {part}: the run has objective.name={config.objective.name}, not rtd"
+        )
+    step = choose_checkpoint(directory, checkpoint)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+        jax.eval_shape(task.init, jax.random.key(0)),
+    )
+    with Checkpoints(directory / "checkpoints", select=task.select, read_only=True) as checkpoints:
+        params = checkpoints.restore_params(abstract, step)
+    name = next(iter(task.encoders)) if part is None else part
+    return task.encoders[name], task.apart(params)[name]
+
+
+def choose_checkpoint(directory: Path, which: str) -> int:
+    """The step of a workdir that "last", "best" or a number names.
+
+    Raises:
+      UserError: there is no such checkpoint.
+    """
+    folder = directory / "checkpoints"
+    if not folder.is_dir():
+        raise UserError(f"{directory} has no checkpoints: the run saved none yet")
+    select = task_of(workdirs.read(directory).config).select
+    with Checkpoints(folder, select=select, read_only=True) as checkpoints:
+        return checkpoints.choose(which)
+
+
+def _unknown(directory: Path) -> str:
+    """Why a directory without any of the files that tell a kind is no model."""
+    found = listed(sorted(path.name for path in directory.iterdir())) or "nothing"
+    return (
+        "no model that can be read here: must be the workdir of a run (config.json of bert_jax), an export with"
+        " bert_jax.json, a Hugging Face directory (config.json with safetensors) or a TF1 checkpoint"
+        f" (NAME.index); it holds {found}"
+    )

@@ -1,0 +1,76 @@
+"""Frozen parameters: out of the gradient, the update and the moments; the rest as if they were constants."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bert_jax.objectives.sums import Objective
+from bert_jax.training import state as states
+from bert_jax.training.step import train_step
+
+PARAMS = {
+    "first": {"kernel": jnp.arange(6.0).reshape(2, 3) / 6},
+    "second": {"kernel": jnp.arange(3.0) + 1},
+}
+FROZEN = {"first": {"kernel": True}, "second": {"kernel": False}}
+BATCH = {"x_BD": np.arange(8.0).reshape(4, 2).astype(np.float32), "y_B": np.ones(4, np.float32)}
+
+
+def forward(params, constants, batch, dropout_key):
+    first = params.get("first", constants.get("first"))
+    return jnp.tanh(batch["x_BD"] @ first["kernel"]) @ params["second"]["kernel"]
+
+
+OBJECTIVE = Objective(
+    forward=forward,
+    sums=lambda guess_B, batch: {"mse": (jnp.sum((guess_B - batch["y_B"]) ** 2), jnp.float32(4))},
+    weights=lambda batch: {"mse": jnp.float32(4)},
+    terms={"mse": 1.0},
+)
+OPTIMIZER = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(0.1, weight_decay=0.1))
+
+
+def run(params, constants, frozen, steps=3, state=None, accumulate=1):
+    state = states.create(params, OPTIMIZER, ("mse", "grad_norm")) if state is None else state
+    body = functools.partial(
+        train_step,
+        reduce=lambda tree: tree,
+        objective=OBJECTIVE,
+        optimizer=OPTIMIZER,
+        accumulate=accumulate,
+        frozen=frozen,
+    )
+    for _ in range(steps):
+        state, sums = jax.jit(body)(state, constants, BATCH)
+    return state, sums
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_rest_trains_as_beside_constants(accumulate):
+    """Second implementation: the frozen part is no parameter at all. Gradient norms too."""
+    state, sums = run(PARAMS, {}, FROZEN, accumulate=accumulate)
+    alone, expected = run(
+        {"second": PARAMS["second"]}, {"first": PARAMS["first"]}, None, accumulate=accumulate
+    )
+    np.testing.assert_array_equal(state.params["first"]["kernel"], PARAMS["first"]["kernel"])
+    np.testing.assert_allclose(state.params["second"]["kernel"], alone.params["second"]["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(sums["grad_norm"], expected["grad_norm"], rtol=1e-6)
+    trained, _ = run(PARAMS, {}, None, accumulate=accumulate)  # the comparison can fail
+    assert abs(trained.params["first"]["kernel"] - PARAMS["first"]["kernel"]).max() > 0.01
+
+
+def test_moments_of_frozen_parameters_wait():
+    """Trained, frozen, trained again: what moved before moves on with the moments it had."""
+    before, _ = run(PARAMS, {}, None)
+    still, _ = run(None, {}, FROZEN, state=before)
+    for name in ("mu", "nu"):
+        old, new = (getattr(s.opt_state[1][0], name) for s in (before, still))
+        np.testing.assert_array_equal(old["first"]["kernel"], new["first"]["kernel"])
+        assert abs(old["second"]["kernel"] - new["second"]["kernel"]).max() > 0
+    assert int(still.opt_state[1][0].count) == 6  # the optimizer's clock goes on
+    assert int(dataclasses.replace(still).step) == 6
