@@ -32,7 +32,7 @@ def untrained(config, folder):
     """A workdir with one checkpoint, of step 0."""
     state = Trainer.of(task_of(config), config, jax.devices()[:1]).new_state()
     with (
-        workdirs.claim(folder, config, identity={"corpus": open_corpus}(config).digest),
+        workdirs.claim(folder, config, identity={"corpus": open_corpus(config).digest}),
         Checkpoints(folder / "checkpoints") as checkpoints,
     ):
         checkpoints.save(state)
@@ -304,19 +304,19 @@ def test_bad_input_is_one_line(straight, capfd, arguments, status, words):
 
 
 def test_a_run_without_checkpoints(prepared, tmp_path):
-    with workdirs.claim(tmp_path / "w", prepared, identity={"corpus": open_corpus}(prepared).digest):
+    with workdirs.claim(tmp_path / "w", prepared, identity={"corpus": open_corpus(prepared).digest}):
         pass
     with pytest.raises(UserError, match="has no checkpoints: the run saved none yet"):
         probe.run(tmp_path / "w")
 
 
 def test_a_corpus_that_changed_or_is_gone(prepared, tmp_path):
-    with workdirs.claim(tmp_path / "w", prepared, corpus="another"):
+    with workdirs.claim(tmp_path / "w", prepared, identity={"corpus": "another"}):
         pass
     with pytest.raises(UserError, match="the run was trained on another"):
         probe.run(tmp_path / "w")
     gone = changed(prepared, data={"directory": str(tmp_path)})
-    with workdirs.claim(tmp_path / "v", gone, corpus="another"):
+    with workdirs.claim(tmp_path / "v", gone, identity={"corpus": "another"}):
         pass
     with pytest.raises(UserError, match="no prepared corpus"):
         probe.run(tmp_path / "v")
@@ -324,7 +324,7 @@ def test_a_corpus_that_changed_or_is_gone(prepared, tmp_path):
 
 def test_no_held_out_documents(prepared, tmp_path):
     config = changed(prepared, data={"eval_fraction": 0.0})
-    with workdirs.claim(tmp_path / "w", config, corpus="any"):
+    with workdirs.claim(tmp_path / "w", config, identity={"corpus": "any"}):
         pass
     with pytest.raises(UserError, match="held no documents out"):
         probe.run(tmp_path / "w")
