@@ -24,7 +24,7 @@ from bert_jax.commands import add_config_argument, load_config
 from bert_jax.config import Config
 from bert_jax.config.phases import Phase, phases
 from bert_jax.errors import UsageError
-from bert_jax.training.processes import discovery as cluster
+from bert_jax.training import processes
 
 if TYPE_CHECKING:
     from bert_jax.data.corpus.shards import TokenShards
@@ -62,12 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    flags = cluster.given(args.coordinator, args.processes, args.process_id)
+    flags = processes.spec_from_flags(args.coordinator, args.processes, args.process_id)
     config = load_config(args)
     _sources(config, args.init, args.init_generator)  # before others are waited for
-    from bert_jax.training.processes import session as distributed
 
-    distributed.start(flags)
+    processes.start(flags)
     words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
     command = f"bert-jax pretrain {' '.join(words)} --workdir {args.workdir}"
     run(
@@ -91,7 +90,7 @@ def run(
 ) -> None:
     """Trains to `config.train.steps`, resuming what `workdir` holds, and prints how it ended.
 
-    Where `distributed.start` found other processes, all of them call this alike, and are alone when it returns.
+    Where `processes.start` found other processes, all of them call this alike, and are alone when it returns.
     An error that one of them meets ends every one, and no exception is raised.
 
     init, init_generator: the models whose parameters a new run begins with, as the flags of those names.
@@ -104,11 +103,10 @@ def run(
       Interrupted: a signal came; the state was saved.
     """
     given = _sources(config, init, init_generator)
-    from bert_jax.training.processes import session as distributed
 
-    with distributed.session(timeout=config.parallel.timeout, checkpoints=workdir / "checkpoints"):
+    with processes.session(timeout=config.parallel.timeout, checkpoints=workdir / "checkpoints"):
         _train(config, workdir, given, experiment=experiment, command=command)
-    if distributed.is_first():
+    if processes.is_first():
         _finish(workdir, config)
 
 
@@ -126,25 +124,24 @@ def _train(config: Config, workdir: Path, given: tuple[Path, ...], *, experiment
     from bert_jax.training.loop import Run, train
     from bert_jax.training.metrics import MetricsLog, NoLog, peak_flops
     from bert_jax.training.optim import make_schedule
-    from bert_jax.training.processes import session as distributed
 
     parts = Assembly.of(config)
     stages = tuple(_stage(parts, shards, phase) for phase in phases(config))
     tokenizer = tokenizers.load(shards.folder / "tokenizer.json")
-    is_first = distributed.is_first()
+    is_first = processes.is_first()
     # An init that does not fit must not leave a workdir of this config behind.
     is_new = bool(given) and not workdirs.is_workdir(workdir)
-    distributed.barrier("looking at the workdir")
+    processes.barrier("looking at the workdir")
     begun = initial.new_state(parts, given, tokenizer) if is_new else None
     with contextlib.ExitStack() as stack:
         if is_first:
             given = stack.enter_context(workdirs.claim(workdir, config, corpus=shards.digest, init=given))
             tokenizer.save(workdir)
-        distributed.barrier("claiming the workdir")
+        processes.barrier("claiming the workdir")
         given = given if is_first else workdirs.read_init(workdir)
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep))
         latest = checkpoints.latest()
-        distributed.fed("the state to begin with")
+        processes.heartbeat("the state to begin with")
         if latest is None:
             state, report = begun or initial.new_state(parts, given, tokenizer)
             if report and is_first:

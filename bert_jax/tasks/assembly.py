@@ -17,10 +17,10 @@ from bert_jax.models import electra as replaced
 from bert_jax.objectives.electra import replaced_token_detection
 from bert_jax.objectives.pretraining import pretraining
 from bert_jax.objectives.sums import Objective, add
+from bert_jax.training import processes
 from bert_jax.training import state as states
 from bert_jax.training.optim import make_optimizer
 from bert_jax.training.parallel import JitPlan, PmapPlan, make_plan
-from bert_jax.training.processes import session as distributed
 from bert_jax.training.state import TrainState
 from bert_jax.training.step import eval_step, metric_names, train_step
 
@@ -120,7 +120,7 @@ class Assembly:
                 if not compiled:
                     compiled.append(self.plan.compile_eval(body, params, placed))
                 sums = jax.device_get(compiled[0](params, placed))
-                distributed.fed("a batch of the evaluation")
+                processes.heartbeat("a batch of the evaluation")
                 total = sums if total is None else add(total, sums)
             return jax.device_get(total)
 

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from bert_jax.errors import UserError
-from bert_jax.training.processes import session as distributed
+from bert_jax.training import processes
 from bert_jax.training.state import TrainState
 
 _PARAMS, _REST = "params", "training"  # two items, so that an export reads only the parameters
@@ -56,7 +56,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if exception != (None, None, None) and not distributed.is_alone():
+        if exception != (None, None, None) and not processes.is_alone():
             return  # what another process has to finish first may never be
         try:
             with self._one_line(None):
@@ -102,7 +102,7 @@ class Checkpoints:
         step.
         """
         step = int(state.step)
-        distributed.fed(f"checkpoint {step}")
+        processes.heartbeat(f"checkpoint {step}")
         with self._one_line(step):
             self._manager.save(
                 step,
@@ -115,11 +115,11 @@ class Checkpoints:
                 metrics=dict(evaluation) if evaluation else None,
                 force=True,
             )
-        distributed.fed(f"step {step + 1}")
+        processes.heartbeat(f"step {step + 1}")
 
     def wait(self) -> None:
         """Returns when everything saved is on disk."""
-        distributed.fed("the checkpoints being written")
+        processes.heartbeat("the checkpoints being written")
         with self._one_line(None):
             self._manager.wait_until_finished()
 
@@ -130,7 +130,7 @@ class Checkpoints:
 
     def restore(self, abstract: TrainState, step: int) -> TrainState:
         """The state saved at `step`, placed as the leaves of `abstract` (shapes, types, shardings) say."""
-        distributed.fed(f"checkpoint {step} to be read")
+        processes.heartbeat(f"checkpoint {step} to be read")
         with self._one_line(step, "read"):
             restored = self._manager.restore(
                 step,

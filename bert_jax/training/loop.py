@@ -17,10 +17,10 @@ from bert_jax.config.phases import Phase
 from bert_jax.errors import Interrupted, UserError
 from bert_jax.objectives.sums import Objective, means
 from bert_jax.progress import bar
+from bert_jax.training import processes
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, NoLog, Stopwatch, flops_per_sequence
-from bert_jax.training.processes import session as distributed
-from bert_jax.training.processes.stopping import StopSignals
+from bert_jax.training.processes import StopSignals
 from bert_jax.training.state import TrainState, clear_window
 
 Batch = Mapping[str, np.ndarray]
@@ -74,7 +74,7 @@ def train(run: Run, state: TrainState) -> TrainState:
             description="pretrain",
             total=run.config.train.steps,
             initial=step,
-            disable=not distributed.is_first(),
+            disable=not processes.is_first(),
         ) as progress,
     ):
         for stage in run.stages:
@@ -93,19 +93,19 @@ def _train_stage(run: Run, stage: Stage, state: TrainState, stop: StopSignals, p
         _say(progress, f"steps {step + 1} to {phase.stop}: rows of {length} tokens")
     if step == 0:
         _evaluate(run, stage, state)
-    distributed.fed("the compilation of the training step")
+    processes.heartbeat("the compilation of the training step")
     train_step = stage.compile(state, next(iter(stage.batches(step, step + 1))))
-    distributed.fed(f"step {step + 1}")
+    processes.heartbeat(f"step {step + 1}")
     watch, waiting = Stopwatch(), collections.deque[Any]()
     for batch in stage.batches(step, phase.stop):
         state, sums = train_step(state, run.place(batch))
         step += 1
-        waiting.append((sums, stop.ask(jax.tree.leaves(sums)[0])))
+        waiting.append((sums, stop.start_vote(jax.tree.leaves(sums)[0])))
         if len(waiting) > _IN_FLIGHT[jax.default_backend() == "cpu"]:
             computed, question = waiting.popleft()
             jax.block_until_ready(computed)
-            stop.hear(question)
-            distributed.fed(f"step {step + 1 - len(waiting)}")
+            stop.read_vote(question)
+            processes.heartbeat(f"step {step + 1 - len(waiting)}")
         progress.update()
 
         is_last = step == phase.stop
@@ -133,7 +133,7 @@ def _train_stage(run: Run, stage: Stage, state: TrainState, stop: StopSignals, p
             run.checkpoints.wait()
             name = signal.Signals(stop.agreed).name
             stopped = Interrupted(f"{name} at step {step}: saved. {run.resume_hint}", stop.agreed)
-            raise distributed.met_by_all(stopped)
+            raise processes.raised_everywhere(stopped)
     return state
 
 
@@ -163,7 +163,7 @@ def _evaluate(run: Run, stage: Stage, state: TrainState) -> dict[str, float]:
     """One eval line, written and returned; empty without held-out documents."""
     if stage.evaluate is None:
         return {}
-    distributed.fed("the evaluation")
+    processes.heartbeat("the evaluation")
     values = {**stage.evaluate(state.params), "sequence_length": stage.phase.config.data.sequence_length}
     run.log.write(int(state.step), "eval", values)
     return values
@@ -184,7 +184,7 @@ def _raise_if_failed(run: Run, state: TrainState) -> None:
         f" Lower config.optim.learning_rate={run.config.optim.learning_rate} or raise"
         f" config.optim.warmup_steps={run.config.optim.warmup_steps}"
     )
-    raise distributed.met_by_all(error)
+    raise processes.raised_everywhere(error)
 
 
 def _readable(values: Mapping[str, float]) -> str:
@@ -193,5 +193,5 @@ def _readable(values: Mapping[str, float]) -> str:
 
 def _say(progress: Any, text: str) -> None:
     """One line above the bar, of the process that speaks."""
-    if distributed.is_first():
+    if processes.is_first():
         progress.write(text, file=sys.stderr)
