@@ -1,12 +1,14 @@
-"""The failures a user can mend, each one line: the rule, the values, the place."""
+"""The errors that a user can correct, each a message of one line, and how any error ends the program."""
 
 from __future__ import annotations
 
+import errno
+import traceback
 from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """Something outside the program is wrong (data, files, disk). Exit status 1."""
+    """Something outside the program is wrong: data, files, the disk. Exit status 1."""
 
     exit_status = 1
 
@@ -18,20 +20,69 @@ class UsageError(UserError):
 
 
 class ConfigError(UsageError):
-    """The configuration breaks rules; carries every fault, not only the first. Exit status 2."""
+    """The configuration breaks rules. Lists every fault, one per line. Exit status 2."""
 
     def __init__(self, faults: Sequence[str]):
         self.faults = tuple(faults)
         super().__init__("\n".join(self.faults))
 
 
+class CheckpointMismatch(UserError):
+    """The arrays of a checkpoint differ in name, shape or type from those of the run. Exit status 1."""
+
+
 class Interrupted(UserError):
-    """A signal stopped the run after it saved. Exit status 128 + the signal, as shells have it."""
+    """A signal stopped the run after it saved a checkpoint. Exit status 128 + the signal's number, as in shells."""
 
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_status = 128 + signal_number
 
 
-class CheckpointMismatch(UserError):
-    """A checkpoint holds other leaves, or leaves of other shapes, than the run asks for. Exit status 1."""
+def exit_status(error: BaseException) -> int:
+    """The status with which a program ends that `error` stops."""
+    if isinstance(error, UserError):
+        return error.exit_status
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def summary(error: BaseException) -> str | None:
+    """The message that replaces the traceback of `error`; None if the traceback is to be shown.
+
+    UserError, KeyboardInterrupt and OSError have one. The message of an OSError that is not the state of a disk
+    names its type and place, because it is probably a bug.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if not isinstance(error, OSError):
+        return None
+    text = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        text = f"{text}: {error.filename}"
+    if error.errno in _DISK_FAULTS or (error.errno in _PATH_FAULTS and error.filename is not None):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}: {text}; run again with -v for the traceback"
+
+
+# What a disk, or whatever reads our output, refuses; numpy and tensorstore do not always name the file.
+_DISK_FAULTS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EPIPE)
+)
+# What is wrong with a path that the user named. Without a file name the message would not help.
+_PATH_FAULTS = frozenset(
+    (
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENOTEMPTY,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    )
+)

@@ -46,13 +46,13 @@ def run(folder: Path, name: str, *, only_probe: bool = False) -> None:
     workdir = folders.workdir(folder, trial)
 
     from bert_jax.commands import pretrain, probe
-    from bert_jax.training.processes import group as distributed
+    from bert_jax.training import processes
 
     if not only_probe:
-        distributed.start(None)
-    together, first = not distributed.is_alone(), distributed.is_first()
+        processes.start(None)
+    together, first = not processes.is_alone(), processes.is_first()
     if first:
-        distributed.at_end(
+        processes.on_abort(
             lambda status, reason: folders.note_end(
                 folder, trial, status=status, reason=reason.strip().split("\n")[-1]
             )

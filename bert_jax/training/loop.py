@@ -20,7 +20,6 @@ from bert_jax.progress import bar
 from bert_jax.training import processes
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, NoLog
-from bert_jax.training.processes.stopping import StopSignals
 from bert_jax.training.state import TrainState, clear_window
 from bert_jax.training.task import Phase
 
@@ -74,7 +73,7 @@ def train(run: Run, state: TrainState) -> TrainState:
     """
     step = int(state.step)
     with (
-        StopSignals() as stop,
+        processes.StopSignals() as stop,
         bar(
             description=run.name,
             total=run.config.train.steps,
@@ -89,7 +88,9 @@ def train(run: Run, state: TrainState) -> TrainState:
     return state
 
 
-def _train_stage(run: Run, stage: Stage, state: TrainState, stop: StopSignals, progress: Any) -> TrainState:
+def _train_stage(
+    run: Run, stage: Stage, state: TrainState, stop: processes.StopSignals, progress: Any
+) -> TrainState:
     """The steps of one phase that are left."""
     phase, train = stage.phase, run.config.train
     step = logged = int(state.step)

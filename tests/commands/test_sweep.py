@@ -157,18 +157,18 @@ def test_the_plan_in_the_folder_is_all_a_trial_needs(file, tmp_path, monkeypatch
 @pytest.mark.parametrize("first", [True, False])
 def test_of_several_processes_the_first_probes_as_a_program_of_its_own(file, tmp_path, monkeypatch, first):
     from bert_jax.commands import pretrain, probe, trial
-    from bert_jax.training.processes import group as distributed
+    from bert_jax.training import processes
 
     S, done = tmp_path / "S", []
     folder.claim(S, sweep.load(file))
-    monkeypatch.setattr(distributed, "start", lambda given: done.append("started"))
-    monkeypatch.setattr(distributed, "is_alone", lambda: False)
-    monkeypatch.setattr(distributed, "is_first", lambda: first)
+    monkeypatch.setattr(processes, "start", lambda given: done.append("started"))
+    monkeypatch.setattr(processes, "is_alone", lambda: False)
+    monkeypatch.setattr(processes, "is_first", lambda: first)
     monkeypatch.setattr(pretrain, "run", lambda *args, **rest: done.append("trained"))
     monkeypatch.setattr(probe, "run", lambda *args, **rest: done.append("probed"))
     monkeypatch.setattr(os, "execv", lambda program, words: done.append(words[1:]))
     ends = []
-    monkeypatch.setattr(distributed, "at_end", ends.append)
+    monkeypatch.setattr(processes, "on_abort", ends.append)
     trial.run(S, "sop-seed0")
     again = ["-m", "bert_jax", "trial", str(S), "sop-seed0", "--probe"]
     assert done == ["started", "trained"] + [again] * first
@@ -180,7 +180,7 @@ def test_of_several_processes_the_first_probes_as_a_program_of_its_own(file, tmp
         assert (state.status, state.failures) == ("failed", 1)
         assert state.reason.startswith("process 0 of 2: another process is gone")
     monkeypatch.undo()
-    monkeypatch.setattr(distributed, "start", lambda given: pytest.fail("it looked for others"))
+    monkeypatch.setattr(processes, "start", lambda given: pytest.fail("it looked for others"))
     monkeypatch.setattr(pretrain, "run", lambda *args, **rest: pytest.fail("it trained"))
     monkeypatch.setattr(probe, "run", lambda *args, **rest: done.append("probed"))
     trial.run(S, "sop-seed0", only_probe=True)

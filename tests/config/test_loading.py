@@ -829,7 +829,7 @@ def test_an_argument_after_a_colon_reaches_get_config(tmp_path):
 
 def test_an_argument_that_get_config_does_not_take_is_a_fault(tmp_path):
     file = experiment(tmp_path, "")
-    with pytest.raises(ConfigError, match=r"experiment\.py: get_config\(\) failed: .*takes 0 positional"):
+    with pytest.raises(ConfigError, match=r"experiment\.py:\d+: TypeError: .*takes 0 positional"):
         load(f"{file}:large")
 
 
@@ -848,19 +848,19 @@ def test_an_experiment_without_get_config_is_a_usage_error(tmp_path):
 def test_a_syntax_error_in_an_experiment_names_file_and_line(tmp_path):
     file = tmp_path / "x.py"
     file.write_text("a = 1\ndef get_config(:\n")
-    with pytest.raises(UsageError, match=r"x\.py: invalid syntax \(x\.py, line 2\)$"):
+    with pytest.raises(UsageError, match=r"x\.py:2: SyntaxError: invalid syntax$"):
         load(str(file))
 
 
 def test_a_misspelt_field_in_an_experiment_is_one_line_that_names_it(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load(experiment(tmp_path, "config.optim.learning_rat = 1"))
-    assert re.search(r"experiment\.py: get_config\(\) failed: .*learning_rat\b", str(caught.value))
+    assert re.search(r"experiment\.py:\d+: AttributeError: .*learning_rat\b", str(caught.value))
     assert "\n" not in str(caught.value)
 
 
 def test_an_experiment_that_raises_without_words_is_named_by_the_error(tmp_path):
-    with pytest.raises(ConfigError, match=r"experiment\.py: get_config\(\) failed: ValueError$"):
+    with pytest.raises(ConfigError, match=r"experiment\.py:\d+: ValueError$"):
         load(experiment(tmp_path, "raise ValueError"))
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, seen after a step; in a run of several processes by all of them after the same step."""
+"""SIGTERM and SIGINT as a flag that the training loop reads; several processes obey after the same step."""
 
 from __future__ import annotations
 
@@ -6,60 +6,60 @@ import contextlib
 import signal
 from typing import Any
 
-import jax
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-from bert_jax.training.processes import group as distributed
+from bert_jax.training.processes.membership import is_alone
 
 
 class StopSignals(contextlib.AbstractContextManager):
-    """Notes the signals for the loop to see; a second SIGINT interrupts as usual.
+    """Records SIGTERM and SIGINT for the loop to read; a second SIGINT raises KeyboardInterrupt.
 
-    Each process may get one at another time, or only one of them. So each step is followed by a maximum over
-    the devices of what their processes have noted, dispatched behind the step and read when the step is waited
-    for anyway. A lone process asks nobody.
+    The processes of a run may receive a signal at different times, or only one of them may. So every step is
+    followed by a vote: the maximum over all devices of the signal numbers their processes have recorded. It is
+    dispatched behind the step and read when the step is waited for anyway. A lone process needs no vote.
     """
 
     def __init__(self) -> None:
         self.number = 0
-        """what this process got"""
+        """the signal that this process received; 0: none"""
         self.agreed = 0
-        """what all of them have to obey, the same at the same step"""
+        """the signal that all processes obey, the same at the same step; 0: none"""
         self._previous: dict[int, Any] = {}
         self._maximum: Any = None
 
     def __enter__(self) -> StopSignals:
         for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(ValueError):  # not the main thread: leave signals to its owner
-                self._previous[number] = signal.signal(number, self._note)
+            with contextlib.suppress(ValueError):  # not the main thread, so the handlers are not ours to set
+                self._previous[number] = signal.signal(number, self._record)
         return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def start_vote(self, after: Any) -> Any:
-        """Sends this process's note behind the computation of `after`, an array; returns the question."""
-        if distributed.is_alone():
+        """Dispatches the vote behind the computation of `after`, a jax array; returns what `read_vote` takes."""
+        if is_alone():
             return None
+        import jax
+        import numpy as np
+        from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
         mesh = Mesh(after.sharding.mesh.devices.ravel(), ("all",))
         if self._maximum is None:
-            # The second argument is not used: the question is put on the devices after what it comes from.
+            # `after` is an unused argument: it makes the devices run the vote after the step that computes it.
             self._maximum = jax.jit(
-                lambda noted, after: noted.max(),
+                lambda recorded, after: recorded.max(),
                 out_shardings=NamedSharding(mesh, PartitionSpec()),
                 keep_unused=True,
             )
-        noted = np.full(len(mesh.local_devices), self.number, np.int32)
-        rows = NamedSharding(mesh, PartitionSpec("all"))
-        return self._maximum(jax.make_array_from_process_local_data(rows, noted), after)
+        recorded = np.full(len(mesh.local_devices), self.number, np.int32)
+        sharding = NamedSharding(mesh, PartitionSpec("all"))
+        return self._maximum(jax.make_array_from_process_local_data(sharding, recorded), after)
 
-    def read_vote(self, question: Any) -> None:
-        """Waits for the answer to `ask`, and sets `agreed`."""
-        self.agreed = self.number if question is None else int(question)
+    def read_vote(self, vote: Any) -> None:
+        """Waits for the result of `start_vote`, and sets `agreed`."""
+        self.agreed = self.number if vote is None else int(vote)
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _record(self, number: int, frame: Any) -> None:
         if self.number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number

@@ -1,4 +1,4 @@
-"""Ends a process that waits too long for the others."""
+"""A timeout between two signs of progress."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 
 
 class Watchdog:
-    """A thread that calls `expired(what was waited for)` once, if `fed` was not called for `timeout` seconds.
+    """A thread that calls `expired(what was waited for)` once if `heartbeat` is not called for `timeout` seconds.
 
-    Waits in C++ do not keep it from running: they leave Python's lock.
+    It also runs while the main thread waits in C++, which releases the interpreter's lock.
     """
 
-    def __init__(self, timeout: float, expired: Callable[[str], None]):
+    def __init__(self, timeout: float, expired: Callable[[str], None]) -> None:
         self._timeout, self._expired = timeout, expired
         self._last = (time.monotonic(), "the start")
-        self._over = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
-    def fed(self, next_wait: str) -> None:
-        """Something finished; what is waited for now is `next_wait`."""
+    def heartbeat(self, next_wait: str) -> None:
+        """Restarts the timeout; `next_wait` names what is waited for from now on."""
         self._last = (time.monotonic(), next_wait)
 
     @property
@@ -29,7 +29,7 @@ class Watchdog:
         return self._last[1]
 
     def close(self) -> None:
-        self._over.set()
+        self._closed.set()
         self._thread.join()
 
     def _watch(self) -> None:
@@ -39,5 +39,5 @@ class Watchdog:
             if left <= 0:
                 self._expired(what)
                 return
-            if self._over.wait(left):
+            if self._closed.wait(left):
                 return

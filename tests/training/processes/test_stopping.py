@@ -1,0 +1,28 @@
+"""Signals as a flag of the loop."""
+
+import os
+import signal
+
+import pytest
+
+from bert_jax.training.processes import StopSignals
+
+
+def test_a_signal_is_read_by_the_next_vote():
+    previous = signal.getsignal(signal.SIGTERM)
+    with StopSignals() as stop:
+        stop.read_vote(stop.start_vote(None))
+        assert stop.agreed == 0
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.agreed == 0
+        stop.read_vote(stop.start_vote(None))
+        assert stop.agreed == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == previous
+
+
+def test_a_second_interrupt_raises():
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
