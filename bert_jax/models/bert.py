@@ -1,7 +1,7 @@
 """The backbone that the whole family shares, and the heads it is pretrained with.
 
 BERT (Devlin et al. 2019); by options of its config also RoBERTa, ALBERT, ELECTRA, DistilBERT, TinyBERT and
-DeBERTa, whose own parts are in `disentangled`.
+DeBERTa, whose own parts are in `deberta`.
 """
 
 from __future__ import annotations

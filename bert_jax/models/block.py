@@ -31,7 +31,7 @@ class LayerSpec:
     owners: Mapping[Part, int]
     """the layer that holds the parameters of each part: itself, or the first of those that share them"""
     convolution: bool
-    """whether a convolution of its input is added to its output (DeBERTa-v2)"""
+    """whether a convolution of its input is added to its output (the v2 release of DeBERTa)"""
 
 
 def layer_pattern(config: ModelConfig) -> tuple[LayerSpec, ...]:

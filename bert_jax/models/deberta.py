@@ -1,9 +1,9 @@
 """Disentangled attention, DeBERTa's (He et al. 2021a, section 3.1; He et al. 2021b, "DeBERTaV3"), and the
-convolution that the v2 release sets beside the first layer.
+convolution that the v2 release adds to the first layer's output.
 
-Axis U: the distances i - j from query i to key j, of which a row of length L has 2L - 1. Only they meet the
-projected table, never the [L, L] pairs: examples are contiguous, so a distance inside one is a difference of
-row indexes however the row is packed.
+Axis U: the distances i - j from query i to key j, of which a row of length L has 2L - 1. Scores against the projected
+table are computed for distances, not for the [L, L] pairs: examples are contiguous, so a distance inside one is a
+difference of indexes into the row however the row is packed.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def _bucket(distance: int, buckets: int, span: int) -> int:
     middle, length = buckets // 2, abs(distance)
     if length <= middle:
         return distance
-    part = math.log(length / middle) / math.log((span - 1) / middle)
-    return int(math.copysign(math.ceil(part * (middle - 1)) + middle, distance))
+    fraction = math.log(length / middle) / math.log((span - 1) / middle)
+    return int(math.copysign(math.ceil(fraction * (middle - 1)) + middle, distance))
 
 
 @functools.lru_cache
-def _rows(span: int, buckets: int) -> tuple[int, ...]:
-    """The row of every distance from -span to span; those beyond have the rows of the two ends.
+def _table_index(span: int, buckets: int) -> tuple[int, ...]:
+    """The index into the relative table of every distance from -span to span; those beyond have that of the end.
 
-    Without buckets delta(i, j) of eq. 3, k being `span`. Made of Python's floats, so that no accelerator's
+    Without buckets delta(i, j) of eq. 3, k being `span`. Computed with Python's floats, so that no accelerator's
     logarithm moves a bucket's edge.
     """
     half = buckets or span
@@ -45,11 +45,11 @@ def _rows(span: int, buckets: int) -> tuple[int, ...]:
 
 
 def relative_index(length: int, config: ModelConfig) -> Array:
-    """The row of the relative table for every distance from -(length - 1) to length - 1, [2 length - 1]."""
+    """The index into the relative table of every distance from -(length - 1) to length - 1, [2 length - 1]."""
     span = config.relative_span
-    rows = jnp.asarray(_rows(span, config.relative_buckets), jnp.int32)
+    index = jnp.asarray(_table_index(span, config.relative_buckets), jnp.int32)
     # An array even where the length is known: under `jax.export` it may be a symbol.
-    return rows[jnp.clip(jnp.arange(1 - length, length), -span, span) + span]
+    return index[jnp.clip(jnp.arange(1 - length, length), -span, span) + span]
 
 
 def skew(x_BHLU: Array) -> Array:
@@ -65,7 +65,7 @@ def skew(x_BHLU: Array) -> Array:
 
 
 class RelativeTable(nn.Module):
-    """The parameters of `relative_table`: rows [R, D] that stand for distances, and v2's LayerNorm."""
+    """The parameters of `relative_table`: an embedding of each distance or bucket [R, D], and v2's LayerNorm."""
 
     config: ModelConfig
 
@@ -80,7 +80,7 @@ class RelativeTable(nn.Module):
 
 
 def relative_table(params: Params, *, config: ModelConfig) -> Array:
-    """The rows [R, D] as every layer reads them: v2 puts them through LayerNorm."""
+    """The embeddings of distances [R, D] as every layer reads them: v2 normalizes them."""
     table_RD = params["table"]
     if config.relative_norm:
         table_RD = layer_norm(params["norm"], table_RD, eps=config.layer_norm_eps)
@@ -160,9 +160,9 @@ def disentangled_attention(
     return dense(params["output"], y_BLHK, inputs=2), att_BHLT
 
 
-def _of_distances(rows_RHK: Array, index_U: Array) -> Array:
-    """The rows of the 2L - 1 distances and one more for `skew` not to read: [2L, H, K]."""
-    return rows_RHK[jnp.pad(index_U, (0, 1))]
+def _of_distances(projected_RHK: Array, index_U: Array) -> Array:
+    """The projected embeddings of the 2L - 1 distances, and one more that `skew` does not read: [2L, H, K]."""
+    return projected_RHK[jnp.pad(index_U, (0, 1))]
 
 
 class Convolution(nn.Module):

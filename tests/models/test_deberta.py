@@ -97,7 +97,7 @@ def test_attention_is_the_papers_formula(case):
     np.testing.assert_allclose(att.swapaxes(1, 2)[REAL], expected_att.swapaxes(1, 2)[REAL], atol=2e-6)
 
 
-def test_the_released_code_reads_the_row_of_i_to_j_in_both_terms():
+def test_the_released_code_reads_the_distance_of_i_to_j_in_both_terms():
     given, params = inputs(V1), params_of(V1)
     as_written = loops(
         V1, params, given.x, given.x, given.table, real=REAL, row=lambda i, j, config: delta(j, i, config)
@@ -118,23 +118,23 @@ def test_the_parameters_are_those_the_config_asks_for():
     assert shapes["position_key"] == shapes["key"] == {"kernel": (D, H, K), "bias": (H, K)}
 
 
-def test_rows_of_distances_drawn_by_hand():
-    def rows(length, config):
+def test_indices_of_distances_drawn_by_hand():
+    def indices(length, config):
         return np.asarray(deberta.relative_index(length, config)).tolist()
 
     short = dataclasses.replace(V1, relative_span=2)
-    assert rows(4, short) == [0, 0, 1, 2, 3, 3, 3]
-    assert rows(1, short) == [2]
-    # Buckets of 6: distances to 4 have rows of their own; 5 to 8 share one, and the keys before them
-    # have no row left for what is further.
+    assert indices(4, short) == [0, 0, 1, 2, 3, 3, 3]
+    assert indices(1, short) == [2]
+    # Buckets of 6: distances to 4 have an index of their own; 5 to 8 share one, and for keys behind, all that are
+    # further share the last.
     ahead, behind = [0, 0, 1, 1, 1, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11, 11, 11, 11, 11, 11]
-    counted = rows(11, V2)
+    counted = indices(11, V2)
     assert len(counted) == 21 and [delta(i, 0, V2) for i in range(11)] == counted[10:]
     assert (counted[:10], counted[10:]) == (ahead, behind)
 
 
 @pytest.mark.parametrize(("buckets", "span", "length"), [(256, 512, 600), (32, 128, 140), (6, 9, 13)])
-def test_rows_are_those_hugging_face_gathers(buckets, span, length):
+def test_indices_are_those_hugging_face_gathers(buckets, span, length):
     torch = pytest.importorskip("torch")
     modeling = pytest.importorskip("transformers.models.deberta_v2.modeling_deberta_v2")
     config = dataclasses.replace(V2, relative_buckets=buckets, relative_span=span)
@@ -177,7 +177,7 @@ def names_of_v2(torch, params):
 
 
 def hugging_face(config):
-    """Hugging Face's attention module for `config`, its function of relative positions, and the names of its tensors."""
+    """Hugging Face's attention module for `config`, its function of relative positions, its tensors' names."""
     shape = {"hidden_size": D, "num_attention_heads": H, "hidden_dropout_prob": 0.0}
     shape |= {"attention_probs_dropout_prob": 0.0, "relative_attention": True}
     shape |= {"pos_att_type": list(config.relative_terms), "max_relative_positions": config.relative_span}
