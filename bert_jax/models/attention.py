@@ -6,13 +6,12 @@ of keys and values.
 
 from __future__ import annotations
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.layers import Dense, Params, dense, dropout
+from bert_jax.models.layers import Params, dense, dropout
 
 Array = jax.Array
 
@@ -39,23 +38,6 @@ def attention_mask(pack_ids_BL: Array, *, packed: bool) -> AttentionMask:
     queries_BL1 = pack_ids_BL[:, :, None]
     same_BLT = (queries_BL1 == keys_B1T) | (queries_BL1 == 0)
     return AttentionMask(((keys_B1T > 0) & same_BLT)[:, None], None)
-
-
-class SelfAttention(nn.Module):
-    """The parameters of `self_attention`: query, key, value, output."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self) -> Params:
-        config = self.config
-        width, heads = config.hidden_size, (config.num_heads, config.head_dim)
-        return {
-            "query": Dense(config, (width, *heads), name="query")(),
-            "key": Dense(config, (width, *heads), name="key")(),
-            "value": Dense(config, (width, *heads), name="value")(),
-            "output": Dense(config, (*heads, width), inputs=2, name="output")(),
-        }
 
 
 def self_attention(

@@ -1,19 +1,17 @@
-"""One Transformer layer as a pure function, the module that declares its parameters, and which layer has what."""
+"""One Transformer layer as a pure function, and which layer of an encoder has what."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 
 from bert_jax.config.model import ModelConfig, Part
-from bert_jax.models.attention import AttentionMask, SelfAttention, self_attention
-from bert_jax.models.deberta import DisentangledAttention, disentangled_attention
-from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, Params, dense, dropout, layer_norm
+from bert_jax.models.attention import AttentionMask, self_attention
+from bert_jax.models.deberta import disentangled_attention
+from bert_jax.models.layers import ACTIVATIONS, Params, dense, dropout, layer_norm
 
 Array = jax.Array
 
@@ -65,27 +63,6 @@ class LayerKeys:
     attention_B: Array | None = None
     mlp_B: Array | None = None
     relative_1: Array | None = None
-
-
-class Layer(nn.Module):
-    """The parameters of the `parts` that a layer holds itself; `layer` takes those of all parts."""
-
-    config: ModelConfig
-    parts: tuple[Part, ...]
-
-    @nn.compact
-    def __call__(self) -> Params:
-        config, params = self.config, {}
-        width, mlp = config.hidden_size, config.mlp_size
-        if "attention" in self.parts:
-            attention: Any = DisentangledAttention if config.attention == "disentangled" else SelfAttention
-            params["attention"] = attention(config, name="attention")()
-            params["attention_norm"] = LayerNorm(width, name="attention_norm")()
-        if "ffn" in self.parts:
-            params["mlp_in"] = Dense(config, (width, mlp), name="mlp_in")()
-            params["mlp_out"] = Dense(config, (mlp, width), name="mlp_out")()
-            params["mlp_norm"] = LayerNorm(width, name="mlp_norm")()
-        return params
 
 
 def layer(

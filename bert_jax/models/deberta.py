@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.models.attention import AttentionMask, attend
-from bert_jax.models.layers import Dense, LayerNorm, Params, dense, dropout, gelu, kernel_init, layer_norm
+from bert_jax.models.layers import Params, dense, dropout, gelu, layer_norm
 
 Array = jax.Array
 
@@ -64,52 +62,12 @@ def skew(x_BHLU: Array) -> Array:
     return flat.reshape(batch, heads, length, 2 * length - 1)[..., :length]
 
 
-class RelativeTable(nn.Module):
-    """The parameters of `relative_table`: an embedding of each distance or bucket [R, D], and v2's LayerNorm."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self) -> Params:
-        config = self.config
-        shape = (config.relative_rows, config.hidden_size)
-        params: dict[str, Any] = {"table": self.param("table", kernel_init(config), shape, jnp.float32)}
-        if config.relative_norm:
-            params["norm"] = LayerNorm(config.hidden_size, name="norm")()
-        return params
-
-
 def relative_table(params: Params, *, config: ModelConfig) -> Array:
     """The embeddings of distances [R, D] as every layer reads them: v2 normalizes them."""
     table_RD = params["table"]
     if config.relative_norm:
         table_RD = layer_norm(params["norm"], table_RD, eps=config.layer_norm_eps)
     return table_RD.astype(config.dtype)
-
-
-class DisentangledAttention(nn.Module):
-    """The parameters of `disentangled_attention`: query, key, value, output, and v1's position_key, position_query."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self) -> Params:
-        config = self.config
-        heads = (config.num_heads, config.head_dim)
-        into_heads = (config.hidden_size, *heads)
-        params = {
-            "query": Dense(config, into_heads, name="query")(),
-            "key": Dense(config, into_heads, use_bias=config.key_bias, name="key")(),
-            "value": Dense(config, into_heads, name="value")(),
-            "output": Dense(config, (*heads, config.hidden_size), inputs=2, name="output")(),
-        }
-        if config.relative_projections == "separate":
-            if "c2p" in config.relative_terms:
-                position_key = Dense(config, into_heads, use_bias=config.key_bias, name="position_key")
-                params["position_key"] = position_key()
-            if "p2c" in config.relative_terms:
-                params["position_query"] = Dense(config, into_heads, name="position_query")()
-        return params
 
 
 def disentangled_attention(
@@ -163,22 +121,6 @@ def disentangled_attention(
 def _of_distances(projected_RHK: Array, index_U: Array) -> Array:
     """The projected embeddings of the 2L - 1 distances, and one more that `skew` does not read: [2L, H, K]."""
     return projected_RHK[jnp.pad(index_U, (0, 1))]
-
-
-class Convolution(nn.Module):
-    """The parameters of `convolution`: kernel [W, D, D], bias [D] and LayerNorm."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self) -> Params:
-        config, width = self.config, self.config.hidden_size
-        shape = (config.convolution, width, width)
-        return {
-            "kernel": self.param("kernel", kernel_init(config), shape, jnp.float32),
-            "bias": self.param("bias", nn.initializers.zeros, (width,), jnp.float32),
-            "norm": LayerNorm(width, name="norm")(),
-        }
 
 
 def convolution(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.layers import Dense, LayerNorm, dense, dropout, kernel_init, layer_norm
+from bert_jax.models.declare import declare, rows_below
+from bert_jax.models.layers import dense, dropout, layer_norm
 
 Array = jax.Array
 
@@ -23,19 +23,12 @@ class Embeddings(nn.Module):
     config: ModelConfig
 
     def setup(self) -> None:
-        config = self.config
+        self.tables = declare(self, rows_below("bert/embeddings", self.config), config=self.config)
 
-        def table(rows: int, name: str) -> Array:
-            return self.param(name, kernel_init(config), (rows, config.embedding_width), jnp.float32)
-
-        self.token_VE = table(config.vocab_size, "token")
-        if config.attention == "absolute" or config.enhanced_mask_decoder:
-            self.position_SE = table(config.position_rows, "position")
-        if config.type_vocab_size:
-            self.type_TE = table(config.type_vocab_size, "type")
-        self.norm = LayerNorm(config.embedding_width)
-        if config.embedding_size:
-            self.projection = Dense(config, (config.embedding_size, config.hidden_size))
+    @property
+    def token_VE(self) -> Array:
+        """The token table, which the MLM head reads too."""
+        return self.tables["token"]
 
     def __call__(
         self, tokens_BL: Array, type_ids_BL: Array, *, positions_BL: Array, keys_B: Array | None
@@ -46,13 +39,13 @@ class Embeddings(nn.Module):
         if config.attention == "absolute":
             x_BLE = x_BLE + self.positions(positions_BL)
         if config.type_vocab_size == 1:  # RoBERTa: every token is of the one type
-            x_BLE = x_BLE + self.type_TE[0]
+            x_BLE = x_BLE + self.tables["type"][0]
         elif config.type_vocab_size:
-            x_BLE = x_BLE + self.type_TE[type_ids_BL]
-        x_BLE = layer_norm(self.norm(), x_BLE, eps=config.layer_norm_eps).astype(config.dtype)
+            x_BLE = x_BLE + self.tables["type"][type_ids_BL]
+        x_BLE = layer_norm(self.tables["norm"], x_BLE, eps=config.layer_norm_eps).astype(config.dtype)
         x_BLE = dropout(x_BLE, config.dropout_rate, keys_B)
-        return dense(self.projection(), x_BLE) if config.embedding_size else x_BLE
+        return dense(self.tables["projection"], x_BLE) if config.embedding_size else x_BLE
 
     def positions(self, positions_BL: Array) -> Array:
         """The absolute position embeddings [B, L, E]."""
-        return self.position_SE[positions_BL + self.config.position_offset]
+        return self.tables["position"][positions_BL + self.config.position_offset]

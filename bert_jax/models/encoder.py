@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig, Part
 from bert_jax.models.attention import AttentionMask
-from bert_jax.models.block import PARTS, Layer, LayerContext, LayerKeys, LayerSpec, layer, layer_pattern
-from bert_jax.models.deberta import Convolution, RelativeTable, convolution, relative_table
+from bert_jax.models.block import PARTS, LayerContext, LayerKeys, LayerSpec, layer, layer_pattern
+from bert_jax.models.deberta import convolution, relative_table
+from bert_jax.models.declare import declare, rows_below
 from bert_jax.models.layers import Params, dropout_keys
 
 Array = jax.Array
@@ -103,21 +104,24 @@ class Encoder(nn.Module):
         """{"layers": for every layer the parameters that it holds and those that it shares, "relative",
         "convolution"}, the last two where the config has them."""
         config, pattern = self.config, layer_pattern(self.config)
-        held = {}
-        for i, spec in enumerate(pattern):
-            if parts := tuple(part for part in PARTS if spec.owners[part] == i):
-                held[i] = Layer(config, parts, name=f"layer_{i}")()
-        params: dict[str, Any] = {
-            "layers": [
-                {name: held[spec.owners[part]][name] for part, names in PARTS.items() for name in names}
-                for spec in pattern
-            ]
+        rows = rows_below("bert/encoder", config)
+        layer_rows = rows.pop("layer_{i}")
+        held = {
+            f"layer_{i}": {
+                name: layer_rows[name] for part in PARTS if spec.owners[part] == i for name in PARTS[part]
+            }
+            for i, spec in enumerate(pattern)
         }
-        if config.attention == "disentangled":
-            params["relative"] = RelativeTable(config, name="relative")()
-        if config.convolution:
-            params["convolution"] = Convolution(config, name="convolution")()
-        return params
+        params = declare(self, rows | held, config=config)
+        layers = [
+            {
+                name: params[f"layer_{spec.owners[part]}"][name]
+                for part, names in PARTS.items()
+                for name in names
+            }
+            for spec in pattern
+        ]
+        return {"layers": layers, **{name: params[name] for name in rows}}
 
 
 def encode(

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, dense, layer_norm
+from bert_jax.models.declare import declare, rows_below
+from bert_jax.models.layers import ACTIVATIONS, dense, layer_norm
 
 Array = jax.Array
 
@@ -25,8 +26,8 @@ class Pooler(nn.Module):
 
     @nn.compact
     def __call__(self, first_BPD: Array) -> Array:
-        width = self.config.hidden_size
-        x_BPD = dense(Dense(self.config, (width, width), name="dense")(), first_BPD)
+        params = declare(self, rows_below("bert/pooler", self.config), config=self.config)
+        x_BPD = dense(params["dense"], first_BPD)
         return jnp.tanh(x_BPD) if self.config.pooler == "tanh" else ACTIVATIONS[self.config.pooler](x_BPD)
 
 
@@ -41,15 +42,14 @@ class MlmHead(nn.Module):
 
     @nn.compact
     def __call__(self, hidden_BMD: Array, embedding_VE: Array) -> Array:
-        config, width = self.config, self.config.embedding_width
-        x_BME = dense(Dense(config, (config.hidden_size, width), name="dense")(), hidden_BMD)
-        x_BME = ACTIVATIONS[config.activation](x_BME)
-        x_BME = layer_norm(LayerNorm(width, name="layer_norm")(), x_BME, eps=config.layer_norm_eps)
-        bias_V = self.param("bias", nn.initializers.zeros, (config.vocab_size,), jnp.float32)
+        config = self.config
+        params = declare(self, rows_below("mlm_head", config), config=config)
+        x_BME = ACTIVATIONS[config.activation](dense(params["dense"], hidden_BMD))
+        x_BME = layer_norm(params["layer_norm"], x_BME, eps=config.layer_norm_eps)
         logits_BMV = jnp.einsum(
             "BME,VE->BMV", x_BME, embedding_VE.astype(x_BME.dtype), preferred_element_type=jnp.float32
         )
-        return logits_BMV + bias_V[None, None]
+        return logits_BMV + params["bias"][None, None]
 
 
 class PairHead(nn.Module):
@@ -59,8 +59,8 @@ class PairHead(nn.Module):
 
     @nn.compact
     def __call__(self, pooled_BPD: Array) -> Array:
-        params = Dense(self.config, (self.config.hidden_size, 2), name="dense")()
-        return dense(params, pooled_BPD).astype(jnp.float32)
+        params = declare(self, rows_below("pair_head", self.config), config=self.config)
+        return dense(params["dense"], pooled_BPD).astype(jnp.float32)
 
 
 class RtdHead(nn.Module):
@@ -71,8 +71,7 @@ class RtdHead(nn.Module):
 
     @nn.compact
     def __call__(self, hidden_BLD: Array) -> Array:
-        width = self.config.hidden_size
-        x_BLD = dense(Dense(self.config, (width, width), name="dense")(), hidden_BLD)
-        x_BLD = ACTIVATIONS[self.config.activation](x_BLD)
-        x_BL1 = dense(Dense(self.config, (width, 1), name="output")(), x_BLD)
+        params = declare(self, rows_below("rtd_head", self.config), config=self.config)
+        x_BLD = ACTIVATIONS[self.config.activation](dense(params["dense"], hidden_BLD))
+        x_BL1 = dense(params["output"], x_BLD)
         return x_BL1[..., 0].astype(jnp.float32)

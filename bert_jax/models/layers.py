@@ -1,7 +1,7 @@
 """The small parts that every encoder shares: dense layers, LayerNorm, activations, dropout.
 
-Here and in `attention`, `deberta` and `block` a linen module declares parameters and returns them, called without
-arguments; the function of the same name computes with them. Functions know nothing of linen.
+Here and in `attention`, `deberta` and `block` are pure functions of parameters and inputs, which know nothing of linen:
+the modules that call them (`embeddings`, `encoder`, `heads`) declare the parameters, by `declare`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.extend.random import threefry_2x32
-
-from bert_jax.config.model import ModelConfig
 
 Array = jax.Array
 Params = Mapping[str, Any]
@@ -29,31 +26,8 @@ def gelu(x: Array) -> Array:
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": gelu,
-    "gelu_tanh": lambda x: nn.gelu(x, approximate=True),
+    "gelu_tanh": lambda x: jax.nn.gelu(x, approximate=True),
 }
-
-
-def kernel_init(config: ModelConfig) -> nn.initializers.Initializer:
-    """Normal cut at two standard deviations, as `tf.truncated_normal_initializer` (BERT's code)."""
-    return nn.initializers.truncated_normal(config.initializer_range)
-
-
-class Dense(nn.Module):
-    """The parameters of `dense`: a kernel of `shape` and a bias of its output axes, which starts at zero."""
-
-    config: ModelConfig
-    shape: tuple[int, ...]
-    inputs: int = 1
-    """how many axes of `shape` are inputs; the others are outputs"""
-    use_bias: bool = True
-
-    @nn.compact
-    def __call__(self) -> Params:
-        params = {"kernel": self.param("kernel", kernel_init(self.config), self.shape, jnp.float32)}
-        if self.use_bias:
-            outputs = self.shape[self.inputs :]
-            params["bias"] = self.param("bias", nn.initializers.zeros, outputs, jnp.float32)
-        return params
 
 
 def dense(params: Params, x: Array, *, inputs: int = 1) -> Array:
@@ -63,19 +37,6 @@ def dense(params: Params, x: Array, *, inputs: int = 1) -> Array:
         return y
     bias = params["bias"].astype(x.dtype)
     return y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
-
-
-class LayerNorm(nn.Module):
-    """The parameters of `layer_norm`: a scale of one and a bias of zero to start with."""
-
-    size: int
-
-    @nn.compact
-    def __call__(self) -> Params:
-        return {
-            "scale": self.param("scale", nn.initializers.ones, (self.size,), jnp.float32),
-            "bias": self.param("bias", nn.initializers.zeros, (self.size,), jnp.float32),
-        }
 
 
 def layer_norm(params: Params, x: Array, *, eps: float) -> Array:

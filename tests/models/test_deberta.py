@@ -13,6 +13,7 @@ from bert_jax.config.model import ModelConfig
 from bert_jax.models import deberta, layers
 from bert_jax.models.attention import attention_mask
 from tests.models.oracle_deberta import delta, loops
+from tests.models.variants import shapes_below
 
 B, L, H, K, D = 2, 13, 3, 8, 24
 PACK_IDS = np.array([[1] * L, [1] * 9 + [0] * 4])
@@ -65,8 +66,7 @@ def attend(config, params, x, table, pack_ids=PACK_IDS, *, queries=None, keys_B=
 
 
 def params_of(config):
-    module = deberta.DisentangledAttention(config)
-    return filled(jax.eval_shape(module.init, jax.random.key(0))["params"])
+    return filled(shapes_below("bert/encoder/layer_{i}/attention", config))
 
 
 @functools.cache
@@ -312,7 +312,7 @@ def test_bfloat16_stays_near_float32(case):
 @pytest.mark.parametrize("norm", [False, True])
 def test_the_relative_table_is_a_parameter_through_layer_norm_where_asked(norm):
     config = dataclasses.replace(V2, relative_norm=norm, dtype="bfloat16")
-    params = filled(jax.eval_shape(deberta.RelativeTable(config).init, jax.random.key(0))["params"])
+    params = filled(shapes_below("bert/encoder/relative", config))
     rows = np.asarray(params["table"], np.float64)
     assert rows.shape == (12, D) and set(params) == ({"table", "norm"} if norm else {"table"})
     if norm:
@@ -329,7 +329,7 @@ def layer_norm(x, params):
 
 
 def convolution_params(config):
-    return filled(jax.eval_shape(deberta.Convolution(config).init, jax.random.key(0))["params"])
+    return filled(shapes_below("bert/encoder/convolution", config))
 
 
 @functools.partial(jax.jit, static_argnames="config")

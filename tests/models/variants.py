@@ -63,6 +63,17 @@ def row(*examples: np.ndarray, length: int = 20, slots: int = 20) -> dict[str, n
     }
 
 
+def shapes_below(place: str, config: ModelConfig):
+    """The shapes of the parameters that a model of `config` has below `place`, nested by name."""
+    import jax
+
+    from bert_jax.models.declare import rows_below, shape
+
+    return jax.tree.map(
+        lambda row: jax.ShapeDtypeStruct(shape(row, config), "float32"), rows_below(place, config)
+    )
+
+
 def random_params(params, seed: int = 0):
     """Parameters like `params`, far from initial values: biases are not 0, LayerNorm scales not 1."""
     import jax
