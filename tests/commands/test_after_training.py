@@ -1,4 +1,4 @@
-"""What is done with a trained run: evaluate, plot, predict, export, load, bench."""
+"""What is done with a trained run: evaluate, plot, predict, export, load."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bert_jax
-from bert_jax.commands import bench, evaluate, export, plot, predict
+from bert_jax.commands import evaluate, export, plot, predict
 from bert_jax.errors import UserError
 from bert_jax.training.metrics import read_metrics
 
@@ -116,12 +116,3 @@ def test_padding_changes_nothing(straight):
 def test_load_of_nothing(tmp_path):
     with pytest.raises(UserError, match="no such directory"):
         bert_jax.load(tmp_path / "absent")
-
-
-def test_bench_step_and_pipeline(prepared, capsys):
-    values = bench.step(prepared, seconds=0.2, repeats=1)
-    assert values["sequences_per_s"] > 0
-    assert 0 < values["mfu"] < 1
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == values
-    values = bench.pipeline(prepared, seconds=0.2, repeats=1)
-    assert values["rows_per_s"] > 0
