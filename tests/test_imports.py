@@ -31,6 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "progress.py": {"tqdm"},
     "locks.py": {"bert_jax.errors"},
     "console.py": {"rich"},
+    "html.py": set(),
+    "plotting.py": {"matplotlib"},
     "config": {"bert_jax.errors"},
     "batch.py": {"bert_jax.config", "numpy"},
     "text": {*_COMMON, "numpy", "tokenizers"},
@@ -77,6 +79,8 @@ ALLOWED: dict[str, set[str]] = {
     "inspection": {
         *_COMMON,
         "bert_jax.data",
+        "bert_jax.html",
+        "bert_jax.plotting",
         "bert_jax.text",
         "matplotlib",
         "numpy",
@@ -97,6 +101,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "sweeps": {
         *_COMMON,
+        "bert_jax.html",
+        "bert_jax.plotting",
         "bert_jax.probes.scores",
         "bert_jax.training.workdir",
         "matplotlib",

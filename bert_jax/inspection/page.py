@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
-from bert_jax.inspection.decoded_rows import LEGEND, Piece, Row
+from bert_jax import html
+from bert_jax.html import Html
+from bert_jax.inspection.decoded_rows import LEGEND, Row
 from bert_jax.inspection.plots import draw
 
 Report = dict[str, Any]
 Figures = dict[str, dict[str, str]]
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #24292f; --soft: #656d76; --page: #ffffff; --line: #d8dee4; --band: #f6f8fa;
-  --masked: #bfe3ff; --random: #ffe08a; --kept: #f3c6e6; }
-@media (prefers-color-scheme: dark) { :root { --ink: #d0d7de; --soft: #8b949e; --page: #0d1117; --line: #30363d;
-  --band: #161b22; --masked: #0b4a78; --random: #6b4e00; --kept: #6d2a5b; } }
-body { margin: 2rem auto; max-width: 72rem; padding: 0 1.2rem; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; margin-bottom: 0; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
-.soft { color: var(--soft); overflow-wrap: anywhere; }
-.columns { columns: 26rem; column-gap: 2.5rem; } section { break-inside: avoid; }
-table { border-collapse: collapse; width: 100%; } td { padding: .15rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; } td + td { text-align: right; font-variant-numeric: tabular-nums; padding-left: 1rem; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 2rem; }
-.plots img { width: 100%; } figure { margin: 0; flex: 1 1 22rem; max-width: 36rem; }
-.row { background: var(--band); border-radius: 6px; padding: .6rem .9rem; margin: .6rem 0; }
-.row p { margin: .2rem 0 .2rem 1.6rem; text-indent: -1.6rem; overflow-wrap: anywhere; }
-.segment { display: inline-block; width: 1.6rem; text-indent: 0; color: var(--soft); }
-.B span { text-decoration: underline; text-underline-offset: 3px; } .special { color: var(--soft); }
-.masked, .random, .kept { border-radius: 3px; padding: 0 .15em; } .masked { background: var(--masked); }
-.random { background: var(--random); } .kept { background: var(--kept); }
-"""
 
 
 def figures(report: Report) -> Figures:
@@ -65,55 +43,38 @@ def as_text(report: Report) -> str:
 
 
 def as_html(report: Report, rows: Sequence[Row]) -> str:
-    """The figures, plots for light and dark, and decoded rows."""
-    tables = "".join(
-        f"<section><h2>{escape(title.capitalize())}</h2><table>"
-        + "".join(
-            f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in values.items()
-        )
-        + "</table></section>\n"
-        for title, values in figures(report).items()
+    """The figures, their plots, and decoded rows."""
+    about = (html.element("div", line, class_="soft") for line in report["about"])
+    tables = (
+        html.section(title.capitalize(), html.values(entries)) for title, entries in figures(report).items()
     )
-    light, dark = draw(report, "light"), draw(report, "dark")
-    plots = "".join(
-        f'<figure><picture><source srcset="{_inline(dark[title])}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{_inline(light[title])}" alt="{escape(title)}"></picture></figure>\n'
-        for title in light
-    )
-    about = "".join(f'<div class="soft">{escape(line)}</div>' for line in report["about"])
-    title = escape(report["title"])
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style></head>\n'
-        f'<body>\n<h1>{title}</h1>\n{about}\n<div class="columns">\n{tables}</div>\n'
-        f'<div class="plots">\n{plots}</div>\n{"".join(_html_rows(rows))}</body>\n</html>\n'
+    plots = (html.figure(plot.title, light=plot.light, dark=plot.dark) for plot in draw(report))
+    return html.page(
+        report["title"],
+        *about,
+        html.element("div", *tables, class_="columns"),
+        html.figures(*plots),
+        html.section("Decoded rows", _legend(), *map(_row, rows)),
     )
 
 
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _legend() -> Html:
+    signs = [
+        html.element("span", html.element("span", shown, class_=mark), f" {meaning}")
+        for shown, mark, meaning in LEGEND
+    ]
+    return html.element("p", *signs, html.element("span", "B is underlined"), class_="legend")
 
 
-def _html_rows(rows: Sequence[Row]) -> Iterator[str]:
-    yield "<h2>Decoded rows</h2>\n<p>"
-    yield " &nbsp; ".join(
-        f'<span class="{mark}">{escape(shown)}</span> {escape(meaning)}' for shown, mark, meaning in LEGEND
-    )
-    yield " &nbsp; B is underlined</p>\n"
-    for row in rows:
-        yield f'<div class="row" dir="auto"><b>{escape(row.title)}</b>\n'
-        for heading, segments in row.parts():
-            yield f"<div><i>{escape(heading)}</i></div>\n" if heading else ""
-            for letter, pieces in segments:
-                yield f'<p class="{letter}"><b class="segment">{letter}</b>'
-                yield " ".join(map(_html_piece, pieces))
-                yield "</p>\n"
-        yield "</div>\n"
-
-
-def _html_piece(piece: Piece) -> str:
-    mark = f' class="{piece.mark}"' if piece.mark else ""
-    return f"<span{mark}>{escape(str(piece))}</span>"
+def _row(row: Row) -> Html:
+    parts: list[Html] = [html.element("b", row.title)]
+    for heading, segments in row.parts():
+        if heading:
+            parts.append(html.element("div", html.element("i", heading)))
+        for letter, pieces in segments:
+            shown = html.join((html.element("span", str(piece), class_=piece.mark) for piece in pieces), " ")
+            parts.append(html.element("p", html.element("b", letter, class_="segment"), shown, class_=letter))
+    return html.element("div", *parts, class_="row", dir="auto")
 
 
 def _corpus_figures(corpus: dict[str, Any], weights: Sequence[float]) -> dict[str, str]:

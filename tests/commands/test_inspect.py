@@ -6,7 +6,6 @@ import dataclasses
 import io
 import json
 import re
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +22,7 @@ from bert_jax.inspection.decoded_rows import decode_rows, print_rows
 from bert_jax.inspection.measure import measure
 from bert_jax.inspection.page import as_text
 from bert_jax.text import tokenizer
+from tests.test_html import Parsed
 
 WORDS = [*("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"), *("the", "cat", "sat", "##ting", "on", "mat"),
          *("a", "dog", "ran", "far")]  # fmt: skip
@@ -165,30 +165,8 @@ def folder(written):
     return written[0]
 
 
-class Page(HTMLParser):
-    """The text of a page; fails where tags do not match."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.text, self.sources = [], [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.sources += [value for name, value in attributes if name in ("src", "srcset", "href")]
-        if tag not in ("meta", "img", "source"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
 def test_the_page_has_every_figure_of_the_text(folder):
-    page = Page((folder / "report.html").read_text())
+    page = Parsed((folder / "report.html").read_text())
     figures = re.findall(r"^  (\S.*?)  +(\S.*)$", (folder / "report.txt").read_text(), re.MULTILINE)
     assert len(figures) > 20
     assert [figure for figure in figures if not set(figure) <= set(page.text)] == []
@@ -196,9 +174,10 @@ def test_the_page_has_every_figure_of_the_text(folder):
 
 
 def test_the_page_needs_no_other_file(folder):
-    page = Page((folder / "report.html").read_text())
-    assert len(page.sources) == 12  # six plots, for light and for dark
-    for source in page.sources:
+    page = Parsed((folder / "report.html").read_text())
+    sources = [value for name, value in page.attributes if name in ("src", "srcset", "href")]
+    assert len(sources) == 12  # six plots, for light and for dark
+    for source in sources:
         kind, _, data = source.partition(",")
         assert kind == "data:image/png;base64"
         assert imread(io.BytesIO(base64.b64decode(data))).std() > 0.01

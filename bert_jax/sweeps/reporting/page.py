@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from html import escape
 
-from bert_jax import __version__
+from bert_jax import __version__, html
+from bert_jax.html import Html
+from bert_jax.plotting import Plot
 from bert_jax.sweeps.reporting import tables
 from bert_jax.sweeps.reporting.comparisons import ALPHA, Comparison, family_size
-from bert_jax.sweeps.reporting.plots import Plot
 from bert_jax.sweeps.reporting.results import Results
 from bert_jax.sweeps.reporting.statistics import REPLICATES
 from bert_jax.sweeps.reporting.writing import (
@@ -23,32 +22,6 @@ from bert_jax.sweeps.reporting.writing import (
     short,
     unit_of_difference,
 )
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #24292f; --soft: #656d76; --page: #ffffff; --line: #d8dee4; --band: #f6f8fa;
-  --better: #116329; --worse: #a40e26; }
-@media (prefers-color-scheme: dark) { :root { --ink: #d0d7de; --soft: #8b949e; --page: #0d1117; --line: #30363d;
-  --band: #161b22; --better: #56d364; --worse: #ff7b72; } }
-body { margin: 2rem auto; max-width: 72rem; padding: 0 1.2rem; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.45rem; line-height: 1.25; margin-bottom: .3rem; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .4rem; }
-.soft, .note, figcaption { color: var(--soft); } .note, figcaption { font-size: .85rem; margin: .4rem 0; }
-.verdict { background: var(--band); border-left: 4px solid var(--line); border-radius: 4px; padding: .6rem 1rem;
-  margin: 1rem 0; } .verdict ul { margin: 0; padding-left: 1.1rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; margin: .4rem 0; }
-dt { color: var(--soft); } dd { margin: 0; } code { font-size: .9em; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
-th, td { padding: .22rem .8rem .22rem 0; text-align: left; vertical-align: top; }
-th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); vertical-align: bottom; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; } td.number, .unsure { white-space: nowrap; }
-tr.begins td { border-top: 1px solid var(--line); } thead + tbody tr.begins:first-child td { border-top: 0; }
-.better { color: var(--better); font-weight: 600; } .worse { color: var(--worse); font-weight: 600; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem 1.6rem; margin: 1.4rem 0; }
-figure { margin: 0; flex: 1 1 22rem; max-width: 34rem; break-inside: avoid; } figure img { width: 100%; height: auto; }
-@media print { body { margin: 0; max-width: none; font-size: 11px; } figure { flex-basis: 45%; }
-  .wide { overflow: visible; } tr, .verdict { break-inside: avoid; } h2 { break-after: avoid; } }
-"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -145,39 +118,20 @@ def as_markdown(page: Page, *, plots: str = "plots") -> str:
 
 
 def as_html(page: Page) -> str:
-    """For light, dark and paper; pictures are inside."""
-    title = escape(page.title)
-    about = "".join(
-        f"<dt>{escape(name)}</dt><dd>{'<br>'.join(map(escape, lines))}</dd>\n"
-        for name, lines in page.about.items()
-    )
-    parts = "".join(part.html() if isinstance(part, Table) else _figures(part) for part in page.parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style></head>\n'
-        f'<body>\n<h1>{title}</h1>\n<div class="verdict"><ul>\n{_items(page.verdicts)}</ul></div>\n'
-        f"<h2>What was run</h2>\n<dl>\n{about}</dl>\n{parts}"
-        f"<section><h2>How the numbers were made</h2>\n<ul>\n{_items(page.method)}</ul></section>\n"
-        f"</body>\n</html>\n"
+    """One page that needs no other file."""
+    return html.page(
+        page.title,
+        html.element("div", html.items(page.verdicts), class_="verdict"),
+        html.section("What was run", html.definitions(page.about)),
+        *(part.html() if isinstance(part, Table) else _figures(part) for part in page.parts),
+        html.section("How the numbers were made", html.items(page.method)),
     )
 
 
-def _items(lines: Sequence[str]) -> str:
-    return "".join(f"<li>{escape(line)}</li>\n" for line in lines)
-
-
-def _figures(plots: Sequence[Plot]) -> str:
-    figures = "".join(
-        f'<figure><picture><source srcset="{_inline(plot.dark)}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{_inline(plot.light)}" alt="{escape(plot.title)}"></picture>'
-        f"<figcaption>{escape(plot.caption)}</figcaption></figure>\n"
-        for plot in plots
+def _figures(plots: Sequence[Plot]) -> Html:
+    return html.figures(
+        *(html.figure(plot.title, light=plot.light, dark=plot.dark, caption=plot.caption) for plot in plots)
     )
-    return f'<div class="plots">\n{figures}</div>\n'
-
-
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _about(results: Results) -> dict[str, tuple[str, ...]]:

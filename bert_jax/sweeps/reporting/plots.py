@@ -1,8 +1,7 @@
-"""The plots of a report, as PNGs: for paper and light pages, and for dark ones."""
+"""The plots of a sweep's report."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -10,36 +9,19 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from bert_jax.plotting import Drawing, Plot
+from bert_jax.plotting import draw as draw_plot
 from bert_jax.sweeps.reporting import tables
 from bert_jax.sweeps.reporting.comparisons import Comparison
-from bert_jax.sweeps.reporting.plot_style import BASELINE, Drawing, Style, legend, png, size_of, styles_of
+from bert_jax.sweeps.reporting.plot_style import BASELINE, Style, legend, size_of, styles_of
 from bert_jax.sweeps.reporting.results import HELD_OUT, Result, Results
 from bert_jax.sweeps.reporting.writing import titled, unit_of_difference
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plot:
-    """A picture with what a reader must know to read it."""
-
-    name: str
-    """of its file, without .png"""
-    title: str
-    caption: str
-    light: bytes
-    dark: bytes
 
 
 def draw(results: Results, comparisons: Sequence[Comparison]) -> Iterator[Plot]:
     """Every plot that there are numbers for."""
     styles = styles_of(results.arms, results.baseline)
-    for drawing in _drawings(results, comparisons, styles):
-        yield Plot(
-            name=drawing.name,
-            title=drawing.title,
-            caption=drawing.caption,
-            light=png(drawing, "light"),
-            dark=png(drawing, "dark"),
-        )
+    yield from map(draw_plot, _drawings(results, comparisons, styles))
 
 
 def _drawings(

@@ -8,8 +8,9 @@ import io
 import math
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 
+from bert_jax import html
+from bert_jax.html import Html
 from bert_jax.sweeps.reporting.comparisons import Comparison
 from bert_jax.sweeps.reporting.results import Measure
 from bert_jax.sweeps.reporting.statistics import Summary
@@ -36,23 +37,11 @@ class Table:
         notes = "".join(f"\n{plain(note)}\n" for note in self.notes)
         return f"### {plain(self.title)}\n\n" + "\n".join(lines) + f"\n{notes}"
 
-    def html(self) -> str:
-        """A <section>; wide tables scroll by themselves."""
-
-        def cells(row: Sequence[str], tag: str) -> str:
-            kinds = ["words" if place < self.words else "number" for place in range(len(row))]
-            return "".join(
-                f'<{tag} class="{kind}{_VERDICTS.get(text, "")}">{escape(text)}</{tag}>'
-                for kind, text in zip(kinds, row, strict=True)
-            )
-
-        # A measure that fills several rows is named once; the line is drawn above it.
-        body = "".join(f"<tr{_begins(row)}>{cells(row, 'td')}</tr>\n" for row in self.rows)
-        notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in self.notes)
-        return (
-            f'<section><h2>{escape(self.title)}</h2>\n<div class="wide"><table>\n'
-            f"<thead><tr>{cells(self.header, 'th')}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
-            f"{notes}</section>\n"
+    def html(self) -> Html:
+        """A section of the page."""
+        shown = html.table(self.header, self.rows, words=self.words, mark=lambda text: _CLASSES.get(text, ""))
+        return html.section(
+            self.title, shown, *(html.element("p", note, class_="note") for note in self.notes)
         )
 
 
@@ -116,21 +105,18 @@ def short(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-_VERDICTS = {
-    "too small to tell": " unsure",
-    "better": " better",
-    "worse": " worse",
-    "failed": " worse",
-    "unreadable": " worse",
+# Of a cell that is a verdict or a state.
+_CLASSES = {
+    "too small to tell": "unsure",
+    "better": "better",
+    "worse": "worse",
+    "failed": "worse",
+    "unreadable": "worse",
 }
 
 
 def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _begins(row: Sequence[str]) -> str:
-    return ' class="begins"' if row[0] else ""
 
 
 def _line(cells: Iterable[str]) -> str:

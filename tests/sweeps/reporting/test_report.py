@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -15,6 +14,7 @@ from bert_jax.sweeps.reporting.comparisons import compare
 from bert_jax.sweeps.reporting.results import gather
 from bert_jax.sweeps.reporting.writing import Table, as_csv, plain, probability, short
 from tests.sweeps.reporting import finished_sweep as made
+from tests.test_html import Parsed
 
 
 @pytest.fixture(scope="module")
@@ -42,38 +42,17 @@ def page(written):
     return (written / "report.html").read_text()
 
 
-class _Page(HTMLParser):
-    """Checks that tags are closed in order, and keeps their attributes and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open, self.attributes, self.words = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, *pair) for pair in attrs]
-        if tag not in ("meta", "br", "img", "source"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
 def test_the_page_needs_no_other_file_and_escapes_what_users_write(page):
-    parsed = _Page(page)
-    links = [value for _, name, value in parsed.attributes if name in ("src", "srcset", "href")]
+    parsed = Parsed(page)
+    links = [value for name, value in parsed.attributes if name in ("src", "srcset", "href")]
     assert links and all(link.startswith("data:image/png;base64,") for link in links)
     assert not re.search(r"<script|@import|url\(", page)
     assert "<which>" not in page and "&lt;which&gt;" in page
-    assert any(made.QUESTION in words for words in parsed.words)
+    assert any(made.QUESTION in words for words in parsed.text)
 
 
 def test_the_verdict_comes_first_in_plain_words(page):
-    text = " ".join(_Page(page).words)
+    text = " ".join(Parsed(page).text)
     sentence = re.search(
         r"sop: sop.accuracy \+(\d\d\.\d\d) points \[\+.*?\], p = 0\.0\d\d: better than none", text
     )
@@ -84,7 +63,7 @@ def test_the_verdict_comes_first_in_plain_words(page):
 
 
 def test_every_trial_is_listed_with_what_became_of_it(page):
-    text = " ".join(" ".join(_Page(page).words).split())
+    text = " ".join(" ".join(Parsed(page).text).split())
     for words in (
         "nsp-seed1 failed loss or gradient is not finite at step 121 100 of 400",
         "sop-seed2 cut SIGTERM at step 250: saved 250 of 400",
