@@ -213,12 +213,12 @@ def _devices() -> list:
 
 def _finish(workdir: Path, config: Config) -> None:
     """Draws the curves and prints a short table."""
-    from bert_jax.commands import plot
     from bert_jax.console import table
+    from bert_jax.inspection.curves import draw_curves
     from bert_jax.training.metrics import read_metrics
 
     lines = read_metrics(workdir / "metrics.jsonl")
-    picture = plot.run([workdir], workdir / "loss.png")
+    picture = draw_curves([workdir], workdir / "loss.png")
     rows = {"steps": f"{config.train.steps:,}", "curves": picture}
     held_out = [line for line in lines if line["split"] == "eval"]
     trained = [line for line in lines if line["split"] == "train"]

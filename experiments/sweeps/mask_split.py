@@ -2,19 +2,19 @@
 
     bert-jax sweep experiments/sweeps/mask_split.py --workdir S --executor slurm
 
-full: BERT-base as published, MLM alone. tiny: bert-tiny for the quickstart's budget. Arms are named
-mask/random/keep in per cent. All arms are probed with 80/10/10.
+full: BERT-base as published, MLM alone. tiny: bert-tiny for the quickstart's budget. Variants are named
+mask/random/keep in per cent. All variants are probed with 80/10/10.
 """
 
-from bert_jax.sweeps import Arm, Sweep, sized
+from bert_jax.sweeps import Sweep, Variant, sized
 
 
 def get_sweep(size="full"):
     splits = ((80, 10, 10), (100, 0, 0), (80, 20, 0), (80, 0, 20), (0, 80, 20), (0, 100, 0))
     return Sweep(
         question="Does the 80/10/10 split of the predicted tokens matter?",
-        arms=tuple(
-            Arm(
+        variants=tuple(
+            Variant(
                 name=f"{mask}-{random}-{keep}",
                 values={
                     "masking.mask": mask / 100,

@@ -8,16 +8,16 @@ detector has no masked-token head, so only the probes of its [CLS] compare. tiny
 generator of half the width, as heads are whole.
 """
 
-from bert_jax.sweeps import Arm, Sweep, sized
+from bert_jax.sweeps import Sweep, Variant, sized
 
 
 def get_sweep(size="full"):
     width = sized(size, full=1 / 3, tiny=0.5)
     return Sweep(
         question="Does detecting replaced tokens teach more than predicting masked ones?",
-        arms=(
-            Arm(name="mlm", values={"objective.name": "mlm"}),
-            Arm(name="rtd", values={"objective.name": "rtd", "objective.generator_width": width}),
+        variants=(
+            Variant(name="mlm", values={"objective.name": "mlm"}),
+            Variant(name="rtd", values={"objective.name": "rtd", "objective.generator_width": width}),
         ),
         measures=("nsp.accuracy", "sop.accuracy"),
         **sized(

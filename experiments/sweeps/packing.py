@@ -7,13 +7,15 @@ sentences in pairs, short enough for many to share a row; attention stays inside
 full: BERT-base on rows of 512. tiny: bert-tiny on rows of 128 for the quickstart's budget.
 """
 
-from bert_jax.sweeps import Arm, Sweep, sized
+from bert_jax.sweeps import Sweep, Variant, sized
 
 
 def get_sweep(size="full"):
     return Sweep(
         question="At equal arithmetic, do packed rows learn more than rows with padding?",
-        arms=tuple(Arm(name=f"packing{count}", values={"data.packing": count}) for count in (1, 2, 4, 8)),
+        variants=tuple(
+            Variant(name=f"packing{count}", values={"data.packing": count}) for count in (1, 2, 4, 8)
+        ),
         common={"data.format": "sentence_pair", "data.sentence_objective": "nsp"}
         | ({"data.sequence_length": 128} if size == "tiny" else {"data.first_length": 0}),
         **sized(

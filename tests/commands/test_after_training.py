@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import bert_jax
-from bert_jax.commands import evaluate, export, plot, predict
+from bert_jax.commands import evaluate, export, predict
 from bert_jax.errors import UserError
+from bert_jax.inspection.curves import draw_curves
 from bert_jax.training.metrics import read_metrics
 
 TEXT = "The red [MASK] sees the old [MASK]."
@@ -36,10 +37,10 @@ def test_standard_error():
 
 
 def test_plot_of_two_runs(straight, tmp_path):
-    picture = plot.run([straight, straight], tmp_path / "both.png")
+    picture = draw_curves([straight, straight], tmp_path / "both.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match=r"has no metrics.jsonl with a line in it"):
-        plot.run([tmp_path], tmp_path / "none.png")
+        draw_curves([tmp_path], tmp_path / "none.png")
 
 
 def test_predict_prints_candidates_for_each_mask(straight, capsys):

@@ -14,13 +14,13 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from bert_jax.__main__ import main
-from bert_jax.commands import inspect
 from bert_jax.config import DataConfig, TokenizerConfig
 from bert_jax.data.batches.pipeline import Batches
 from bert_jax.data.corpus.prepare import open_corpus
 from bert_jax.inspection.decoded_rows import decode_rows, print_rows
 from bert_jax.inspection.measure import measure
 from bert_jax.inspection.page import as_text
+from bert_jax.inspection.report import show_rows, write_report
 from bert_jax.text import tokenizer
 from tests.test_html import Parsed
 
@@ -156,7 +156,7 @@ def written(packed, tmp_path_factory):
     """(folder of a report, what was printed)."""
     folder = tmp_path_factory.mktemp("inspect") / "new" / "report"
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        inspect.run(packed, rows=2, report=folder, experiment="tiny.py")
+        write_report(packed, folder, rows=2, experiment="tiny.py")
     return folder, out.getvalue()
 
 
@@ -235,7 +235,7 @@ def test_rows_of_a_step_are_printed(experiment, prepared, capsys):
 
 def test_rows_that_fill_up_an_evaluation_are_not_shown(prepared, capsys):
     config = dataclasses.replace(prepared, train=dataclasses.replace(prepared.train, batch_size=1000))
-    inspect.run(config, split="eval", rows=1000)
+    show_rows(config, split="eval", rows=1000)
     rows = re.findall(r"^row \d+: (\d+) tokens.*, (\d+) predicted", capsys.readouterr().out, re.MULTILINE)
     assert 0 < len(rows) < 100
     assert all(int(predicted) > 0 for _, predicted in rows)
@@ -245,7 +245,7 @@ def test_the_first_phase_has_its_own_length(prepared, capsys):
     data = dataclasses.replace(prepared.data, first_length=16, first_share=0.5)
     config = dataclasses.replace(prepared, data=data)  # 12 steps: the sixth is the first of 32
     for step, length in ((5, 16), (6, 32)):
-        inspect.run(config, step=step, rows=8)
+        show_rows(config, step=step, rows=8)
         found = re.findall(r": (\d+) tokens(?: \+ (\d+))?", capsys.readouterr().out)
         assert {int(tokens) + int(padding or 0) for tokens, padding in found} == {length}
 

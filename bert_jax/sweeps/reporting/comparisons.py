@@ -1,4 +1,4 @@
-"""Every measure of a sweep, arm against baseline: the differences, how sure they are, and what that means in words."""
+"""Every measure of a sweep, variant against baseline: the differences, how sure they are, and what that means in words."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ Verdict = Literal[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """An arm, a measure, and what the baseline's makes of it."""
+    """A variant, a measure, and what the baseline's makes of it."""
 
-    arm: str
+    variant: str
     measure: Measure
     summary: Summary
     finished: int
-    """seeds of the arm"""
+    """seeds of the variant"""
     planned: int
     """finished or not"""
     difference: Difference | None = None
@@ -56,7 +56,7 @@ class Comparison:
 
 
 def compare(results: Results) -> tuple[Comparison, ...]:
-    """The sweep's measures in its order, and in each the arms in theirs; all tests are one family."""
+    """The sweep's measures in its order, and in each the variants in theirs; all tests are one family."""
     measures = progress.bar(
         results.plan.sweep.measures, description="bootstrap", unit=" measures", leave=False, delay=3
     )
@@ -73,20 +73,20 @@ def family_size(comparisons: Sequence[Comparison]) -> int:
 def _of_measure(results: Results, measure: Measure) -> Iterator[Comparison]:
     replicates = _Replicates(results, measure.name)
     theirs = {result.trial.seed: result for result in results.of(results.baseline)}
-    for arm in results.arms:
-        ours = {result.trial.seed: result for result in results.of(arm)}
+    for variant in results.variants:
+        ours = {result.trial.seed: result for result in results.of(variant)}
         pairs = [
             (ours[seed], theirs[seed])
             for seed in ours
             if seed in theirs and measure.name in ours[seed].values and measure.name in theirs[seed].values
         ]
-        is_baseline = arm == results.baseline
+        is_baseline = variant == results.baseline
         yield Comparison(
-            arm=arm,
+            variant=variant,
             measure=measure,
-            summary=summary(list(results.values(arm, measure.name).values())),
+            summary=summary(list(results.values(variant, measure.name).values())),
             finished=len(ours),
-            planned=len(results.of(arm, counting=False)),
+            planned=len(results.of(variant, counting=False)),
             difference=None if is_baseline or not pairs else _difference(pairs, measure.name, replicates),
             is_baseline=is_baseline,
         )
@@ -107,7 +107,7 @@ def _difference(pairs: Sequence[tuple[Result, Result]], name: str, replicates: _
 
 
 class _Replicates:
-    """A measure of all trials over the same rows, drawn anew: once for all arms."""
+    """A measure of all trials over the same rows, drawn anew: once for all variants."""
 
     def __init__(self, results: Results, name: str) -> None:
         scored = [r for r in results.trials if r.counts and name in r.scores]

@@ -78,7 +78,7 @@ def verdicts(results: Results, comparisons: Sequence[Comparison]) -> Iterator[st
             p = probability(c.p_holm)
             alone = ", by its rows alone: one seed" if c.difference.seeds == 1 else ""
             yield (
-                f"{c.arm}: {c.measure.name} {difference} {interval(c)}, p {p if p[0] == '<' else '= ' + p}:"
+                f"{c.variant}: {c.measure.name} {difference} {interval(c)}, p {p if p[0] == '<' else '= ' + p}:"
                 f" {c.verdict} than {baseline}{alone}"
             )
     for verdict, words in (
@@ -87,13 +87,13 @@ def verdicts(results: Results, comparisons: Sequence[Comparison]) -> Iterator[st
         ("not measured", "not measured in {}"),
     ):
         for name in dict.fromkeys(c.measure.name for c in comparisons):
-            arms = [c.arm for c in comparisons if c.measure.name == name and c.verdict == verdict]
-            if arms:
-                yield f"{name}: " + words.format(_listed(arms))
-    for arm in results.arms:
-        done, planned = len(results.of(arm)), len(results.of(arm, counting=False))
+            variants = [c.variant for c in comparisons if c.measure.name == name and c.verdict == verdict]
+            if variants:
+                yield f"{name}: " + words.format(_listed(variants))
+    for variant in results.variants:
+        done, planned = len(results.of(variant)), len(results.of(variant, counting=False))
         if done < planned:
-            yield f"{arm}: {done} of {planned} seeds finished"
+            yield f"{variant}: {done} of {planned} seeds finished"
 
 
 def as_markdown(page: Page, *, plots: str = "plots") -> str:
@@ -141,17 +141,17 @@ def _about(results: Results) -> dict[str, tuple[str, ...]]:
     about = {
         "sweep": (results.plan.file,),
         "base": (sweep.base,),
-        "arms": tuple(
-            f"{arm.name}{' (baseline)' if arm.name == sweep.baseline else ''}: {_values(arm.values)}"
-            for arm in sweep.arms
+        "variants": tuple(
+            f"{variant.name}{' (baseline)' if variant.name == sweep.baseline else ''}: {_values(variant.values)}"
+            for variant in sweep.variants
         ),
-        "in every arm": (_values(sweep.common),),
+        "in every variant": (_values(sweep.common),),
         "seeds": (", ".join(map(str, sweep.seeds)),),
         "budget of a trial": (f"{short(sweep.tokens)} tokens ({sweep.tokens:,}), padding included",),
         "trials": (f"{counts['finished']} of {len(results.trials)} finished{others and '; ' + others}",),
     }
     if not sweep.common:
-        del about["in every arm"]
+        del about["in every variant"]
     return about
 
 
@@ -163,14 +163,14 @@ def _method(results: Results, comparisons: Sequence[Comparison]) -> Iterator[str
     size = family_size(comparisons)
     names = sorted({c.measure.name for c in comparisons if c.difference and c.difference.rows})
     yield (
-        f"A difference is the mean over the seeds that an arm and {results.baseline} both have, each seed paired with"
+        f"A difference is the mean over the seeds that a variant and {results.baseline} both have, each seed paired with"
         " itself; a measure is a sum over rows divided by the sum of their weights. Trials that are not finished"
         " enter no number."
     )
     if names:
         yield (
             f"Held-out rows are drawn again with replacement, {REPLICATES:,} times, the same rows for every seed of"
-            f" both arms ({_listed(names)}); measures of eval lines have no rows, and count seeds alone."
+            f" both variants ({_listed(names)}); measures of eval lines have no rows, and count seeds alone."
         )
     yield (
         "The error of the seeds' mean is drawn from their paired differences as Student's t of n - 1 degrees of"
@@ -184,7 +184,7 @@ def _method(results: Results, comparisons: Sequence[Comparison]) -> Iterator[str
     )
     yield (
         "Probes score all trials on the same held-out rows and masks, those of the base. held_out.X is a trial's own"
-        " objective on its own rows: where arms differ in those, it compares two things at once."
+        " objective on its own rows: where variants differ in those, it compares two things at once."
     )
     yield f"Written by bert_jax {__version__}, bert-jax report."
 

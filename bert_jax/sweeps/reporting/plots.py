@@ -20,7 +20,7 @@ from bert_jax.sweeps.reporting.writing import titled, unit_of_difference
 
 def draw(results: Results, comparisons: Sequence[Comparison]) -> Iterator[Plot]:
     """Every plot that there are numbers for."""
-    styles = styles_of(results.arms, results.baseline)
+    styles = styles_of(results.variants, results.baseline)
     yield from map(draw_plot, _drawings(results, comparisons, styles))
 
 
@@ -40,7 +40,7 @@ def _drawings(
 
 
 # ---------------------------------------------------------------------------------------------
-# A measure: arms, seeds, the interval of the difference
+# A measure: variants, seeds, the interval of the difference
 # ---------------------------------------------------------------------------------------------
 
 
@@ -48,7 +48,7 @@ def _measure_drawing(results: Results, of_measure: Sequence[Comparison], styles:
     measure = of_measure[0].measure
     better = "right" if measure.better == "higher" else "left"
     caption = (
-        f"Filled: mean of an arm; hollow: its seeds; line: {results.baseline}. Bars: 95 % interval of the"
+        f"Filled: mean of a variant; hollow: its seeds; line: {results.baseline}. Bars: 95 % interval of the"
         f" difference to {results.baseline}, not corrected for many tests. Better is to the {better}."
         + (" Dotted: chance." if measure.chance is not None else "")
     )
@@ -70,14 +70,14 @@ def _measure(
     if math.isfinite(base):
         axes.axvline(scale * base, color=BASELINE, linewidth=1, zorder=1)
     for place, c in enumerate(of_measure):
-        style = styles[c.arm]
+        style = styles[c.variant]
         d = c.difference
         if d and d.low is not None and d.high is not None:
             # Drawn from the baseline's mean, so that the bar crosses its line where the difference may be 0.
             ends = [scale * (base + d.low), scale * (base + d.high)]
             axes.plot(ends, [place, place], color=style.colour, linewidth=2.2, alpha=0.75, zorder=2)
             axes.plot(ends, [place, place], "|", color=style.colour, markersize=8, zorder=2)
-        seeds = list(results.values(c.arm, measure.name).values())
+        seeds = list(results.values(c.variant, measure.name).values())
         axes.plot(
             [scale * value for value in seeds],
             [place + 0.24] * len(seeds),
@@ -107,7 +107,7 @@ def _measure(
             fontsize=8,
             alpha=0.8,
         )
-    axes.set_yticks(range(len(of_measure)), [c.arm for c in of_measure])
+    axes.set_yticks(range(len(of_measure)), [c.variant for c in of_measure])
     axes.set_ylim(len(of_measure) - 0.4, -0.6)
     axes.grid(False, axis="y")
     axes.set_xlabel(titled(measure))
@@ -131,7 +131,7 @@ def _curve_drawing(results: Results, field: str, styles: dict[str, Style]) -> Dr
         title=title,
         caption="Line: mean over the seeds that finished; band: from the lowest seed to the highest. Thin and"
         " without marks: single trials that have not finished. The first evaluation, of step 0, is left out.",
-        size=size_of(results.arms),
+        size=size_of(results.variants),
         draw=lambda axes: _curves(axes, results, field, styles),
     )
 
@@ -139,12 +139,12 @@ def _curve_drawing(results: Results, field: str, styles: dict[str, Style]) -> Dr
 def _curves(axes: Axes, results: Results, field: str, styles: dict[str, Style]) -> None:
     measure = results.measures.get(HELD_OUT + field)
     scale = measure.scale if measure else 1.0
-    for arm, style in styles.items():
-        for r in results.of(arm, counting=False):
+    for variant, style in styles.items():
+        for r in results.of(variant, counting=False):
             points = [(p.tokens, scale * p.values[field]) for p in r.curve if p.step and field in p.values]
             if points and not r.counts:
                 axes.plot(*zip(*points, strict=True), color=style.colour, linewidth=0.8, alpha=0.7)
-        drawn = _at_shared_tokens(results.of(arm), field)
+        drawn = _at_shared_tokens(results.of(variant), field)
         if drawn:
             x = list(drawn)
             values = [[scale * value for value in seeds] for seeds in drawn.values()]
@@ -160,7 +160,7 @@ def _curves(axes: Axes, results: Results, field: str, styles: dict[str, Style]) 
                 markersize=3.5,
                 markevery=max(1, len(x) // 8),
                 linewidth=1.5,
-                label=arm,
+                label=variant,
             )
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -194,8 +194,8 @@ def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawin
     by_flops = max(flops) > 1.01 * min(flops) or not all(r.cost and r.cost.hours for r in found)
 
     def paint(axes: Axes) -> None:
-        for arm, style in styles.items():
-            own = [r for r in found if r.trial.arm == arm and r.cost]
+        for variant, style in styles.items():
+            own = [r for r in found if r.trial.variant == variant and r.cost]
             if own:
                 axes.plot(
                     [(r.cost.flops if by_flops else r.cost.hours) or math.nan for r in own if r.cost],
@@ -205,7 +205,7 @@ def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawin
                     markersize=6,
                     alpha=0.85,
                     linestyle="none",
-                    label=arm,
+                    label=variant,
                 )
         if by_flops:
             axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
@@ -220,13 +220,13 @@ def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawin
         name="cost",
         title=f"Cost and {measure.name}",
         caption=f"A point a trial. {'Higher' if measure.better == 'higher' else 'Lower'} and to the left is better.",
-        size=size_of(results.arms),
+        size=size_of(results.variants),
         draw=paint,
     )
 
 
 def _breakdown_drawings(results: Results, styles: dict[str, Style]) -> Iterator[Drawing]:
-    """The parts of the data, and, since arms often lie on one another there, what is between them."""
+    """The parts of the data, and, since variants often lie on one another there, what is between them."""
     for name, (axis, labels, _, means) in tables.breakdown_means(results).items():
         measure = results.measures.get(name.partition(" by ")[0])
         unit, scale = (titled(measure), measure.scale) if measure else (name, 1.0)
@@ -236,21 +236,21 @@ def _breakdown_drawings(results: Results, styles: dict[str, Style]) -> Iterator[
             name=file,
             title=name,
             caption="Means over the seeds that finished.",
-            size=size_of(results.arms),
+            size=size_of(results.variants),
             draw=functools.partial(_parts, axis, labels, means, scale, unit, styles),
         )
         if base is None or len(means) < 2:
             continue
         between = {
-            arm: {label: value - base[label] for label, value in of.items() if label in base}
-            for arm, of in means.items()
+            variant: {label: value - base[label] for label, value in of.items() if label in base}
+            for variant, of in means.items()
         }
         unit_between = unit_of_difference(measure) if measure else ""
         yield Drawing(
             name=f"{file}-difference",
             title=f"{name}, difference to {results.baseline}",
-            caption=f"The arm's mean less that of {results.baseline}, part by part; not tested.",
-            size=size_of(results.arms),
+            caption=f"The variant's mean less that of {results.baseline}, part by part; not tested.",
+            size=size_of(results.variants),
             draw=functools.partial(
                 _parts, axis, labels, between, scale, f"difference ({unit_between})", styles
             ),
@@ -266,8 +266,8 @@ def _parts(
     styles: dict[str, Style],
     axes: Axes,
 ) -> None:
-    for arm, of in means.items():
-        style = styles[arm]
+    for variant, of in means.items():
+        style = styles[variant]
         places = [place for place, label in enumerate(labels) if label in of]
         axes.plot(
             places,
@@ -277,7 +277,7 @@ def _parts(
             marker=style.marker,
             markersize=4,
             linewidth=1.4,
-            label=arm,
+            label=variant,
         )
     ticks = range(0, len(labels), -(-len(labels) // 10))
     is_wide = sum(len(labels[tick]) for tick in ticks) > 60

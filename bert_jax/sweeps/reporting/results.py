@@ -14,9 +14,10 @@ from bert_jax.config.phases import phases, token_slots
 from bert_jax.errors import UserError
 from bert_jax.probes import scores as probes
 from bert_jax.probes.scores import Breakdown, Score
-from bert_jax.sweeps import folder as folders
+from bert_jax.sweeps import trials as records
 from bert_jax.sweeps.definition import Plan, Trial
-from bert_jax.sweeps.folder import TrialState
+from bert_jax.sweeps.store import read_plan
+from bert_jax.sweeps.trials import TrialState
 
 HELD_OUT = "held_out."
 # Fields of an eval line that are no findings.
@@ -88,7 +89,7 @@ class Result:
 
     @property
     def counts(self) -> bool:
-        """Whether it stands for its arm: it is finished, and all it found can be read."""
+        """Whether it stands for its variant: it is finished, and all it found can be read."""
         return self.state.status == "finished" and not self.fault
 
     @property
@@ -107,21 +108,21 @@ class Results:
     """of everything that some trial found or the sweep asks for; those it tests first"""
 
     @property
-    def arms(self) -> tuple[str, ...]:
-        return tuple(arm.name for arm in self.plan.sweep.arms)
+    def variants(self) -> tuple[str, ...]:
+        return tuple(variant.name for variant in self.plan.sweep.variants)
 
     @property
     def baseline(self) -> str:
         return self.plan.sweep.baseline
 
-    def of(self, arm: str, *, counting: bool = True) -> tuple[Result, ...]:
-        """The arm's trials by seed; counting: those that count."""
-        own = [r for r in self.trials if r.trial.arm == arm and (r.counts or not counting)]
+    def of(self, variant: str, *, counting: bool = True) -> tuple[Result, ...]:
+        """The variant's trials by seed; counting: those that count."""
+        own = [r for r in self.trials if r.trial.variant == variant and (r.counts or not counting)]
         return tuple(sorted(own, key=lambda result: result.trial.seed))
 
-    def values(self, arm: str, measure: str) -> dict[int, float]:
+    def values(self, variant: str, measure: str) -> dict[int, float]:
         """Seed -> value, of the trials that count and have the measure."""
-        return {r.trial.seed: r.values[measure] for r in self.of(arm) if measure in r.values}
+        return {r.trial.seed: r.values[measure] for r in self.of(variant) if measure in r.values}
 
 
 def gather(folder: Path) -> Results:
@@ -130,7 +131,7 @@ def gather(folder: Path) -> Results:
     Raises:
       UserError: it is not the folder of a sweep.
     """
-    plan = folders.read_sweep(folder)
+    plan = read_plan(folder)
     trials = tuple(_result(folder, trial) for trial in plan.trials)
     return Results(folder=folder, plan=plan, trials=trials, measures=_measures(plan, trials))
 
@@ -138,8 +139,8 @@ def gather(folder: Path) -> Results:
 def _result(folder: Path, trial: Trial) -> Result:
     from bert_jax.training.metrics import read_metrics
 
-    state = folders.trial_state(folder, trial)
-    workdir = folders.workdir(folder, trial)
+    state = records.trial_state(folder, trial)
+    workdir = records.workdir(folder, trial)
     try:
         lines = read_metrics(workdir / "metrics.jsonl")
         curve = tuple(_curve(trial, lines))
@@ -160,7 +161,7 @@ def _result(folder: Path, trial: Trial) -> Result:
         scores={score.name: score for score in probed.scores},
         settings=probed.settings,
         breakdowns=probed.breakdowns,
-        cost=_cost(trial, lines, folders.read_attempts(folder, trial)),
+        cost=_cost(trial, lines, records.read_attempts(folder, trial)),
     )
 
 

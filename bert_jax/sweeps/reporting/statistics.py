@@ -1,8 +1,8 @@
-"""How sure a difference between two arms is, when each has a few seeds and all are scored on the same rows.
+"""How sure a difference between two variants is, when each has a few seeds and all are scored on the same rows.
 
 A trial's measure is a ratio, sum(total) / sum(weight) over rows. Two things could have come out otherwise:
 
-rows    Which rows were held out. They are drawn again with replacement, the same rows for every seed of both arms,
+rows    Which rows were held out. They are drawn again with replacement, the same rows for every seed of both variants,
         so that what makes a row hard cancels (a paired bootstrap; Efron and Tibshirani 1993).
 seeds   Initialisation, order and masks. The seeds' paired differences d_s, s = 1 .. n, are drawn again as
         mean(d) + sum_s g_s (d_s - mean(d)) / sqrt(n (n - 1)) x sqrt((n - 1) / chi2), g_s standard normal and chi2 of
@@ -11,13 +11,13 @@ seeds   Initialisation, order and masks. The seeds' paired differences d_s, s = 
 Drawing n seeds with replacement, the usual bootstrap, understates their variance by (n - 1) / n, and knows too few
 different values to be mended by widening alone (Hesterberg 2015, "What teachers should know about the
 bootstrap"): with n = 3 its 95 % interval, widened by sqrt(n / (n - 1)), covers the truth 80 % of the time, and equal
-arms get p <= 0.05 20 % of the time and p <= 0.05 / 8 as often, so that no correction for many tests helps. With the
+variants get p <= 0.05 20 % of the time and p <= 0.05 / 8 as often, so that no correction for many tests helps. With the
 draws above, in 3,000 simulated sweeps each of normal seeds (no rows), n = 2, 3, 5, 10: it covers 95.4, 95.0, 94.7 and
-95.3 %; equal arms get p <= 0.05 4.6, 5.0, 5.3 and 4.7 % of the time, and p <= 0.05 / 8 0.4 to 0.6 %.
+95.3 %; equal variants get p <= 0.05 4.6, 5.0, 5.3 and 4.7 % of the time, and p <= 0.05 / 8 0.4 to 0.6 %.
 
 With rows, in 1,500 simulated sweeps each of 100 rows: one seed 94.1 to 95.1 %; three 95.5 % and five 94.7 % where
 seeds differ by more than their rows' noise, and from there up to 99.5 % where they differ by nothing else, since that
-noise then counts both as the rows' and as the seeds'. Equal arms get p <= 0.05 in what is left of 100 %.
+noise then counts both as the rows' and as the seeds'. Equal variants get p <= 0.05 in what is left of 100 %.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CELLS = 2_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Of the values of an arm's seeds."""
+    """Of the values of a variant's seeds."""
 
     n: int
     mean: float
@@ -50,7 +50,7 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Arm minus baseline, the mean over the seeds that both have."""
+    """Variant minus baseline, the mean over the seeds that both have."""
 
     value: float
     low: float | None
@@ -102,8 +102,8 @@ def difference(
     replicates: int = REPLICATES,
     generator: int = _GENERATOR,
 ) -> Difference:
-    """Arm minus baseline with its percentile interval and two-sided p, 2 min(share <= 0, share >= 0), where one is
-    added to both counts and to the number of draws. Swapping the arms changes signs and nothing else.
+    """Variant minus baseline with its percentile interval and two-sided p, 2 min(share <= 0, share >= 0), where one is
+    added to both counts and to the number of draws. Swapping the variants changes signs and nothing else.
 
     Args:
       ours_S, theirs_S: the values of the seeds that both have, in one order.

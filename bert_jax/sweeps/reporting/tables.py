@@ -21,17 +21,17 @@ from bert_jax.sweeps.reporting.writing import (
 
 
 def overview(results: Results, comparisons: Sequence[Comparison]) -> Table:
-    """Arms x measures: means, and what they mean beside the baseline."""
+    """Variants x measures: means, and what they mean beside the baseline."""
     names = list(dict.fromkeys(c.measure.name for c in comparisons))
-    found = {(c.arm, c.measure.name): c for c in comparisons}
+    found = {(c.variant, c.measure.name): c for c in comparisons}
     rows = []
-    for arm in results.arms:
-        cells = [_overview_cell(found[arm, name]) for name in names]
-        done, planned = len(results.of(arm)), len(results.of(arm, counting=False))
-        rows.append((arm, f"{done} of {planned}", *cells))
+    for variant in results.variants:
+        cells = [_overview_cell(found[variant, name]) for name in names]
+        done, planned = len(results.of(variant)), len(results.of(variant, counting=False))
+        rows.append((variant, f"{done} of {planned}", *cells))
     return Table(
-        title="Arms and measures",
-        header=("arm", "seeds finished", *(_arrow(results.measures[name]) for name in names)),
+        title="Variants and measures",
+        header=("variant", "seeds finished", *(_arrow(results.measures[name]) for name in names)),
         rows=tuple(rows),
         words=1,
         notes=(
@@ -43,7 +43,7 @@ def overview(results: Results, comparisons: Sequence[Comparison]) -> Table:
 
 
 def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
-    """One line an arm and measure, with interval, p and verdict."""
+    """One line a variant and measure, with interval, p and verdict."""
     rows, last = [], None
     for c in comparisons:
         if c.is_baseline:
@@ -54,7 +54,7 @@ def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
         rows.append(
             (
                 name,
-                c.arm,
+                c.variant,
                 c.verdict,
                 spread(c.summary, c.measure),
                 number(d.value, c.measure, sign=True) if d else NONE,
@@ -69,7 +69,7 @@ def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
     return Table(
         title=f"Differences to {results.baseline}",
         header=(
-            "measure", "arm", "verdict", "mean ± sd", "difference", f"{LEVEL:.0%} interval".replace("%", " %"),
+            "measure", "variant", "verdict", "mean ± sd", "difference", f"{LEVEL:.0%} interval".replace("%", " %"),
             "p", "p, Holm", "pairs of seeds", "rows",
         ),
         rows=tuple(rows),
@@ -80,7 +80,7 @@ def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
 
 def _family(size: int) -> str:
     if not size:
-        return "Nothing was tested yet: no seed is finished in both an arm and the baseline."
+        return "Nothing was tested yet: no seed is finished in both a variant and the baseline."
     return (
         f"Shares differ by points. The verdict is Holm's p at 0.05 over {size} test{'s' * (size > 1)} together;"
         " an interval is of its own difference alone, and may leave out 0 where the verdict does not."
@@ -110,13 +110,13 @@ def other_measures(results: Results) -> Table | None:
     rows = tuple(
         (
             titled(results.measures[name]),
-            *(_values_cell(results, arm, results.measures[name]) for arm in results.arms),
+            *(_values_cell(results, variant, results.measures[name]) for variant in results.variants),
         )
         for name in names
     )
     return Table(
         title="Everything else that was measured",
-        header=("measure", *results.arms),
+        header=("measure", *results.variants),
         rows=rows,
         notes=(
             "Mean ± standard deviation over the seeds that finished; not tested. held_out.X is of each trial's own"
@@ -132,14 +132,16 @@ def published(results: Results) -> Table | None:
         return None
     rows = []
     for title, values in paper.rows.items():
-        arm = paper.arms.get(title)
+        variant = paper.variants.get(title)
         cells = []
         for column, value in zip(paper.columns, values, strict=True):
             theirs = NONE if value is None else str(value)
             cells.append(
-                f"{_ours(results, arm, column.measure)} / {theirs}" if arm and column.measure else theirs
+                f"{_ours(results, variant, column.measure)} / {theirs}"
+                if variant and column.measure
+                else theirs
             )
-        rows.append((title, arm or NONE, *cells))
+        rows.append((title, variant or NONE, *cells))
     foreign = any(column.measure is None for column in paper.columns)
     notes = [
         "Ours / published where both are; shares in per cent. Models, text and budgets are not the paper's: compare"
@@ -149,7 +151,7 @@ def published(results: Results) -> Table | None:
     return Table(
         title=f"Beside {paper.source}",
         header=(
-            "published row", "our arm", *(c.title + (f": {c.measure}" if c.measure else " *") for c in paper.columns)
+            "published row", "our variant", *(c.title + (f": {c.measure}" if c.measure else " *") for c in paper.columns)
         ),
         rows=tuple(rows),
         words=2,
@@ -158,30 +160,30 @@ def published(results: Results) -> Table | None:
 
 
 def cost(results: Results) -> Table:
-    """What a trial of each arm took, on average."""
+    """What a trial of each variant took, on average."""
 
-    def mean(arm: str, of: Callable[[Cost], float | None]) -> float | None:
-        found = [value for r in results.of(arm) if r.cost and (value := of(r.cost)) is not None]
+    def mean(variant: str, of: Callable[[Cost], float | None]) -> float | None:
+        found = [value for r in results.of(variant) if r.cost and (value := of(r.cost)) is not None]
         return summary(found).mean if found else None
 
     rows = []
-    for arm in results.arms:
-        mfu = mean(arm, lambda c: c.mfu)
+    for variant in results.variants:
+        mfu = mean(variant, lambda c: c.mfu)
         rows.append(
             (
-                arm,
-                f"{len(results.of(arm))}",
-                short(mean(arm, lambda c: c.tokens)),
-                short(mean(arm, lambda c: c.flops)),
-                _hours(mean(arm, lambda c: c.hours)),
-                _hours(mean(arm, lambda c: c.wall_hours)),
-                short(mean(arm, lambda c: c.tokens_per_s)),
+                variant,
+                f"{len(results.of(variant))}",
+                short(mean(variant, lambda c: c.tokens)),
+                short(mean(variant, lambda c: c.flops)),
+                _hours(mean(variant, lambda c: c.hours)),
+                _hours(mean(variant, lambda c: c.wall_hours)),
+                short(mean(variant, lambda c: c.tokens_per_s)),
                 NONE if mfu is None else f"{100 * mfu:.1f} %",
             )
         )
     return Table(
         title="Cost of a trial",
-        header=("arm", "trials", "tokens", "FLOPs", "hours", "hours in all", "tokens/s", "MFU"),
+        header=("variant", "trials", "tokens", "FLOPs", "hours", "hours in all", "tokens/s", "MFU"),
         rows=tuple(rows),
         notes=(
             "Means over the trials that finished. Tokens are slots, padding included. FLOPs are counted from the"
@@ -214,7 +216,7 @@ def states(results: Results) -> Table:
 
 
 def breakdowns(results: Results) -> tuple[Table, ...]:
-    """Of each breakdown a table: its parts, and the mean over seeds of every arm."""
+    """Of each breakdown a table: its parts, and the mean over seeds of every variant."""
     tables = []
     for name, (axis, labels, counts, means) in breakdown_means(results).items():
         measure = results.measures.get(name.partition(" by ")[0])
@@ -237,17 +239,17 @@ Means = dict[str, dict[str, float]]
 
 
 def breakdown_means(results: Results) -> dict[str, tuple[str, tuple[str, ...], tuple[int, ...], Means]]:
-    """name -> (axis, labels, counts of the first trial, arm -> label -> mean over its seeds)."""
+    """name -> (axis, labels, counts of the first trial, variant -> label -> mean over its seeds)."""
     found: dict[str, tuple[str, tuple[str, ...], tuple[int, ...], Means]] = {}
-    for arm in results.arms:
+    for variant in results.variants:
         values: dict[str, dict[str, list[float]]] = {}
-        for part in (part for r in results.of(arm) for part in r.breakdowns):
+        for part in (part for r in results.of(variant) for part in r.breakdowns):
             found.setdefault(part.name, (part.axis, part.labels, part.counts, {}))
             for label, value in zip(part.labels, part.values, strict=True):
                 if value is not None:
                     values.setdefault(part.name, {}).setdefault(label, []).append(value)
         for name, by_label in values.items():
-            found[name][3][arm] = {label: summary(seeds).mean for label, seeds in by_label.items()}
+            found[name][3][variant] = {label: summary(seeds).mean for label, seeds in by_label.items()}
     return found
 
 
@@ -255,9 +257,9 @@ def breakdown_means(results: Results) -> dict[str, tuple[str, tuple[str, ...], t
 # CSV
 # ---------------------------------------------------------------------------------------------
 
-TRIAL_COLUMNS = ("trial", "arm", "seed", "state", "step", "steps", "measure", "unit", "value")
+TRIAL_COLUMNS = ("trial", "variant", "seed", "state", "step", "steps", "measure", "unit", "value")
 COMPARISON_COLUMNS = (
-    "measure", "unit", "better", "arm", "baseline", "n", "finished", "planned", "mean", "sd", "difference", "low", "high",
+    "measure", "unit", "better", "variant", "baseline", "n", "finished", "planned", "mean", "sd", "difference", "low", "high",
     "p", "p_holm", "verdict", "pairs_of_seeds", "rows",
 )  # fmt: skip
 
@@ -268,7 +270,7 @@ def trials_csv(results: Results) -> str:
 
 
 def _trial_lines(results: Results, r: Result) -> Iterable[tuple[object, ...]]:
-    start = (r.trial.name, r.trial.arm, r.trial.seed, r.status, r.state.step, r.state.steps)
+    start = (r.trial.name, r.trial.variant, r.trial.seed, r.status, r.state.step, r.state.steps)
     if not r.counts:
         return [(*start, None, None, None)]
     lines: list[tuple[object, ...]] = [
@@ -292,15 +294,23 @@ _COST_UNITS = {
 
 
 def comparisons_csv(results: Results, comparisons: Sequence[Comparison]) -> str:
-    """One line a measure and arm, the baseline's own without a difference."""
+    """One line a measure and variant, the baseline's own without a difference."""
 
     def line(c: Comparison) -> tuple[object, ...]:
         d, m = c.difference, c.measure
         tested = (d.value, d.low, d.high, d.p, c.p_holm) if d else (None,) * 5
         seeds = (d.seeds, d.rows) if d else (None, None)
         its_unit = "share" if m.is_share else m.unit
-        arm = (c.arm, results.baseline, c.summary.n, c.finished, c.planned, c.summary.mean, c.summary.sd)
-        return (m.name, its_unit, m.better, *arm, *tested, c.verdict, *seeds)
+        variant = (
+            c.variant,
+            results.baseline,
+            c.summary.n,
+            c.finished,
+            c.planned,
+            c.summary.mean,
+            c.summary.sd,
+        )
+        return (m.name, its_unit, m.better, *variant, *tested, c.verdict, *seeds)
 
     return as_csv(COMPARISON_COLUMNS, map(line, comparisons))
 
@@ -319,15 +329,15 @@ def _arrow(measure: Measure) -> str:
     return f"{titled(measure)} {'↑' if measure.better == 'higher' else '↓'}"
 
 
-def _values_cell(results: Results, arm: str, measure: Measure) -> str:
-    return spread(summary(list(results.values(arm, measure.name).values())), measure)
+def _values_cell(results: Results, variant: str, measure: Measure) -> str:
+    return spread(summary(list(results.values(variant, measure.name).values())), measure)
 
 
-def _ours(results: Results, arm: str, name: str) -> str:
+def _ours(results: Results, variant: str, name: str) -> str:
     measure = results.measures.get(name)
     if measure is None:
         return NONE
-    values = list(results.values(arm, name).values())
+    values = list(results.values(variant, name).values())
     digits = 1 if measure.is_share else 3
     return f"{measure.scale * summary(values).mean:.{digits}f}" if values else NONE
 

@@ -153,7 +153,7 @@ def crossed(rng, *, seeds, rows, seed_sd, row_sd, noise_sd, effect=0.0):
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_swapping_the_arms_changes_signs_alone(seeds):
+def test_swapping_the_variants_changes_signs_alone(seeds):
     ours, theirs = crossed(
         np.random.default_rng(2), seeds=seeds, rows=60, seed_sd=0.1, row_sd=1, noise_sd=1, effect=0.2
     )
