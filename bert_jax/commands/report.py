@@ -12,9 +12,9 @@ Prints the verdict and the main table, and writes into S, or into --out:
                     mean, sd, difference, low, high, p, p_holm, verdict, pairs_of_seeds, rows
 
 Measures are the scores of the probes (mlm.loss, sop.accuracy, ...) and held_out.X, X a field of the last eval line in
-metrics.jsonl. Accuracies and the like are fractions in the CSV, per cent elsewhere. Only finished trials enter a number;
-the others are listed with their states. Differences to the baseline are paired by seed and by held-out row, with 95 %
-intervals and p corrected for all tests of the sweep together (Holm); the last part of the page explains the method.
+metrics.jsonl. Accuracies and the like are fractions in the CSV, per cent elsewhere. Only finished trials enter a
+number; the others are listed with their states. Differences to the baseline are paired by seed and by held-out row,
+with 95 % intervals and p corrected for all tests of the sweep together (Holm); the page ends with the method.
 Exit status: 0 written, 1 S is not the folder of a sweep, 2 bad usage.
 """
 

@@ -1,4 +1,4 @@
-"""A corpus report as text and as one HTML page that needs no other file."""
+"""The corpus report as text and as one HTML page that needs no other file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Figures = dict[str, dict[str, str]]
 
 
 def figures(report: Report) -> Figures:
-    """section -> name -> value in words: what the terminal, the text file and the page all show."""
+    """section -> name -> value as text, as the terminal, the text file and the page show it."""
     sections = {
         "corpus": _corpus_figures(report["corpus"], report["weights"]),
         "cleaning": {
@@ -82,22 +82,22 @@ def _corpus_figures(corpus: dict[str, Any], weights: Sequence[float]) -> dict[st
     values = {"documents": f"{corpus['documents']:,}"}
     if len(corpus["sources"]) > 1:
         for source, weight in zip(corpus["sources"], weights or [1.0] * len(corpus["sources"]), strict=True):
-            passes = f", {weight:g} passes an epoch" if weights else ""
+            passes = f", {weight:g} passes per epoch" if weights else ""
             values[f"from {source['name']}"] = (
                 f"{source['documents']:,} documents, {_share(source['tokens'] / tokens)} of the tokens{passes}"
             )
     values["sentences"] = f"{corpus['sentences']:,}"
     values["tokens"] = f"{tokens:,}"
-    values["characters a token"] = f"{corpus['characters'] / tokens:.2f}"
-    values["tokens a word"] = f"{vocabulary['tokens'] / vocabulary['words']:.3f}"
+    values["characters per token"] = f"{corpus['characters'] / tokens:.2f}"
+    values["tokens per word"] = f"{vocabulary['tokens'] / vocabulary['words']:.3f}"
     values["unknown tokens"] = f"{corpus['unknown']:,} = {_share(corpus['unknown'] / tokens, 3)}"
     values["vocabulary"] = f"{vocabulary['entries']:,}, {vocabulary['usable']:,} of them for text"
     unused = _share(vocabulary["never_used"] / max(1, vocabulary["usable"]))
-    values["never used in the corpus"] = f"{vocabulary['never_used']:,} = {unused}"
+    values["entries never used"] = f"{vocabulary['never_used']:,} = {unused}"
     if vocabulary["tokens"] < tokens:
         values["words, use of the vocabulary"] = f"measured on a sample of {vocabulary['tokens']:,} tokens"
-    values["tokens a sentence"] = _lengths(corpus["sentence_tokens"], corpus["sentences"])
-    values["tokens a document"] = _lengths(corpus["document_tokens"], corpus["documents"])
+    values["tokens per sentence"] = _lengths(corpus["sentence_tokens"], corpus["sentences"])
+    values["tokens per document"] = _lengths(corpus["document_tokens"], corpus["documents"])
     return values
 
 
@@ -107,16 +107,16 @@ def _row_figures(report: Report) -> dict[str, str]:
     values = {
         "rows": f"{rows['rows']:,} = {report['batches']:,} batches of {report['batch_size']:,}",
         "token slots filled": _share(rows["fill"]),
-        "tokens a row": _lengths(rows["row_tokens"], rows["rows"]),
+        "tokens per row": _lengths(rows["row_tokens"], rows["rows"]),
     }
     if report["packing"] > 1:
-        values["tokens an example"] = _lengths(rows["example_tokens"])
-        values["examples a row"] = _lengths(rows["examples_a_row"], rows["rows"])
+        values["tokens per example"] = _lengths(rows["example_tokens"])
+        values["examples per row"] = _lengths(rows["examples_a_row"], rows["rows"])
     if report["label_words"]:
         one, zero = report["label_words"]
         labelled = labels["one"] + labels["zero"]
         of = "" if rows["row_tokens"]["measured"] == rows["rows"] else " (of the sample)"
-        values["pairs labelled"] = f"{labelled:,}, without label {labels['none']:,}{of}"
+        values["labelled pairs"] = f"{labelled:,}, unlabelled {labels['none']:,}{of}"
         if labelled:
             values[f"label 1, {one}"] = _measured(labels)
             values[f"label 0, {zero}"] = _measured({**labels, "share": 1 - labels["share"]})
@@ -125,23 +125,25 @@ def _row_figures(report: Report) -> dict[str, str]:
 
 def _masking_figures(masking: dict[str, Any]) -> dict[str, str]:
     values = {
-        "measured on": f"{masking['batches']:,} batches, {masking['rows']:,} rows, {masking['predictions']:,} predictions",
+        "measured on": (
+            f"{masking['batches']:,} batches, {masking['rows']:,} rows, {masking['predictions']:,} predictions"
+        ),
         "unit, mode": f"{masking['unit']}, {masking['mode']}",
-        "predicted, of all tokens": _measured(masking["rate"])
+        "predicted tokens": _measured(masking["rate"])
         + f" (masking.rate {_share(masking['configured_rate'], 2)})",
     }
     for name, words in (
         ("mask", "shown as [MASK]"),
-        ("random", "as a random entry"),
-        ("keep", "as they are"),
+        ("random", "shown as a random entry"),
+        ("keep", "shown unchanged"),
     ):
         values[words] = (
             f"{_measured(masking['shown'][name])} (expected {_share(masking['expected_shown'][name], 2)})"
         )
     slots = masking["slots"]
     mean = masking["predictions"] / masking["rows"]
-    values["predictions a row"] = (
-        f"mean {mean:.2f} of M = {slots}; {_share(masking['full_rows'])} of the rows use all"
+    values["predictions per row"] = (
+        f"mean {mean:.2f} of M = {slots}; {_share(masking['full_rows'])} of the rows use all of them"
     )
     whole, part = masking["words"]["whole"], masking["words"]["in_part"]
     values["words with a prediction"] = (
@@ -150,7 +152,7 @@ def _masking_figures(masking: dict[str, Any]) -> dict[str, str]:
     if "units" in masking:
         units = masking["units"]
         means = [_mean_of(units[name]) for name in ("all", "first", "expected")]
-        values["words hidden together"] = "mean {:.3f}; first of each row {:.3f} (expected {:.3f})".format(
+        values["words masked together"] = "mean {:.3f}; first of each row {:.3f} (expected {:.3f})".format(
             *means
         )
     return values
@@ -179,7 +181,7 @@ def _lengths(distribution: dict[str, Any], total: int | None = None) -> str:
 
 
 def _measured(ratio: dict[str, Any]) -> str:
-    """A share with its standard error, to the error's second digit or thereabouts."""
+    """A share with its standard error, to about the second digit of the error."""
     percent = 100 * ratio["error"]
     if percent < 0.0005:
         return f"{_share(ratio['share'], 2)} ± < 0.001 %"

@@ -40,11 +40,11 @@ def _painters(report: Report) -> dict[str, Callable[[Axes, Report], None]]:
         "Sentence lengths": _sentences,
         "Document lengths": _documents,
         "Row lengths": _rows,
-        "Predictions a row": _predictions,
+        "Predictions per row": _predictions,
         "How predicted tokens are shown": _shown,
     }
     if "units" in report["masking"]:
-        return {**chosen, "Words hidden together": _units}
+        return {**chosen, "Words masked together": _units}
     return {**chosen, "Predictions by position": _positions}
 
 
@@ -78,13 +78,13 @@ def _rows(axes: Axes, report: Report) -> None:
     rows = report["rows"]
     _histogram(axes, rows["row_tokens"], colour=_MEASURED, fill=True, alpha=0.8, label="rows")
     if report["packing"] > 1:
-        _histogram(axes, rows["example_tokens"], colour=_SECOND, linewidth=1.4, label="examples in them")
+        _histogram(axes, rows["example_tokens"], colour=_SECOND, linewidth=1.4, label="their examples")
         axes.legend(loc="upper center", ncols=2)
     axes.set_yscale("symlog", linthresh=10)
     axes.set_ylim(0, 20 * max(rows["row_tokens"]["counts"] + rows["example_tokens"]["counts"]))
     axes.set_xlim(0, rows["length"] * 1.03)
     _mark(axes, rows["length"], f"L = {rows['length']}")
-    axes.set_xlabel("tokens, special ones included")
+    axes.set_xlabel("tokens, with special tokens")
     axes.set_ylabel("number (log)")
 
 
@@ -101,7 +101,7 @@ def _predictions(axes: Axes, report: Report) -> None:
 
 def _shown(axes: Axes, report: Report) -> None:
     masking = report["masking"]
-    names = {"mask": "[MASK]", "random": "random entry", "keep": "as it is"}
+    names = {"mask": "[MASK]", "random": "random entry", "keep": "unchanged"}
     found = [masking["shown"][name]["share"] or 0 for name in names]
     expected = [masking["expected_shown"][name] for name in names]
     axes.bar(range(3), found, width=0.6, color=_MEASURED, label="measured")
@@ -113,7 +113,7 @@ def _shown(axes: Axes, report: Report) -> None:
     axes.set_ylim(0, 1.15 * max(found + expected))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("shown to the encoder")
-    axes.set_ylabel("share of predicted tokens")
+    axes.set_ylabel("fraction of predicted tokens")
     axes.legend(loc="upper right")
 
 
@@ -131,8 +131,8 @@ def _units(axes: Axes, report: Report) -> None:
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("words hidden together (the last of a row is cut to fit)")
-    axes.set_ylabel("share of units")
+    axes.set_xlabel("words masked together (the last unit of a row is shortened to fit)")
+    axes.set_ylabel("fraction of units")
     axes.legend()
 
 
@@ -147,7 +147,7 @@ def _positions(axes: Axes, report: Report) -> None:
     axes.set_ylim(0, None)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("position in the row")
-    axes.set_ylabel("share of the text predicted")
+    axes.set_ylabel("fraction of text predicted")
     axes.legend(loc="lower right")
 
 

@@ -73,9 +73,6 @@ class Sweep:
             self, "baseline", self.baseline or (self.variants[0].name if self.variants else "")
         )
 
-    def variant(self, name: str) -> Variant:
-        return next(variant for variant in self.variants if variant.name == name)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
@@ -102,7 +99,11 @@ class Plan:
     trials: tuple[Trial, ...]
 
     def trial(self, name: str) -> Trial:
-        """Raises UsageError where there is none of that name."""
+        """The trial of this name.
+
+        Raises:
+          UsageError: there is none; lists the names.
+        """
         for trial in self.trials:
             if trial.name == name:
                 return trial

@@ -171,7 +171,7 @@ def _is_running(folder: Path, trial: Trial, last: dict[str, Any] | None, line: d
 
 
 def _last_train_line(file: Path, tail: int = 16384) -> dict[str, Any]:
-    """The last train line in the last `tail` bytes of a metrics.jsonl, with the time the file was "written"; {}: none."""
+    """The last train line in the last `tail` bytes of a metrics.jsonl, and when the file was "written"; {}: none."""
     try:
         with file.open("rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - tail))

@@ -2,8 +2,8 @@
 
     bert-jax sweep experiments/sweeps/attention.py --workdir S --executor slurm
 
-full: the ablation setting of the paper: DeBERTa-base on rows of 512, spans masked, 1,000,000 steps of batch 256; the
-baseline is the same encoder with absolute positions, as its RoBERTa. tiny: bert-tiny for the quickstart's budget.
+full: the ablation of the paper: DeBERTa-base on rows of 512, spans masked, 1,000,000 steps of batch 256; the baseline
+is the same encoder with absolute positions, the paper's RoBERTa. tiny: bert-tiny for the quickstart's budget.
 """
 
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized

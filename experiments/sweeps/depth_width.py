@@ -2,9 +2,9 @@
 
     bert-jax sweep experiments/sweeps/depth_width.py --workdir S --executor slurm
 
-Variants are named layers x width. Layers x width^2, and so the multiplications of the layers, are equal to within 0.1 %;
-heads are 64 wide, the MLP four times the width. The embedding tables are not equal: wider variants have more parameters
-there. full: BERT-base as published, MLM alone (12x768). tiny: 4x128 and its like, for the quickstart's budget.
+Variants are named layers x width. Layers x width^2, and with it the multiplications of the layers, is equal to within
+0.1 %; heads are 64 wide, the MLP four times the width. The embedding tables are not equal: wider variants have more
+parameters there. full: BERT-base as published, MLM alone (12x768). tiny: 4x128 and equals, for the quickstart's budget.
 """
 
 from bert_jax.sweeps import Sweep, Variant, sized

@@ -3,12 +3,13 @@
     bert-jax sweep  experiments/sweeps/nsp_vs_sop.py --workdir S --executor slurm --config.data.path='corpus/*.jsonl.gz'
     bert-jax report S
 
-full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512, each variant and seed. Published: a model that learns next
-sentence tells sentence order no better than chance (52.0), one that learns order tells next sentence (78.9) too.
-tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores; README.md has what it found on novels.
+full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512, for each variant and seed. Published: a model trained on
+next sentence predicts sentence order no better than chance (52.0), one trained on order predicts next sentence (78.9).
+tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores; README.md has its results on novels.
 
-Lengths must not tell the label: of order they do where segments are cut to fill the row (as ALBERT's code does), of
-the next sentence where they end with sentences. So sop has `data.boundaries=whole`, and the others are cut.
+Segment lengths must not reveal the label. The label of order they reveal where segments are cut to fill the row (as in
+ALBERT's code), that of next sentence where segments end with sentences. So sop has `data.boundaries=whole`, and the
+others are cut.
 """
 
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized

@@ -2,8 +2,8 @@
 
     bert-jax sweep experiments/sweeps/optimizer.py --workdir S --executor slurm
 
-full: BERT-base as published, MLM and next sentence. LAMB's updates are scaled to the weights, so its rate is not
-Adam's: 1.76e-3 is ALBERT's at batch 4,096; at other batches it should be tuned first. tiny: the quickstart's budget.
+full: BERT-base as published, MLM and next sentence. LAMB scales updates to the weights, so it needs a learning
+rate of its own: 1.76e-3 is ALBERT's at batch 4,096; tune it first for other batch sizes. tiny: the quickstart's budget.
 """
 
 from bert_jax.sweeps import Sweep, Variant, sized

@@ -11,16 +11,16 @@ from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
 def get_sweep(size="full"):
-    def variant(form, objective):
+    def values(form, objective):
         return {"data.format": form, "data.sentence_objective": objective}
 
     return Sweep(
         question="Segments or sentences with next-sentence prediction, or running text without?",
         variants=(
-            Variant(name="segment_pair-nsp", values=variant("segment_pair", "nsp")),
-            Variant(name="sentence_pair-nsp", values=variant("sentence_pair", "nsp")),
-            Variant(name="full_sentences", values=variant("full_sentences", "none")),
-            Variant(name="doc_sentences", values=variant("doc_sentences", "none")),
+            Variant(name="segment_pair-nsp", values=values("segment_pair", "nsp")),
+            Variant(name="sentence_pair-nsp", values=values("sentence_pair", "nsp")),
+            Variant(name="full_sentences", values=values("full_sentences", "none")),
+            Variant(name="doc_sentences", values=values("doc_sentences", "none")),
         ),
         published=Published(
             source="Liu et al. 2019, table 2",

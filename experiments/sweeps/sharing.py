@@ -2,8 +2,8 @@
 
     bert-jax sweep experiments/sweeps/sharing.py --workdir S --executor slurm --config.data.path='corpus/*.jsonl.gz'
 
-full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512. tiny: bert-tiny with four layers, so that there is
-something to share, for the quickstart's budget.
+full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512. tiny: bert-tiny with four layers, so that layers
+can share, for the quickstart's budget.
 """
 
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized

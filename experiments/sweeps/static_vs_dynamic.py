@@ -1,11 +1,11 @@
-"""The same masks again and again, or new ones each epoch? (Liu et al. 2019, section 4.1 and table 1)
+"""The same masks each epoch, or new ones? (Liu et al. 2019, section 4.1 and table 1)
 
     bert-jax sweep experiments/sweeps/static_vs_dynamic.py --workdir S --executor slurm
 
-full: BERT-base on rows of 512, 1,000,000 steps of batch 256; static masks are ten copies of each row, in turn. The
-difference can only show once a row has been seen more often than it has copies: forty epochs in the paper.
-tiny: bert-tiny for the quickstart's budget and one copy; on a corpus of more than two million tokens that is less than
-an epoch, and the variants are alike: give it a small text, or more --tokens.
+full: BERT-base on rows of 512, 1,000,000 steps of batch 256; static masks are ten copies of each row, in turn. A
+difference can appear only once a row is seen more often than it has copies; the paper trains for forty epochs.
+tiny: bert-tiny for the quickstart's budget and one copy. On a corpus of more than two million tokens that is less than
+an epoch, and the variants do not differ: use a smaller text, or more --tokens.
 """
 
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized

@@ -39,7 +39,7 @@ class Vocabulary:
 
 @pytest.fixture
 def batch():
-    """A packed row of two pairs, and one that nothing is hidden in."""
+    """A packed row of two pairs, and one without a masked token."""
     ids = [
         [CLS, 5, MASK, 13, 8, SEP, 9, 10, SEP, CLS, 11, MASK, SEP, 12, 14, SEP, PAD, PAD],
         [CLS, 6, SEP] + [PAD] * 15,
@@ -77,7 +77,7 @@ def test_the_marks_of_a_row(batch):
         "  B dog far [SEP]",
         "",
         "row 71: 3 tokens + 15 padding, 0 predicted",
-        "  no label",
+        "  unlabelled",
         "  A [CLS] cat [SEP]",
     ]
     assert all(sign in lines[-1] for sign in ("[MASK]‹cat›", "dog‹≠cat›", "cat‹=›"))
@@ -88,7 +88,7 @@ def test_the_marks_of_a_row(batch):
     [
         (
             DataConfig(sentence_objective="nsp"),
-            ["B is from another document", "B is the next text", "no label"],
+            ["B is from another document", "B is the next text", "unlabelled"],
         ),
         (
             DataConfig(sentence_objective="sop", quirks=("lone_is_random",)),
@@ -170,7 +170,7 @@ def test_the_page_has_every_figure_of_the_text(folder):
     figures = re.findall(r"^  (\S.*?)  +(\S.*)$", (folder / "report.txt").read_text(), re.MULTILINE)
     assert len(figures) > 20
     assert [figure for figure in figures if not set(figure) <= set(page.text)] == []
-    assert {"label 1, B is from another document", "words hidden together"} <= {name for name, _ in figures}
+    assert {"label 1, B is from another document", "words masked together"} <= {name for name, _ in figures}
 
 
 def test_the_page_needs_no_other_file(folder):

@@ -26,7 +26,7 @@ from bert_jax.sweeps.reporting.writing import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a report says, in order; every string is plain text."""
+    """The parts of a report in order; every string is plain text."""
 
     title: str
     verdicts: tuple[str, ...]
@@ -37,7 +37,7 @@ class Page:
 
 
 def compose(results: Results, comparisons: Sequence[Comparison], plots: Sequence[Plot]) -> Page:
-    """Orders what was found into a page."""
+    """Puts the results into the order of the page."""
 
     def pictures(*starts: str) -> tuple[Plot, ...]:
         return tuple(plot for plot in plots if plot.name.startswith(starts))
@@ -65,10 +65,10 @@ def compose(results: Results, comparisons: Sequence[Comparison], plots: Sequence
 
 
 def verdicts(results: Results, comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """The sweep's answer in sentences: what is sure, each by itself; then what is not, together."""
+    """The answer in sentences: each significant difference, then the others together, then what is unfinished."""
     baseline = results.baseline
     if not any(r.counts for r in results.trials):
-        yield "Nothing is finished yet: there is nothing to compare."
+        yield "No trial is finished: there is nothing to compare."
         return
     for c in comparisons:
         if c.verdict in ("better", "worse") and c.difference:
@@ -76,14 +76,14 @@ def verdicts(results: Results, comparisons: Sequence[Comparison]) -> Iterator[st
                 f"{number(c.difference.value, c.measure, sign=True)} {unit_of_difference(c.measure)}".strip()
             )
             p = probability(c.p_holm)
-            alone = ", by its rows alone: one seed" if c.difference.seeds == 1 else ""
+            alone = ", from the rows of one seed" if c.difference.seeds == 1 else ""
             yield (
                 f"{c.variant}: {c.measure.name} {difference} {interval(c)}, p {p if p[0] == '<' else '= ' + p}:"
                 f" {c.verdict} than {baseline}{alone}"
             )
     for verdict, words in (
         ("too small to tell", "too small to tell for {}"),
-        ("not tested", "not tested for {}: that takes two seeds finished in both, or one and rows"),
+        ("not tested", "not tested for {}: a test needs two seeds finished in both, or one with rows"),
         ("not measured", "not measured in {}"),
     ):
         for name in dict.fromkeys(c.measure.name for c in comparisons):
@@ -156,35 +156,35 @@ def _about(results: Results) -> dict[str, tuple[str, ...]]:
 
 
 def _values(values) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items()) or "the base as it is"
+    return ", ".join(f"{key}={value}" for key, value in values.items()) or "the base unchanged"
 
 
 def _method(results: Results, comparisons: Sequence[Comparison]) -> Iterator[str]:
     size = family_size(comparisons)
     names = sorted({c.measure.name for c in comparisons if c.difference and c.difference.rows})
     yield (
-        f"A difference is the mean over the seeds that a variant and {results.baseline} both have, each seed paired with"
-        " itself; a measure is a sum over rows divided by the sum of their weights. Trials that are not finished"
-        " enter no number."
+        f"A difference is the mean over the seeds that a variant and {results.baseline} both have, each seed paired"
+        " with itself; a measure is a sum over rows divided by the sum of their weights. Unfinished trials enter"
+        " no number."
     )
     if names:
         yield (
-            f"Held-out rows are drawn again with replacement, {REPLICATES:,} times, the same rows for every seed of"
-            f" both variants ({_listed(names)}); measures of eval lines have no rows, and count seeds alone."
+            f"Held-out rows are resampled with replacement {REPLICATES:,} times, the same rows for every seed of"
+            f" both variants ({_listed(names)}); measures of eval lines have no rows, so only seeds are resampled."
         )
     yield (
         "The error of the seeds' mean is drawn from their paired differences as Student's t of n - 1 degrees of"
-        " freedom, and added to that of the rows: with few seeds a plain bootstrap of them is too sure (with three,"
-        " its 95 % interval covers 80 %)."
-        " Intervals are percentiles of the draws; p is two-sided, twice the smaller share of draws on one side of 0."
+        " freedom, and added to that of the rows: with few seeds a plain bootstrap is too narrow (with three, its"
+        " 95 % interval covers 80 %)."
+        " Intervals are percentiles of the draws; p is two-sided, twice the smaller fraction of draws on one side of 0."
     )
     yield (
         f"All {size} tests of this page are one family, corrected by Holm's method (1979); a verdict needs an adjusted"
-        f" p of at most {ALPHA}. The generator of the draws is fixed, so the same folder gives the same page."
+        f" p of at most {ALPHA}. The seed of the draws is fixed, so the same folder gives the same page."
     )
     yield (
         "Probes score all trials on the same held-out rows and masks, those of the base. held_out.X is a trial's own"
-        " objective on its own rows: where variants differ in those, it compares two things at once."
+        " objective on its own rows: where variants differ in these, the difference has two causes."
     )
     yield f"Written by bert_jax {__version__}, bert-jax report."
 

@@ -114,7 +114,7 @@ def _measure(
 
 
 def _is_near(place: float, limits: tuple[float, float]) -> bool:
-    """Whether showing it leaves at least a third of the axis to what is there."""
+    """Whether an axis that includes `place` gives at least a third of its length to the present limits."""
     low, high = limits
     return max(high, place) - min(low, place) <= 3 * (high - low)
 
@@ -129,8 +129,8 @@ def _curve_drawing(results: Results, field: str, styles: dict[str, Style]) -> Dr
     return Drawing(
         name=f"curve-{field}",
         title=title,
-        caption="Line: mean over the seeds that finished; band: from the lowest seed to the highest. Thin and"
-        " without marks: single trials that have not finished. The first evaluation, of step 0, is left out.",
+        caption="Line: mean over the seeds that finished; band: from the lowest seed to the highest. Thin, without"
+        " markers: single unfinished trials. The evaluation at step 0 is left out.",
         size=size_of(results.variants),
         draw=lambda axes: _curves(axes, results, field, styles),
     )
@@ -170,7 +170,7 @@ def _curves(axes: Axes, results: Results, field: str, styles: dict[str, Style]) 
 
 
 def _at_shared_tokens(trials: Sequence[Result], field: str) -> dict[int, list[float]]:
-    """tokens -> the values of all seeds, where all of them were evaluated."""
+    """tokens -> the values of all seeds, at the tokens where every seed was evaluated."""
     curves = [{p.tokens: p.values[field] for p in r.curve if p.step and field in p.values} for r in trials]
     curves = [curve for curve in curves if curve]
     if not curves:
@@ -185,7 +185,7 @@ def _at_shared_tokens(trials: Sequence[Result], field: str) -> dict[int, list[fl
 
 
 def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawing]:
-    """The first measure against FLOPs; against hours where all trials take the same FLOPs."""
+    """The first measure against FLOPs, or against hours where all trials take the same FLOPs."""
     measure = results.measures[results.plan.sweep.measures[0]] if results.plan.sweep.measures else None
     found = [r for r in results.trials if r.cost and measure and measure.name in r.values]
     if not found or measure is None:
@@ -209,9 +209,9 @@ def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawin
                 )
         if by_flops:
             axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-            axes.set_xlabel("training FLOPs of a trial, counted from the sizes")
+            axes.set_xlabel("training FLOPs of a trial, from the sizes of the model")
         else:
-            axes.set_xlabel("hours in training steps, of a trial")
+            axes.set_xlabel("hours of training steps of a trial")
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_ylabel(titled(measure))
         legend(axes)
@@ -219,14 +219,14 @@ def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawin
     yield Drawing(
         name="cost",
         title=f"Cost and {measure.name}",
-        caption=f"A point a trial. {'Higher' if measure.better == 'higher' else 'Lower'} and to the left is better.",
+        caption=f"One point per trial. {measure.better.capitalize()} and to the left is better.",
         size=size_of(results.variants),
         draw=paint,
     )
 
 
 def _breakdown_drawings(results: Results, styles: dict[str, Style]) -> Iterator[Drawing]:
-    """The parts of the data, and, since variants often lie on one another there, what is between them."""
+    """Each breakdown, and its difference to the baseline, since the lines of variants often coincide."""
     for name, (axis, labels, _, means) in tables.breakdown_means(results).items():
         measure = results.measures.get(name.partition(" by ")[0])
         unit, scale = (titled(measure), measure.scale) if measure else (name, 1.0)
@@ -249,7 +249,7 @@ def _breakdown_drawings(results: Results, styles: dict[str, Style]) -> Iterator[
         yield Drawing(
             name=f"{file}-difference",
             title=f"{name}, difference to {results.baseline}",
-            caption=f"The variant's mean less that of {results.baseline}, part by part; not tested.",
+            caption=f"The variant's mean minus that of {results.baseline}, part by part; not tested.",
             size=size_of(results.variants),
             draw=functools.partial(
                 _parts, axis, labels, between, scale, f"difference ({unit_between})", styles

@@ -21,7 +21,7 @@ from bert_jax.sweeps.reporting.writing import (
 
 
 def overview(results: Results, comparisons: Sequence[Comparison]) -> Table:
-    """Variants x measures: means, and what they mean beside the baseline."""
+    """Variants x measures: means, marked where they differ from the baseline."""
     names = list(dict.fromkeys(c.measure.name for c in comparisons))
     found = {(c.variant, c.measure.name): c for c in comparisons}
     rows = []
@@ -35,15 +35,16 @@ def overview(results: Results, comparisons: Sequence[Comparison]) -> Table:
         rows=tuple(rows),
         words=1,
         notes=(
-            f"Mean ± standard deviation over the seeds that finished. ▲ better and ▼ worse than {results.baseline},"
-            " p ≤ 0.05 after correction for all tests together; unmarked: too small to tell, or not tested."
+            "Mean ± standard deviation over the seeds that finished."
+            f" ▲ better and ▼ worse than {results.baseline}, p ≤ 0.05 after correction for all tests together;"
+            " unmarked: too small to tell, or not tested."
             " ↑ higher is better, ↓ lower is.",
         ),
     )
 
 
 def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
-    """One line a variant and measure, with interval, p and verdict."""
+    """A line for each variant and measure, with interval, p and verdict."""
     rows, last = [], None
     for c in comparisons:
         if c.is_baseline:
@@ -80,10 +81,10 @@ def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
 
 def _family(size: int) -> str:
     if not size:
-        return "Nothing was tested yet: no seed is finished in both a variant and the baseline."
+        return "Nothing is tested yet: no seed is finished in both a variant and the baseline."
     return (
-        f"Shares differ by points. The verdict is Holm's p at 0.05 over {size} test{'s' * (size > 1)} together;"
-        " an interval is of its own difference alone, and may leave out 0 where the verdict does not."
+        f"Shares differ by points. The verdict is from Holm's p at 0.05 over {size} test{'s' * (size > 1)} together;"
+        " an interval is of one difference alone, and may exclude 0 where the verdict is too small to tell."
     )
 
 
@@ -92,18 +93,18 @@ def _seed_notes(comparisons: Sequence[Comparison]) -> list[str]:
     notes = []
     if 1 in seeds:
         notes.append(
-            "One pair of seeds: the interval is from the rows alone and says nothing of other seeds; without rows"
-            " there is none."
+            "One pair of seeds: the interval is from the rows alone and does not cover other seeds; without rows there"
+            " is none."
         )
     if 2 in seeds:
         notes.append(
-            "Two pairs of seeds say little of how seeds differ: their intervals are wide for that reason."
+            "Two pairs of seeds say little about the variance between seeds, so their intervals are wide."
         )
     return notes
 
 
 def other_measures(results: Results) -> Table | None:
-    """What was measured and not asked for: means, no tests."""
+    """Measures that the sweep does not test: means alone."""
     names = [name for name in results.measures if name not in results.plan.sweep.measures]
     if not names:
         return None
@@ -115,7 +116,7 @@ def other_measures(results: Results) -> Table | None:
         for name in names
     )
     return Table(
-        title="Everything else that was measured",
+        title="Other measures",
         header=("measure", *results.variants),
         rows=rows,
         notes=(
@@ -126,7 +127,7 @@ def other_measures(results: Results) -> Table | None:
 
 
 def published(results: Results) -> Table | None:
-    """The paper's table, ours beside its."""
+    """The paper's table, with the sweep's numbers beside its."""
     paper = results.plan.sweep.published
     if paper is None:
         return None
@@ -135,23 +136,23 @@ def published(results: Results) -> Table | None:
         variant = paper.variants.get(title)
         cells = []
         for column, value in zip(paper.columns, values, strict=True):
-            theirs = NONE if value is None else str(value)
+            paper_value = NONE if value is None else str(value)
             cells.append(
-                f"{_ours(results, variant, column.measure)} / {theirs}"
+                f"{_measured(results, variant, column.measure)} / {paper_value}"
                 if variant and column.measure
-                else theirs
+                else paper_value
             )
         rows.append((title, variant or NONE, *cells))
     foreign = any(column.measure is None for column in paper.columns)
     notes = [
-        "Ours / published where both are; shares in per cent. Models, text and budgets are not the paper's: compare"
-        " the order of rows, not the numbers."
+        "Measured / published where both exist; shares in per cent. Models, text and budgets are not the paper's:"
+        " compare the order of rows, not the numbers."
     ]
-    notes += ["* published alone, not measured here: needs a fine-tuned task."] * foreign
+    notes += ["* published only; not measured here: it needs a fine-tuned task."] * foreign
     return Table(
         title=f"Beside {paper.source}",
         header=(
-            "published row", "our variant", *(c.title + (f": {c.measure}" if c.measure else " *") for c in paper.columns)
+            "published row", "variant", *(c.title + (f": {c.measure}" if c.measure else " *") for c in paper.columns)
         ),
         rows=tuple(rows),
         words=2,
@@ -160,7 +161,7 @@ def published(results: Results) -> Table | None:
 
 
 def cost(results: Results) -> Table:
-    """What a trial of each variant took, on average."""
+    """The mean cost of a trial of each variant."""
 
     def mean(variant: str, of: Callable[[Cost], float | None]) -> float | None:
         found = [value for r in results.of(variant) if r.cost and (value := of(r.cost)) is not None]
@@ -183,18 +184,18 @@ def cost(results: Results) -> Table:
         )
     return Table(
         title="Cost of a trial",
-        header=("variant", "trials", "tokens", "FLOPs", "hours", "hours in all", "tokens/s", "MFU"),
+        header=("variant", "trials", "tokens", "FLOPs", "hours", "total hours", "tokens/s", "MFU"),
         rows=tuple(rows),
         notes=(
-            "Means over the trials that finished. Tokens are slots, padding included. FLOPs are counted from the"
+            "Means over the trials that finished. Tokens are token slots, padding included. FLOPs are counted from the"
             " sizes of the model. Hours, tokens/s and MFU (FLOPs a second as a share of the devices' peak) are of"
-            " training steps alone; hours in all also have evaluation, checkpoints, compilation and probes.",
+            " training steps alone; total hours include evaluation, checkpoints, compilation and probes.",
         ),
     )
 
 
 def states(results: Results) -> Table:
-    """Every trial and how far it came."""
+    """Every trial with its state."""
     rows = tuple(
         (
             r.trial.name,
@@ -211,12 +212,14 @@ def states(results: Results) -> Table:
         header=("trial", "state", "reason", "step", "training loss", "failures"),
         rows=rows,
         words=3,
-        notes=("Only finished trials enter a mean. cut: stopped or killed, goes on from its checkpoint.",),
+        notes=(
+            "Only finished trials enter a mean. interrupted: stopped or killed; it resumes from its checkpoint.",
+        ),
     )
 
 
 def breakdowns(results: Results) -> tuple[Table, ...]:
-    """Of each breakdown a table: its parts, and the mean over seeds of every variant."""
+    """A table for each breakdown: its parts, and the mean over seeds for every variant."""
     tables = []
     for name, (axis, labels, counts, means) in breakdown_means(results).items():
         measure = results.measures.get(name.partition(" by ")[0])
@@ -259,13 +262,13 @@ def breakdown_means(results: Results) -> dict[str, tuple[str, tuple[str, ...], t
 
 TRIAL_COLUMNS = ("trial", "variant", "seed", "state", "step", "steps", "measure", "unit", "value")
 COMPARISON_COLUMNS = (
-    "measure", "unit", "better", "variant", "baseline", "n", "finished", "planned", "mean", "sd", "difference", "low", "high",
-    "p", "p_holm", "verdict", "pairs_of_seeds", "rows",
+    "measure", "unit", "better", "variant", "baseline", "n", "finished", "planned", "mean", "sd", "difference", "low",
+    "high", "p", "p_holm", "verdict", "pairs_of_seeds", "rows",
 )  # fmt: skip
 
 
 def trials_csv(results: Results) -> str:
-    """One line a trial and measure, cost among them; a trial that does not count has one line without a value."""
+    """A line for each trial and measure, cost included; a trial that does not count has one line without a value."""
     return as_csv(TRIAL_COLUMNS, (line for r in results.trials for line in _trial_lines(results, r)))
 
 
@@ -294,7 +297,7 @@ _COST_UNITS = {
 
 
 def comparisons_csv(results: Results, comparisons: Sequence[Comparison]) -> str:
-    """One line a measure and variant, the baseline's own without a difference."""
+    """A line for each measure and variant; the baseline's lines have no difference."""
 
     def line(c: Comparison) -> tuple[object, ...]:
         d, m = c.difference, c.measure
@@ -333,7 +336,7 @@ def _values_cell(results: Results, variant: str, measure: Measure) -> str:
     return spread(summary(list(results.values(variant, measure.name).values())), measure)
 
 
-def _ours(results: Results, variant: str, name: str) -> str:
+def _measured(results: Results, variant: str, name: str) -> str:
     measure = results.measures.get(name)
     if measure is None:
         return NONE

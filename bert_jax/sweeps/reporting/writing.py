@@ -1,4 +1,4 @@
-"""A table as Markdown and HTML, lines as CSV, and numbers in words."""
+"""Tables as Markdown, HTML and CSV, and numbers as text."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NONE = "–"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells as text."""
+    """A table of text."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     words: int = 1
-    """leading columns that are words; the others are numbers and stand to the right"""
+    """leading columns of words; the others are numbers, aligned to the right"""
 
     def markdown(self) -> str:
         """A heading, the table and its notes."""
@@ -46,7 +46,7 @@ class Table:
 
 
 def as_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """RFC 4180 with plain line ends; numbers in full, nothing where there is none."""
+    """RFC 4180 with \\n line ends; numbers in full, None and NaN as an empty cell."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
@@ -56,7 +56,7 @@ def as_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def number(value: float | None, measure: Measure, *, sign: bool = False) -> str:
-    """As it is written of this measure: per cent with two places, others with four."""
+    """A value of the measure: per cent with two decimals, others with four."""
     if _is_missing(value):
         return NONE
     assert value is not None
@@ -79,14 +79,14 @@ def interval(comparison: Comparison) -> str:
 
 
 def probability(p: float | None) -> str:
-    """Three places; what is smaller is only said to be."""
+    """Three decimals, or "< 0.001"."""
     if p is None:
         return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def unit_of_difference(measure: Measure) -> str:
-    """Of a difference: shares differ by points."""
+    """The unit of a difference: shares differ by percentage points."""
     return "points" if measure.is_share else measure.unit
 
 
@@ -96,7 +96,7 @@ def titled(measure: Measure) -> str:
 
 
 def short(value: float | None) -> str:
-    """Three digits with a power of ten that engineers use: 1.23e15 as 1.23 P."""
+    """Three digits with an SI prefix: 1.23e15 as 1.23 P."""
     if value is None:
         return NONE
     for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -124,6 +124,6 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line and in one cell. An underscore inside a word means nothing."""
+    """Text escaped for Markdown, on one line and in one cell. An underscore inside a word needs no escape."""
     text = re.sub(r"([\\|*`<]|(?<!\w)_|_(?!\w)|^#|(?<=\])\()", r"\\\1", text)
     return " ".join(text.split())

@@ -149,7 +149,7 @@ def begun(tmp_path):
 
 def test_a_sweep_of_which_nothing_is_finished_is_reported_as_that(begun, capsys):
     assert command_line.main(["report", str(begun)]) == 0
-    assert "Nothing is finished yet" in capsys.readouterr().out
+    assert "No trial is finished" in capsys.readouterr().out
     text = (begun / "report.md").read_text()
     assert "| none | 0 of 1 | – | – | – |" in text
     assert "| none-seed0 | failed | loss or gradient is not finite at step 121 |" in text
