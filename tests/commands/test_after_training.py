@@ -1,4 +1,4 @@
-"""What is done with a trained run: evaluate, plot, predict, export, load."""
+"""What is done with a trained run: evaluate, predict, export, load."""
 
 import json
 import shutil
@@ -10,7 +10,6 @@ import pytest
 import bert_jax
 from bert_jax.commands import evaluate, export, predict
 from bert_jax.errors import UserError
-from bert_jax.inspection.curves import draw_curves
 from bert_jax.training.metrics import read_metrics
 
 TEXT = "The red [MASK] sees the old [MASK]."
@@ -34,13 +33,6 @@ def test_evaluate_of_an_earlier_checkpoint(straight):
 
 def test_standard_error():
     assert evaluate.standard_error(0.5, 100) == 0.05
-
-
-def test_plot_of_two_runs(straight, tmp_path):
-    picture = draw_curves([straight, straight], tmp_path / "both.png")
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match=r"has no metrics.jsonl with a line in it"):
-        draw_curves([tmp_path], tmp_path / "none.png")
 
 
 def test_predict_prints_candidates_for_each_mask(straight, capsys):
