@@ -26,7 +26,7 @@ COMMANDS = {
     "predict": "fill masks or embed sentences with a trained model",
     "export": "write a model for transformers, jax, TensorFlow Serving or this package",
     "probe": "score a checkpoint on what it was not trained on, too",
-    "sweep": "run an ablation: every arm with every seed",
+    "sweep": "run an ablation: every variant with every seed",
     "trial": "run one trial of a sweep",
     "report": "tables and plots of a sweep",
     "bench": "measure the training step or the input pipeline",

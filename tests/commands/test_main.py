@@ -51,7 +51,7 @@ def test_help_imports_neither_jax_nor_tensorflow():
     ("argv", "status", "message"),
     [
         (["prepare", "--config", "nowhere.py"], 2, "--config=nowhere.py: no such file: nowhere.py"),
-        (["bench", "--what", "prepare", "--peer", "hf", "--config", "x.py"], 2, "--peer hf has no effect"),
+        (["bench", "--what", "prepare", "--baseline", "hf", "--config", "x.py"], 2, "--baseline hf has no effect"),
         (["predict", "--model", "nowhere", "--task", "embed", "hi"], 1, "no such directory: nowhere"),
         (["evaluate", "--workdir", "nowhere"], 1, "nowhere is not a workdir: it has no config.json"),
         (["export", "--workdir", "nowhere", "--format", "hf", "--out", "o"], 1, "nowhere is not the folder of a run"),

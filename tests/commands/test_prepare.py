@@ -11,8 +11,6 @@ import time
 import pytest
 
 from bert_jax.__main__ import main
-from bert_jax.benchmarks import prepare as bench_prepare
-from bert_jax.config import load
 
 
 def test_the_table_says_what_was_left_out_and_only_that(experiment, corpus, tmp_path, capsys):
@@ -70,12 +68,3 @@ def test_a_signal_stops_it_and_the_same_command_goes_on(experiment, tmp_path, nu
 def test_options_that_do_not_fit_are_usage(experiment, arguments, message, capsys):
     assert main(["prepare", "--config", str(experiment), *arguments]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_the_benchmark_measures_one_process_several_and_the_library(experiment, capsys):
-    values = bench_prepare.run(load(str(experiment)), repeats=1, processes=2)
-    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert printed.keys() == values.keys()
-    assert values["ratio_to_tokenizers"] == values["mb_per_s"] / values["tokenizers_mb_per_s"]
-    assert values["tokens_per_s"] > 0
-    assert 10 < values["peak_memory_mib"] < values["peak_memory_mib_2_processes"] < 4000
