@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -68,7 +68,8 @@ def _measure_masks(batches: Batches, ordinary: int) -> dict[str, Any]:
     for batch in bar(
         batches.iterate(0, number), description="masks", total=number, unit="batches", leave=False
     ):
-        batch = {name: values[: present(batches, batch)] for name, values in batch.items()}
+        rows = present(batches, batch)
+        batch = cast(Batch, {name: values[:rows] for name, values in batch.items()})
         unmasked = _unmasked(batches, batch["example_ids_B"])
         word_BL = mask_report.number_words(unmasked)
         meter.add(batch, unmasked.is_text_BL, word_BL)

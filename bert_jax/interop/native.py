@@ -31,10 +31,10 @@ CONFIG_FILE, WEIGHTS_FILE = "bert_jax.json", "model.safetensors"
 _FORMAT = 1
 
 
-def save_ours(
+def save_native(
     folder: str | Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
 ) -> None:
-    """Writes a folder for `load_ours`; it appears whole or not at all.
+    """Writes a folder for `load_native`; it appears whole or not at all.
 
     Raises:
       UserError: the folder is taken or cannot be written.
@@ -46,7 +46,7 @@ def save_ours(
 def write(
     folder: Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
 ) -> None:
-    """The files of `save_ours`, into a folder that is there."""
+    """The files of `save_native`, into a folder that is there."""
     config, heads = inference.fitted(config, params)
     parts = {"bert", *(f"{head}_head" for head in heads)}
     leaves = flatten({part: params[part] for part in params if part in parts})
@@ -58,12 +58,12 @@ def write(
         tokenizer.save(folder, max_length=config.max_positions)
 
 
-def is_ours(folder: str | Path) -> bool:
+def is_native(folder: str | Path) -> bool:
     return (Path(folder) / CONFIG_FILE).is_file()
 
 
-def load_ours(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """The config and the nested float32 NumPy parameters that `save_ours` wrote.
+def load_native(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """The config and the nested float32 NumPy parameters that `save_native` wrote.
 
     Raises:
       UserError: another format number; a field or a tensor that is unknown, missing or of the wrong type
