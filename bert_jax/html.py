@@ -25,8 +25,7 @@ h2 { font-size: 1.05rem; margin: 2rem 0 .4rem; break-after: avoid; }
   margin: 1rem 0; } .verdict ul { margin: 0; padding-left: 1.1rem; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .1rem 1.2rem; margin: .4rem 0; }
 dt { color: var(--soft); } dd { margin: 0; } dd ul { list-style: none; margin: 0; padding: 0; }
-.scroll { overflow-x: auto; } .scroll table { width: max-content; } .scroll td.words { max-width: 20rem; }
-.scroll th { max-width: 14rem; } table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
 th, td { padding: .22rem .8rem .22rem 0; text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); vertical-align: bottom; }
 .number { text-align: right; font-variant-numeric: tabular-nums; } td.number, .unsure { white-space: nowrap; }
@@ -45,6 +44,8 @@ figure { margin: 0; flex: 1 1 28rem; max-width: 35rem; break-inside: avoid; } fi
 .masked, .random, .kept { border-radius: 3px; padding: 0 .15em; } .masked { background: var(--masked); }
 .random { background: var(--random); } .kept { background: var(--kept); }
 .legend span { margin-right: .2rem; } .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; }
+@media screen and (max-width: 56rem) { .scroll table { width: max-content; } .scroll td.words { max-width: 20rem; }
+  .scroll th { max-width: 14rem; } }
 @media (max-width: 32rem) { body { margin: 1rem auto; padding: 0 .8rem; } dl { grid-template-columns: minmax(0, 1fr); }
   dd { margin-bottom: .4rem; } figure { flex-basis: 100%; } }
 @media print { body { margin: 0; max-width: none; font-size: 11px; print-color-adjust: exact; }

@@ -14,7 +14,7 @@
   bert-jax bench --what step --config experiments/bert_base.py --baseline hf
 
 Quote ratios of one run; absolute times only of a machine that runs nothing else.
-Exit status: 0 measured, 2 bad usage or configuration, 1 no corpus, or the baseline is not installed.
+Exit status: 0 measured, 1 no corpus or the baseline is not installed, 2 bad usage or configuration.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ is the same encoder with absolute positions, the paper's RoBERTa. tiny: bert-tin
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     values: dict[str, dict]
     if size == "tiny":
         relative = {"model.attention": "disentangled", "model.relative_span": 64}

@@ -10,7 +10,7 @@ parameters there. full: BERT-base as published, MLM alone (12x768). tiny: 4x128 
 from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     sizes = {
         "full": ((12, 768), (3, 1536), (27, 512), (48, 384)),
         "tiny": ((4, 128), (1, 256), (16, 64)),

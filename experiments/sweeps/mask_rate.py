@@ -9,7 +9,7 @@ probed with 15 % masked, which favours the variant trained at that rate; NSP and
 from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     rates = (0.15, 0.05, 0.30, 0.40, 0.50)
     return Sweep(
         question="Is 15 % the right share of tokens to predict?",

@@ -10,7 +10,7 @@ full: BERT-base as published, MLM alone. tiny: bert-tiny for the quickstart's bu
 from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     splits = ((80, 10, 10), (100, 0, 0), (80, 20, 0), (80, 0, 20), (0, 80, 20), (0, 100, 0))
     return Sweep(
         question="Does the 80/10/10 split of the predicted tokens matter?",

@@ -9,7 +9,7 @@ single tokens masked, the easiest of the four: mlm.loss favours the variant trai
 from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     units = ("token", "whole_word", "ngram", "span")
     return Sweep(
         question="Is it better to mask tokens, whole words, n-grams or spans?",

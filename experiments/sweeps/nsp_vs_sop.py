@@ -15,7 +15,7 @@ others are cut.
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     return Sweep(
         question="Does a sentence objective help beside masked language modelling: next sentence, or sentence order?",
         variants=(

@@ -11,7 +11,7 @@ half the width, since the number of heads is whole.
 from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     width = sized(size, full=1 / 3, tiny=0.5)
     return Sweep(
         question="Does detecting replaced tokens teach more than predicting masked ones?",

@@ -9,8 +9,8 @@ rate of its own: 1.76e-3 is ALBERT's at batch 4,096; tune it first for other bat
 from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
-    def variant(name, **values):
+def get_sweep(size: str = "full") -> Sweep:
+    def variant(name: str, **values: float) -> Variant:
         return Variant(name=name, values={"optim.name": name, **{f"optim.{k}": v for k, v in values.items()}})
 
     return Sweep(

@@ -10,7 +10,7 @@ full: BERT-base on rows of 512. tiny: bert-tiny on rows of 128 for the quickstar
 from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     return Sweep(
         question="At equal FLOPs, do packed rows teach more than rows with padding?",
         variants=tuple(

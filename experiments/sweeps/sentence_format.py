@@ -10,8 +10,8 @@ tiny: bert-tiny for the quickstart's budget.
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
-    def values(form, objective):
+def get_sweep(size: str = "full") -> Sweep:
+    def values(form: str, objective: str) -> dict[str, str]:
         return {"data.format": form, "data.sentence_objective": objective}
 
     return Sweep(

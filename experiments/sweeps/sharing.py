@@ -9,7 +9,7 @@ can share, for the quickstart's budget.
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     choices = ("none", "all", "attention", "ffn")
     return Sweep(
         question="What does it cost to share parameters between layers: all, attention's, or the feed-forward's?",

@@ -11,7 +11,7 @@ an epoch, and the variants do not differ: use a smaller text, or more --tokens.
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     copies = {"full": 10, "tiny": 1}.get(size, 10)
     return Sweep(
         question="Do masks that are drawn anew each epoch beat masks drawn once?",

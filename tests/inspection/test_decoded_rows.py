@@ -97,7 +97,7 @@ def test_no_objective_no_label(batch):
 
 def test_a_terminal_has_colours_and_wraps(batch):
     text = printed(batch, DataConfig(sentence_objective="sop"), force_terminal=True, width=30)
-    assert "\x1b[30;106m[MASK]‹cat›" in text  # hidden
+    assert "\x1b[30;106m[MASK]‹cat›" in text  # masked
     assert "\x1b[30;103mran‹≠sat›" in text  # random
     assert "\x1b[4;30;105mmat‹=›" in text  # kept, and in B
     assert "\x1b[2m[CLS]" in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bert_jax import html
 from bert_jax._version import __version__
@@ -156,7 +156,7 @@ def _about(results: Results) -> dict[str, tuple[str, ...]]:
     return about
 
 
-def _values(values) -> str:
+def _values(values: Mapping[str, object]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items()) or "the base unchanged"
 
 
