@@ -34,17 +34,12 @@ def configure(verbosity: Verbosity = "normal") -> None:
         # A checkpoint that cannot be written is our own error of one line. Orbax logs it too, with its traceback,
         # and asyncio logs its other tasks, which fail alike, as exceptions that were never retrieved.
         logging.getLogger(name).setLevel(logging.NOTSET if verbosity == "verbose" else logging.CRITICAL)
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # unused by the pipeline, and announced at import
     if verbosity != "verbose":
-        _silence_tensorflow()
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's C++ code writes to stderr by itself
         _silence_unfinished_writes()
     if verbosity == "quiet":
         warnings.simplefilter("ignore")
-
-
-def _silence_tensorflow() -> None:
-    """TensorFlow's C++ code logs to stderr by itself, some of it at import. Variables that are set are respected."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the pipeline does not use it, but it is announced
 
 
 def _silence_unfinished_writes() -> None:
