@@ -1,4 +1,4 @@
-"""A sweep as a job array on a real Slurm; a task is queued again while it trains."""
+"""A sweep as a job array on a real Slurm; one task is queued again while it trains."""
 
 import re
 import sys

@@ -42,8 +42,10 @@ def _status_code(error: BaseException, text: str) -> str:
     """The status code of an exception of jax's runtime; empty for any other exception.
 
     The runtime raises JaxRuntimeError; a computation that fails after its dispatch, ValueError with the same text.
+    tensorstore raises ValueError too, with the same codes, for a file store that does not answer.
     """
     from jax.errors import JaxRuntimeError
 
     match = _STATUS.match(text)
-    return match[1] if match and isinstance(error, JaxRuntimeError | ValueError) else ""
+    is_runtime_error = isinstance(error, JaxRuntimeError | ValueError) and "tensorstore" not in text
+    return match[1] if match and is_runtime_error else ""
