@@ -98,8 +98,8 @@ def _train_stage(
     step = logged = int(state.step)
     if len(run.stages) > 1:
         _say(
-            progress,
-            f"steps {step + 1} to {phase.stop}: {phase.batch_size} rows of {phase.spec.length} tokens",
+            f"steps {step + 1} to {phase.stop}: "
+            f"{phase.batch_size} rows of {phase.spec.length} tokens"
         )
     if step == 0:
         _evaluate(run, stage, state)

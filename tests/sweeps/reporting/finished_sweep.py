@@ -170,7 +170,7 @@ def _probed(rng: np.random.Generator, loss: float, accuracy: float, hardness_R: 
     parts = (
         Breakdown(
             name="mlm.loss by frequency",
-            axis="occurrences a million tokens of training text",
+            axis="occurrences per million tokens of training text",
             labels=decades,
             values=(None, *(loss + 3 - 1.4 * k for k in range(4))),
             counts=(0, 120, 340, 700, 840),
