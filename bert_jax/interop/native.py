@@ -19,9 +19,9 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
+from bert_jax.atomic import export_folder
 from bert_jax.config.presets import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.interop.folder import whole
 from bert_jax.interop.parameters import flatten, nest
 from bert_jax.models import bert
 from bert_jax.models import inference as program
@@ -40,7 +40,7 @@ def save_ours(
     Raises:
       UserError: the folder is taken or cannot be written.
     """
-    with whole(Path(folder)) as partial:
+    with export_folder(Path(folder), faults=(safetensors.SafetensorError,)) as partial:
         write(partial, params, config=config, tokenizer=tokenizer)
 
 

@@ -20,11 +20,12 @@ import jax.export
 import jax.numpy as jnp
 from jax.extend import mlir
 from jax.extend.mlir import ir, passmanager
+from safetensors import SafetensorError
 
+from bert_jax.atomic import export_folder
 from bert_jax.config.presets import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import native as ours
-from bert_jax.interop.folder import whole
 from bert_jax.interop.parameters import nest
 from bert_jax.models import inference as program
 from bert_jax.text import files
@@ -50,7 +51,7 @@ def save_stablehlo(
     Raises:
       UserError: the folder is taken or cannot be written.
     """
-    with whole(Path(folder)) as partial:
+    with export_folder(Path(folder), faults=(SafetensorError,)) as partial:
         ours.write(partial, params, config=config, tokenizer=tokenizer)
         params = nest(ours.read_tensors(partial / ours.WEIGHTS_FILE))  # the tree a reader will build
         (partial / PROGRAM_FILE).write_bytes(exported(config, params).serialize())

@@ -15,10 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from bert_jax import __version__, locks
+from bert_jax import __version__, atomic, locks
 from bert_jax.config import Config
 from bert_jax.data.corpus import shards as corpora
-from bert_jax.data.corpus import stage_files as spool
 from bert_jax.data.corpus import workers
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.corpus.stages import NoText, Place, Preparation
@@ -260,7 +259,7 @@ def _begin(work: Preparation, identity: dict[str, Any]) -> None:
     if work.folder.exists():
         shutil.rmtree(work.folder)
     work.folder.mkdir()
-    spool.write(file, text)
+    atomic.write_text(file, text)
 
 
 @contextlib.contextmanager

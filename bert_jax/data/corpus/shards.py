@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax import atomic
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import SpecialIds
 
@@ -109,7 +110,7 @@ class ShardWriter:
             "shards": self._entries,
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        (self._folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        atomic.write_text(self._folder / "manifest.json", text + "\n")
         return manifest
 
     def _close_shard(self) -> None:

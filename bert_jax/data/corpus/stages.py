@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax import atomic
 from bert_jax.config import Config
 from bert_jax.data.corpus import stage_files as spool
 from bert_jax.data.corpus.clean import Scanned, scan
@@ -75,7 +76,7 @@ class Preparation:
             count += 1
             if not self._is_done(Place(block.input, block.number)):
                 yield block
-        spool.write(self._count_file(source.number), json.dumps(count))
+        atomic.write_text(self._count_file(source.number), json.dumps(count))
 
     def scan(self, block: RawBlock) -> None:
         """Scans one block."""
@@ -156,11 +157,8 @@ class Preparation:
         """Keeps the tokenizer for the steps that follow, unless there is one."""
         if (self.folder / "vocabulary").is_dir():
             return
-        partial = self.folder / "vocabulary.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        vocabulary.save(partial)
-        partial.rename(self.folder / "vocabulary")
+        with atomic.folder(self.folder / "vocabulary") as partial:
+            vocabulary.save(partial)
 
     def vocabulary(self) -> tokenizer.Tokenizer:
         """The tokenizer that was kept."""

@@ -12,7 +12,6 @@ import dataclasses
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from bert_jax import atomic
 from bert_jax.config import Config, DataConfig
 from bert_jax.data.instances.documents import FIRST, NEXT, SECOND, SEGMENT, Visits
 from bert_jax.data.instances.full_sentences import crossing_examples, document_examples, single_length
@@ -193,19 +193,14 @@ def _locked(path: Path) -> Iterator[bool]:
 
 
 def _build_into(folder: Path, shards: TokenShards, data: DataConfig, split: Split, seed: int) -> None:
-    """Builds an index beside `folder`, then puts it there."""
-    partial = folder.with_name(f".{folder.name}.{os.uname().nodename}.{os.getpid()}.partial")
-    partial.mkdir()
+    """Builds an index beside `folder`, then puts it there, unless another process was first."""
     try:
-        _write(partial, shards, data, split, seed)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        try:
-            partial.rename(folder)
-        except OSError:
-            if _open(folder) is None:  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with atomic.folder(folder) as partial:
+            _write(partial, shards, data, split, seed)
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    except OSError:
+        if _open(folder) is None:
+            raise
 
 
 def _write(folder: Path, shards: TokenShards, data: DataConfig, split: Split, seed: int) -> None:

@@ -8,7 +8,6 @@ nothing heavy at the top: no numpy, no tensorflow, no jax, nor what may import t
 from __future__ import annotations
 
 import ast
-import contextlib
 import csv
 import dataclasses
 import functools
@@ -32,6 +31,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from bert_jax import atomic
 from bert_jax.data.sources.blocks import BLOCK_BYTES, DOCUMENT_BYTES, Document, RawBlock
 from bert_jax.data.sources.cutting import Cutter, after_last_line
 from bert_jax.data.sources.docstrings import prose
@@ -362,19 +362,16 @@ def _is_whole(path: Path) -> bool:
 
 
 def _save(path: Path, texts: _Texts) -> None:
-    """Written beside its place and moved there whole, so a reader never sees half a file."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with gzip.open(part, "wt", encoding="utf-8", compresslevel=5) as file:
+        with (
+            atomic.binary_stream(path) as raw,
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=5, mtime=0) as file,
+        ):
             for row in (len(texts), *texts):
-                file.write(json.dumps(row) + "\n")
-        os.replace(part, path)
+                file.write(json.dumps(row).encode() + b"\n")
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
             f"{path}: cannot be written: {reason}; free space or set config.data.directory"
         ) from error
-    finally:  # also on Ctrl-C; after the move there is nothing left to remove
-        with contextlib.suppress(OSError):
-            part.unlink()

@@ -149,13 +149,13 @@ def test_a_killed_builder_leaves_nothing_that_counts(tmp_path):
     program = f"""
 import time
 from pathlib import Path
-from bert_jax.data import instances
+from bert_jax.data.instances import index
 from tests.data.instances.test_tables import corpus_at, data_of
 def stop(folder, *_):
     (folder / "segments.npy").write_bytes(b"half")
     print("writing", flush=True)
     time.sleep(60)
-instances._write = stop
+index._write = stop
 corpus_at(Path({str(tmp_path)!r})).index(data_of())
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
