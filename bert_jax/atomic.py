@@ -81,10 +81,11 @@ def export_folder(path: Path, *, faults: tuple[type[Exception], ...] = ()) -> It
         raise UserError(f"{path}: is not empty; an export needs a new or an empty folder: name another one")
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; an export needs a new or an empty folder: name another one")
+    all_faults: tuple[type[Exception], ...] = (OSError, *faults)
     try:
         with folder(path) as partial:
             yield partial
-    except (OSError, *faults) as error:
+    except all_faults as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be written ({reason}): name another folder") from error
 

@@ -67,7 +67,7 @@ def run(config: Config, *, repeats: int, processes: int | None) -> dict[str, Any
 
 def _write_sample(config: Config, path: Path) -> int:
     """Writes the first documents of the text; returns their bytes."""
-    from bert_jax.data.corpus.prepare import data_root
+    from bert_jax.data.corpus.open import data_root
     from bert_jax.data.sources.open import open_sources
 
     written = 0

@@ -121,7 +121,7 @@ def pipeline(
     import numpy as np
 
     from bert_jax.data.batches.pipeline import Batches
-    from bert_jax.data.corpus.prepare import open_corpus
+    from bert_jax.data.corpus.open import open_corpus
     from bert_jax.data.instances.index import FIRST
 
     shards = open_corpus(config, experiment=experiment)

@@ -37,7 +37,7 @@ def run(workdir: Path, *, checkpoint: str = "last") -> dict[str, float]:
     Raises:
       UserError: no such checkpoint, no held-out documents, or the corpus is gone or changed.
     """
-    from bert_jax.data.corpus.prepare import open_corpus
+    from bert_jax.data.corpus.open import open_corpus
     from bert_jax.training.workdir import read_config
 
     config, digest = read_config(workdir)

@@ -73,7 +73,7 @@ def run(
     from rich.console import Console
 
     from bert_jax.data.batches.pipeline import Batches
-    from bert_jax.data.corpus.prepare import open_corpus
+    from bert_jax.data.corpus.open import open_corpus
     from bert_jax.inspection.decoded_rows import decode_rows, print_rows
     from bert_jax.inspection.measure import measure, present
     from bert_jax.text import tokenizer

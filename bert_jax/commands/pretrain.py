@@ -114,7 +114,7 @@ def run(
 
 def _train(config: Config, workdir: Path, given: tuple[Path, ...], *, experiment: str, command: str) -> None:
     """What every process of a run does."""
-    from bert_jax.data.corpus.prepare import open_corpus
+    from bert_jax.data.corpus.open import open_corpus
 
     shards = open_corpus(config, experiment=experiment)
 

@@ -113,7 +113,7 @@ def run(
     if pairs < _LEAST:
         raise UsageError(f"--pairs {pairs} must be >= {_LEAST}")
 
-    from bert_jax.data.corpus.prepare import open_corpus
+    from bert_jax.data.corpus.open import open_corpus
     from bert_jax.probes import reference as references
     from bert_jax.training.workdir import read_config
 

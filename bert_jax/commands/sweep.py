@@ -161,7 +161,7 @@ def run(
 def _prepare(plan: Plan) -> None:
     """Token shards, once for each corpus: in most sweeps, one."""
     from bert_jax.commands import prepare
-    from bert_jax.data.corpus.prepare import corpus_folder
+    from bert_jax.data.corpus.open import corpus_folder
 
     corpora = {corpus_folder(trial.config): trial.config for trial in plan.trials}
     for config in corpora.values():

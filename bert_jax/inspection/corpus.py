@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bert_jax.data.corpus.windows import cut_windows
 from bert_jax.data.instances.index import FIRST, Index
 
 if TYPE_CHECKING:
@@ -123,10 +124,9 @@ def _describe_vocabulary(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[
     for run in runs:
         for first in range(run.start, run.stop, _SENTENCES):
             starts = shards.sentence_starts[first : min(first + _SENTENCES, run.stop) + 1]
-            pieces, lengths = _pieces(starts)
-            inside = np.arange(_PIECE) < lengths[:, None]
-            uses += np.bincount(shards.gather(pieces, lengths, _PIECE)[inside], minlength=len(uses))
-            words += int(shards.gather_words(pieces, lengths, _PIECE)[inside].sum())
+            windows = cut_windows(starts[:-1], np.diff(starts), width=_PIECE)
+            uses += np.bincount(windows.read(shards.gather), minlength=len(uses))
+            words += int(windows.read(shards.gather_words).sum())
     return {
         "entries": len(uses),
         "usable": len(ordinary_ids),
@@ -134,14 +134,6 @@ def _describe_vocabulary(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[
         "tokens": int(uses.sum()),
         "words": words,
     }
-
-
-def _pieces(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, lengths) of runs of at most `_PIECE` tokens that make up the sentences between `starts`."""
-    lengths = np.diff(starts)
-    each = -(-lengths // _PIECE)
-    behind = (np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)) * _PIECE
-    return np.repeat(starts[:-1], each) + behind, np.minimum(np.repeat(lengths, each) - behind, _PIECE)
 
 
 def describe_split(shards: TokenShards, documents: np.ndarray) -> dict[str, int]:

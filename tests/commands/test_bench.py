@@ -16,7 +16,7 @@ from bert_jax.batch import synthetic
 from bert_jax.benchmarks import huggingface as peer
 from bert_jax.commands import bench
 from bert_jax.data.batches.pipeline import Batches
-from bert_jax.data.corpus.prepare import open_corpus
+from bert_jax.data.corpus.open import open_corpus
 from bert_jax.errors import UserError
 
 

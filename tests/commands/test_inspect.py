@@ -18,7 +18,7 @@ from bert_jax.__main__ import main
 from bert_jax.commands import inspect
 from bert_jax.config import DataConfig, TokenizerConfig
 from bert_jax.data.batches.pipeline import Batches
-from bert_jax.data.corpus.prepare import open_corpus
+from bert_jax.data.corpus.open import open_corpus
 from bert_jax.inspection.decoded_rows import decode_rows, print_rows
 from bert_jax.inspection.measure import measure
 from bert_jax.inspection.page import as_text

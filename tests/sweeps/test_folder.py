@@ -152,11 +152,13 @@ def test_asking_for_a_lock_neither_takes_it_nor_trusts_a_dead_holder(tmp_path, m
     assert not locks.is_held(path)
     with locks.held(path, "it"):
         assert locks.is_held(path)
-    path.write_text(f"process {os.getpid()} on {os.uname().nodename}")  # left by one whose number is ours now
+    path.write_text(
+        json.dumps({"process": os.getpid(), "host": os.uname().nodename})
+    )  # left by one whose number is ours now
     assert not locks.is_held(path)
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    path.write_text(f"process {child.pid} on {os.uname().nodename}")
+    path.write_text(json.dumps({"process": child.pid, "host": os.uname().nodename}))
     assert not locks.is_held(path)
     monkeypatch.setattr("fcntl.flock", lambda *_: pytest.fail("another may be taking it now"))
     assert not locks.is_held(path)
