@@ -10,7 +10,7 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax.config.phases import token_slots
-from bert_jax.data.corpus.prepare import corpus_folder
+from bert_jax.data.corpus.open import corpus_folder
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.sweeps.definition import load as load_sweep
 from bert_jax.tasks.choose import task_of

@@ -21,7 +21,8 @@ from typing import Any
 
 from bert_jax.benchmarks.timing import in_a_new_process
 from bert_jax.config import Config
-from bert_jax.data.corpus.prepare import data_root, prepare
+from bert_jax.data.corpus.open import data_root
+from bert_jax.data.corpus.prepare import prepare
 from bert_jax.data.sources.open import open_sources
 from bert_jax.errors import UserError
 from bert_jax.text import tokenizer

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bert_jax.data.corpus.windows import cut_windows
 from bert_jax.data.instances.index import FIRST, Index
 
 if TYPE_CHECKING:
@@ -124,14 +125,13 @@ def _describe_vocabulary(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[
     """Use of the entries, and the number of words, over at most `AT_MOST` sentences."""
     uses = np.zeros(shards.vocab_size, np.int64)
     words = 0
-    blocks = sample(len(shards.sentence_starts) - 1, AT_MOST)
-    for block in blocks:
-        for first in range(block.start, block.stop, _SENTENCES):
-            starts = shards.sentence_starts[first : min(first + _SENTENCES, block.stop) + 1]
-            pieces, lengths = _pieces(starts)
-            inside = np.arange(_PIECE) < lengths[:, None]
-            uses += np.bincount(shards.gather(pieces, lengths, _PIECE)[inside], minlength=len(uses))
-            words += int(shards.gather_words(pieces, lengths, _PIECE)[inside].sum())
+    runs = sample(len(shards.sentence_starts) - 1, AT_MOST)
+    for run in runs:
+        for first in range(run.start, run.stop, _SENTENCES):
+            starts = shards.sentence_starts[first : min(first + _SENTENCES, run.stop) + 1]
+            windows = cut_windows(starts[:-1], np.diff(starts), width=_PIECE)
+            uses += np.bincount(windows.read(shards.gather), minlength=len(uses))
+            words += int(windows.read(shards.gather_words).sum())
     return {
         "entries": len(uses),
         "usable": len(ordinary_ids),
@@ -139,14 +139,6 @@ def _describe_vocabulary(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[
         "tokens": int(uses.sum()),
         "words": words,
     }
-
-
-def _pieces(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, lengths) of the pieces, of at most `_PIECE` tokens, of the sentences between `starts`."""
-    lengths = np.diff(starts)
-    each = -(-lengths // _PIECE)
-    behind = (np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)) * _PIECE
-    return np.repeat(starts[:-1], each) + behind, np.minimum(np.repeat(lengths, each) - behind, _PIECE)
 
 
 def describe_split(shards: TokenShards, documents: np.ndarray) -> dict[str, int]:

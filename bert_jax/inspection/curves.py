@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bert_jax import atomic
 from bert_jax.errors import UserError
-from bert_jax.inspection import _atomic as atomic
 from bert_jax.plotting import COLOURS, png, style
 from bert_jax.training.metrics import read_metrics
 

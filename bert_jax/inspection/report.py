@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from rich.console import Console
 
+from bert_jax import atomic
 from bert_jax.config import Config
 from bert_jax.config.phases import phases
 from bert_jax.data.batches.pipeline import Batches
-from bert_jax.data.corpus.prepare import open_corpus
+from bert_jax.data.corpus.open import open_corpus
 from bert_jax.data.instances.index import Split
 from bert_jax.errors import UsageError
-from bert_jax.inspection import _atomic as atomic
 from bert_jax.inspection import page
 from bert_jax.inspection.decoded_rows import Row, decode_rows, print_rows
 from bert_jax.inspection.measure import measure, present

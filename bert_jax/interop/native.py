@@ -19,9 +19,9 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
+from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.interop.folder import whole
 from bert_jax.models import bert, inference
 from bert_jax.models.parameters import flatten, nest
 from bert_jax.text import files
@@ -39,7 +39,7 @@ def save_native(
     Raises:
       UserError: the folder is taken or cannot be written.
     """
-    with whole(Path(folder)) as partial:
+    with export_folder(Path(folder), faults=(safetensors.SafetensorError,)) as partial:
         write(partial, params, config=config, tokenizer=tokenizer)
 
 

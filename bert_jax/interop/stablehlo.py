@@ -20,12 +20,13 @@ import jax.export
 import jax.numpy as jnp
 from jax.extend import mlir
 from jax.extend.mlir import ir, passmanager
+from safetensors import SafetensorError
 
+from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import exported as program
 from bert_jax.interop import native
-from bert_jax.interop.folder import whole
 from bert_jax.models.parameters import nest
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
@@ -50,7 +51,7 @@ def save_stablehlo(
     Raises:
       UserError: the folder is taken or cannot be written.
     """
-    with whole(Path(folder)) as partial:
+    with export_folder(Path(folder), faults=(SafetensorError,)) as partial:
         native.write(partial, params, config=config, tokenizer=tokenizer)
         params = nest(native.read_tensors(partial / native.WEIGHTS_FILE))  # the tree a reader will build
         (partial / PROGRAM_FILE).write_bytes(exported(config, params).serialize())

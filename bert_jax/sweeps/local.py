@@ -12,8 +12,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
+from bert_jax import signals
 from bert_jax.errors import Interrupted, UsageError
 from bert_jax.sweeps import trials as records
 from bert_jax.sweeps.definition import Trial
@@ -131,13 +131,17 @@ def run(folder: Path, trials: Sequence[Trial], *, slots: Sequence[Slot], attempt
     free = collections.deque(slots)
     failures: collections.Counter[str] = collections.Counter()
     running: list[_Running] = []
-    with _StopSignals() as stop, Watch(folder, trials) as watch:
+    received: list[int] = []
+    with (
+        signals.handled_by(lambda number, frame: received.append(number)),
+        Watch(folder, trials) as watch,
+    ):
         try:
-            while (queue and not stop.number) or running:
-                while queue and free and not stop.number:
+            while (queue and not received) or running:
+                while queue and free and not received:
                     running.append(_start(folder, queue.popleft(), free.popleft()))
-                if stop.number:
-                    _end(running, signal.SIGTERM if stop.count == 1 else signal.SIGKILL, "stopped")
+                if received:
+                    _end(running, signal.SIGTERM if len(received) == 1 else signal.SIGKILL, "stopped")
                 time.sleep(_POLL)
                 for one in list(running):
                     _kill_if_stalled(folder, one, stall)
@@ -152,10 +156,10 @@ def run(folder: Path, trials: Sequence[Trial], *, slots: Sequence[Slot], attempt
                 watch.update()
         finally:
             _end(running, signal.SIGKILL, "killed")
-    if stop.number:
+    if received:
         raise Interrupted(
-            f"stopped by {signal.Signals(stop.number).name}; running trials are saved, the same command resumes them",
-            stop.number,
+            f"stopped by {signal.Signals(received[0]).name}; running trials are saved, the same command resumes them",
+            received[0],
         )
 
 
@@ -236,25 +240,3 @@ def _end(running: Sequence[_Running], number: int, reason: str) -> None:
                 os.killpg(one.process.pid, number)
             if number == signal.SIGKILL:
                 one.process.wait()
-
-
-class _StopSignals(contextlib.AbstractContextManager):
-    """Counts SIGINT and SIGTERM while it is entered: `number` is the first signal, 0 for none."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.count = 0
-
-    def __enter__(self) -> _StopSignals:
-        self._previous = {
-            number: signal.signal(number, self._count) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _count(self, number: int, frame: FrameType | None) -> None:
-        self.number = self.number or number
-        self.count += 1

@@ -67,7 +67,7 @@ def run_sweep(
 
 def _prepare_corpora(plan: Plan, prepare: Callable[[Config], None]) -> None:
     """Prepares each corpus once: most sweeps have one for all trials."""
-    from bert_jax.data.corpus.prepare import corpus_folder
+    from bert_jax.data.corpus.open import corpus_folder
 
     corpora = {corpus_folder(trial.config): trial.config for trial in plan.trials}
     for config in corpora.values():

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from bert_jax import atomic
 from bert_jax.errors import UserError
-from bert_jax.inspection import _atomic as atomic
 from bert_jax.sweeps.definition import Trial
 
 _SCRIPT = """\

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bert_jax import atomic
 from bert_jax import config as configs
 from bert_jax.errors import ConfigError, UserError
-from bert_jax.inspection import _atomic as atomic
 from bert_jax.sweeps.definition import Column, Plan, Published, Sweep, Trial, Variant
 from bert_jax.training.workdir import FREE
 

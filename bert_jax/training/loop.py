@@ -97,10 +97,7 @@ def _train_stage(
     phase, train = stage.phase, run.config.train
     step = logged = int(state.step)
     if len(run.stages) > 1:
-        _say(
-            f"steps {step + 1} to {phase.stop}: "
-            f"{phase.batch_size} rows of {phase.spec.length} tokens"
-        )
+        _say(f"steps {step + 1} to {phase.stop}: {phase.batch_size} rows of {phase.spec.length} tokens")
     if step == 0:
         _evaluate(run, stage, state)
     processes.heartbeat("the compilation of the training step")

@@ -7,7 +7,7 @@ import pytest
 
 from bert_jax.benchmarks import pipeline
 from bert_jax.data.batches.pipeline import Batches
-from bert_jax.data.corpus.prepare import open_corpus
+from bert_jax.data.corpus.open import open_corpus
 
 
 def test_rates_and_seek_are_of_the_configured_batch(prepared):

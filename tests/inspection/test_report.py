@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 from bert_jax.data.batches.pipeline import Batches
-from bert_jax.data.corpus.prepare import open_corpus
+from bert_jax.data.corpus.open import open_corpus
 from bert_jax.inspection.measure import measure
 from bert_jax.inspection.page import as_text
 from bert_jax.inspection.report import show_rows, write_report

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from bert_jax.atomic import export_folder
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import UserError
-from bert_jax.interop.folder import whole
 from bert_jax.interop.native import is_native, load_native, save_native
 from bert_jax.models import bert
 from bert_jax.text import tokenizer as tokenizers
@@ -132,7 +132,7 @@ def test_a_config_that_is_no_json(folder):
 
 
 def stop_half_way(folder):
-    with whole(folder) as partial:
+    with export_folder(folder) as partial:
         (partial / "first").write_text("half of it")
         raise ZeroDivisionError
 
@@ -140,10 +140,13 @@ def stop_half_way(folder):
 def test_a_folder_is_whole_or_absent(folder, tmp_path):
     with pytest.raises(UserError, match="model: is not empty"):
         save_native(folder, drawn(CONFIG), config=CONFIG, tokenizer=None)
-    with pytest.raises(UserError, match=r"bert_jax.json: is a file"), whole(folder / "bert_jax.json"):
+    with pytest.raises(UserError, match=r"bert_jax.json: is a file"), export_folder(folder / "bert_jax.json"):
         pytest.fail("entered")
     with pytest.raises(ZeroDivisionError):
         stop_half_way(tmp_path / "half")
-    with pytest.raises(UserError, match=r"full: cannot be written \(No space left"), whole(tmp_path / "full"):
+    with (
+        pytest.raises(UserError, match=r"full: cannot be written \(No space left"),
+        export_folder(tmp_path / "full"),
+    ):
         raise OSError(28, "No space left on device")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bert_jax import progress
+from bert_jax import atomic, progress
 from bert_jax.errors import UsageError
-from bert_jax.inspection import _atomic as atomic
 from bert_jax.plotting import Plot
 from bert_jax.sweeps.reporting import page, plots, tables, writing
 from bert_jax.sweeps.reporting.comparisons import compare

@@ -21,7 +21,8 @@ import pytest
 from bert_jax import locks
 from bert_jax.config import Config, resolve
 from bert_jax.data.corpus import prepare as module
-from bert_jax.data.corpus.prepare import corpus_folder, data_root, open_corpus, prepare
+from bert_jax.data.corpus.open import corpus_folder, data_root, open_corpus
+from bert_jax.data.corpus.prepare import prepare
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.instances.index import load_index
 from bert_jax.errors import ConfigError, UserError
@@ -395,9 +396,9 @@ def test_a_machine_that_only_trains_needs_no_text(tmp_path):
 def test_text_that_changes_while_it_is_prepared_counts_as_changed(tmp_path):
     config = config_of(tmp_path)
 
-    class Editing(module._Processes):
-        def encode(self, work, places):
-            super().encode(work, places)
+    class Editing(module.LocalEngine):
+        def encode(self, stages, ids):
+            super().encode(stages, ids)
             with (tmp_path / "text.txt").open("a") as stream:
                 stream.write("Too late.\n")
 
@@ -445,33 +446,33 @@ def test_another_vocabulary_beside_the_tokens_is_found_on_opening(tmp_path):
 # ---------------------------------------------------------------------------------------------
 
 
-class _Stopping(module._Processes):
-    """Works as it should until it has scanned, or encoded, so many blocks."""
+class _Stopping(module.LocalEngine):
+    """Works as it should until it has cleaned, or encoded, so many blocks."""
 
-    def __init__(self, *, scanned: int = 10**9, encoded: int = 10**9, error: BaseException):
+    def __init__(self, *, cleaned: int = 10**9, encoded: int = 10**9, error: BaseException):
         super().__init__(1)
-        object.__setattr__(self, "left", {"scan": scanned, "encode": encoded})
+        object.__setattr__(self, "left", {"clean": cleaned, "encode": encoded})
         object.__setattr__(self, "error", error)
 
-    def scan(self, work, inputs):
-        super().scan(self.limited(work), inputs)
+    def clean(self, stages, inputs):
+        super().clean(self.limited(stages), inputs)
 
-    def encode(self, work, places):
-        super().encode(self.limited(work), places)
+    def encode(self, stages, ids):
+        super().encode(self.limited(stages), ids)
 
-    def limited(self, work):
+    def limited(self, stages):
         engine = self
 
-        class Limited(type(work)):
-            def scan(self, block):
-                engine.count("scan")
-                super().scan(block)
+        class Limited(type(stages)):
+            def clean(self, block):
+                engine.count("clean")
+                super().clean(block)
 
-            def encode(self, place):
+            def encode(self, block):
                 engine.count("encode")
-                super().encode(place)
+                super().encode(block)
 
-        return Limited(work.config, work.folder, work.block_bytes)
+        return Limited(stages.config, stages.folder, stages.block_bytes)
 
     def count(self, step):
         if not self.left[step]:
@@ -480,7 +481,7 @@ class _Stopping(module._Processes):
 
 
 @pytest.mark.parametrize(
-    "stop", [{"scanned": 0}, {"scanned": 7}, {"encoded": 0}, {"encoded": 7}], ids=lambda s: str(s)
+    "stop", [{"cleaned": 0}, {"cleaned": 7}, {"encoded": 0}, {"encoded": 7}], ids=lambda s: str(s)
 )
 @pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt()], ids=["error", "interrupt"])
 def test_a_run_that_is_stopped_goes_on_and_makes_nothing_twice(tmp_path, stop, error):
@@ -492,12 +493,12 @@ def test_a_run_that_is_stopped_goes_on_and_makes_nothing_twice(tmp_path, stop, e
     with pytest.raises(UserError, match=r"^no prepared corpus"):
         open_corpus(config)
     blocks = 14
-    rest = {"scanned": blocks - stop["scanned"] if "scanned" in stop else 0}
+    rest = {"cleaned": blocks - stop["cleaned"] if "cleaned" in stop else 0}
     rest["encoded"] = blocks - stop.get("encoded", 0)
     engine = _Stopping(error=AssertionError("made twice"), **rest)
     shards, made = prepare(config, block_bytes=700, engine=engine)
     assert made
-    assert engine.left == {"scan": 0, "encode": 0}
+    assert engine.left == {"clean": 0, "encode": 0}
     assert contents(shards.folder) == expected
     assert listed(config) == [shards.folder.name]
 
@@ -588,17 +589,17 @@ def test_two_runs_at_once_in_one_folder_are_refused(tmp_path):
     ids=["truncated", "flipped bit", "empty"],
 )
 @pytest.mark.parametrize("name", ["tokens-00000.npy", "words-00000.npy", "sentences.npy", "manifest.json"])
-def test_preparing_again_mends_a_damaged_corpus(tmp_path, name, change):
+def test_preparing_again_repairs_a_damaged_corpus(tmp_path, name, change):
     """Every message about damage says to run `prepare` again, so that must help."""
     config = config_of(tmp_path)
     shards, _ = prepare(config)
     before = contents(shards.folder)
     file = shards.folder / name
     file.write_bytes(change(file.read_bytes()))
-    mended, made = prepare(config)
+    repaired, made = prepare(config)
     assert made
-    assert contents(mended.folder) == before
-    mended.verify()
+    assert contents(repaired.folder) == before
+    repaired.verify()
 
 
 # ---------------------------------------------------------------------------------------------
