@@ -88,7 +88,7 @@ def test_every_trial_of_every_sweep_resolves_to_its_budget_and_has_parameters(fi
 
 @functools.cache
 def _parameters(model, objective):
-    config = dataclasses.replace(configs.Config(), model=model, objective=objective)
+    config = dataclasses.replace(configs.PretrainConfig(), model=model, objective=objective)
     params = jax.eval_shape(task_of(config).init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 

@@ -268,7 +268,7 @@ def test_every_folder_of_the_table_exists():
         ("training/x.py", "def f():\n    from bert_jax.tasks import choose", "bert_jax.tasks.choose"),
         ("models/x.py", "from bert_jax import api", "bert_jax.api"),
         ("config/x.py", "import ml_collections", "ml_collections"),
-        ("batch.py", "from .config import Config", ".config.Config"),
+        ("batch.py", "from .config import PretrainConfig", ".config.PretrainConfig"),
         ("progress.py", "from bert_jax.commands import pretrain", "bert_jax.commands.pretrain"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax.batch import Batch
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.interop.config_json import config_to_hf
 from bert_jax.interop.families import FAMILIES
@@ -20,7 +20,7 @@ from bert_jax.interop.families import FAMILIES
 _PAIR_LABELS = {"bert": "next_sentence_label", "albert": "sentence_order_label"}
 
 
-def check_step(config: Config) -> None:
+def check_step(config: PretrainConfig) -> None:
     """Checks that `torch_step` can run: the configuration first, then what is installed.
 
     Raises:
@@ -44,7 +44,7 @@ def check_step(config: Config) -> None:
     _installed()
 
 
-def torch_step(config: Config, batch: Batch) -> Callable[[], None]:
+def torch_step(config: PretrainConfig, batch: Batch) -> Callable[[], None]:
     """One training step, on `batch`, of the family's class with the same heads: the same shapes, dropout, dtype and
     update.
 
@@ -95,7 +95,7 @@ def torch_step(config: Config, batch: Batch) -> Callable[[], None]:
     return step
 
 
-def architecture(config: Config) -> str | None:
+def architecture(config: PretrainConfig) -> str | None:
     """The family's class with an MLM head and, for a sentence objective, a pair head; None: there is none."""
     with_pairs = config.data.sentence_objective != "none"
     for name, heads in FAMILIES[config.model.family].architectures:
@@ -104,7 +104,7 @@ def architecture(config: Config) -> str | None:
     return None
 
 
-def masking_collator(config: Config, vocabulary: Path, batch: Batch) -> Callable[[], object]:
+def masking_collator(config: PretrainConfig, vocabulary: Path, batch: Batch) -> Callable[[], object]:
     """`DataCollatorForLanguageModeling` on the unmasked rows of `batch`, given as lists of ids, as a `datasets` table
     gives them.
 

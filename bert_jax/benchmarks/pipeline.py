@@ -10,7 +10,7 @@ import numpy as np
 
 from bert_jax.benchmarks import huggingface
 from bert_jax.benchmarks.timing import calls_per_second, seconds_of
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.data.batches.pipeline import Batches
 from bert_jax.data.corpus.open import open_corpus
 from bert_jax.data.instances.index import FIRST, Index
@@ -19,7 +19,7 @@ _SEEK_STEP, _LAST_STEP = 10**6, 2**31
 
 
 def measure(
-    config: Config,
+    config: PretrainConfig,
     *,
     seconds: float,
     repeats: int,

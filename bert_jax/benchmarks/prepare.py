@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.benchmarks.timing import in_a_new_process
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus.open import data_root
 from bert_jax.data.corpus.prepare import prepare
 from bert_jax.data.sources.open import open_sources
@@ -34,7 +34,7 @@ _BLOCK_BYTES = 2**21  # smaller than usual, so that the sample is work for many 
 _ENVIRONMENT = {"RAYON_NUM_THREADS": "1"}  # the tokenizers library would use every core
 
 
-def measure(config: Config, *, repeats: int, processes: int | None) -> dict[str, Any]:
+def measure(config: PretrainConfig, *, repeats: int, processes: int | None) -> dict[str, Any]:
     """MB and tokens a second, and peak memory, with one process and with several: medians of `repeats`.
 
     MB are 10^6 bytes of UTF-8, before cleaning. processes: None: one for each core.
@@ -73,7 +73,7 @@ def _median(results: list[dict[str, float]], name: str) -> float:
     return statistics.median(result[name] for result in results)
 
 
-def _write_sample(config: Config, path: Path) -> int:
+def _write_sample(config: PretrainConfig, path: Path) -> int:
     """Writes the first documents of the text; returns their bytes."""
     written = 0
     with path.open("w", encoding="utf-8") as stream:
@@ -87,7 +87,7 @@ def _write_sample(config: Config, path: Path) -> int:
     return written
 
 
-def _texts(config: Config) -> Iterator[str]:
+def _texts(config: PretrainConfig) -> Iterator[str]:
     for source in open_sources(config.data, cache_dir=data_root(config)):
         for each in source.inputs():
             for block in each.blocks():
@@ -95,7 +95,7 @@ def _texts(config: Config) -> Iterator[str]:
                     yield document.text
 
 
-def _over_sample(config: Config, folder: Path) -> Config:
+def _over_sample(config: PretrainConfig, folder: Path) -> PretrainConfig:
     """The configuration that prepares the sample, with a vocabulary that exists."""
     data = dataclasses.replace(
         config.data,
@@ -112,13 +112,13 @@ def _over_sample(config: Config, folder: Path) -> Config:
     return dataclasses.replace(config, tokenizer=vocabulary)
 
 
-def _prepared(config: Config, folder: Path, *, processes: int) -> dict[str, float]:
+def _prepared(config: PretrainConfig, folder: Path, *, processes: int) -> dict[str, float]:
     """`prepare_once` into `folder`, in a new process."""
     data = dataclasses.replace(config.data, directory=str(folder))
     return in_a_new_process(_ENVIRONMENT, prepare_once, dataclasses.replace(config, data=data), processes)
 
 
-def prepare_once(config: Config, processes: int) -> dict[str, float]:
+def prepare_once(config: PretrainConfig, processes: int) -> dict[str, float]:
     """Prepares the corpus: seconds, tokens, and the peak memory of this process and its workers together."""
     start = time.perf_counter()
     shards, _ = prepare(config, processes=processes, block_bytes=_BLOCK_BYTES)
@@ -129,7 +129,7 @@ def prepare_once(config: Config, processes: int) -> dict[str, float]:
     return {"seconds": seconds, "tokens": shards.manifest["counts"]["tokens"], "peak_mib": peak / 2**10}
 
 
-def tokenizers_alone(config: Config) -> float:
+def tokenizers_alone(config: PretrainConfig) -> float:
     """MB a second of the `tokenizers` library over cleaned lines of the sample."""
     lines: list[str] = []
     total = 0

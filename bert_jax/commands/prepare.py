@@ -23,7 +23,7 @@ from typing import Any
 
 from bert_jax import signals
 from bert_jax.commands import add_config_argument, load_config
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.errors import Interrupted, UsageError
 
 
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
     run(load_config(args), processes=args.processes, beam=args.beam)
 
 
-def run(config: Config, *, processes: int | None = None, beam: str | None = None) -> None:
+def run(config: PretrainConfig, *, processes: int | None = None, beam: str | None = None) -> None:
     """Prepares the corpus and prints what is in it.
 
     processes: None: one per core. beam: pipeline options as on a command line, to run on Apache Beam.

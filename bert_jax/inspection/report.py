@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from bert_jax import atomic
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.config.phases import phases
 from bert_jax.data.batches.pipeline import Batches
 from bert_jax.data.corpus.open import open_corpus
@@ -23,7 +23,7 @@ from bert_jax.text.tokenizer import Tokenizer
 
 
 def show_rows(
-    config: Config, *, step: int = 0, rows: int = 4, split: Split = "train", experiment: str = "X"
+    config: PretrainConfig, *, step: int = 0, rows: int = 4, split: Split = "train", experiment: str = "X"
 ) -> None:
     """Prints the first `rows` rows of the batch of `step`, decoded. experiment: the file to name in messages.
 
@@ -36,7 +36,7 @@ def show_rows(
 
 
 def write_report(
-    config: Config,
+    config: PretrainConfig,
     folder: Path,
     *,
     step: int = 0,
@@ -66,7 +66,7 @@ class _Decoded(NamedTuple):
     rows: list[Row]
 
 
-def _decode(config: Config, *, step: int, rows: int, split: Split, experiment: str) -> _Decoded:
+def _decode(config: PretrainConfig, *, step: int, rows: int, split: Split, experiment: str) -> _Decoded:
     if split == "train" and step >= config.train.steps:
         raise UsageError(f"--step {step} must be < config.train.steps={config.train.steps}")
     # The phases of a run differ in row length; held-out rows are shown at that of the last.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax import config as configs
-from bert_jax.config import Config, experiment
+from bert_jax.config import PretrainConfig, experiment
 from bert_jax.config.phases import token_slots
 from bert_jax.errors import ConfigError, UsageError
 
@@ -80,7 +80,7 @@ class Trial:
 
     variant: str
     seed: int
-    config: Config
+    config: PretrainConfig
 
     @property
     def name(self) -> str:
@@ -94,7 +94,7 @@ class Plan:
     file: str
     """FILE[:SIZE] that defines it"""
     sweep: Sweep
-    reference: Config
+    reference: PretrainConfig
     """the base without a variant's values and without pairs: all trials are probed on its rows and masks"""
     trials: tuple[Trial, ...]
 
@@ -159,7 +159,7 @@ def load(
     file, _, argument = sweep.base.partition(":")
     base = str(Path(path.partition(":")[0]).parent / file) + (f":{argument}" if argument else "")
 
-    found: dict[str, Config] = {}
+    found: dict[str, PretrainConfig] = {}
     variant_faults: dict[str, list[str]] = {}
     for variant in (*sweep.variants, _REFERENCE):
         try:
@@ -236,7 +236,7 @@ def _override_faults(sweep: Sweep, overrides: Sequence[str]) -> Iterator[str]:
             yield "--config.train.steps has no effect on a sweep: the budget decides, set --tokens"
 
 
-def _with_budget(base: str, sweep: Sweep, variant: Variant, overrides: Sequence[str]) -> Config:
+def _with_budget(base: str, sweep: Sweep, variant: Variant, overrides: Sequence[str]) -> PretrainConfig:
     """The variant's configuration, its steps such that the budget is spent to within half an update.
 
     Raises:
@@ -262,7 +262,7 @@ def _with_budget(base: str, sweep: Sweep, variant: Variant, overrides: Sequence[
 _MANY = 10**9
 
 
-def _equal_pairs(sweep: Sweep, found: Mapping[str, Config]) -> Iterator[tuple[str, str]]:
+def _equal_pairs(sweep: Sweep, found: Mapping[str, PretrainConfig]) -> Iterator[tuple[str, str]]:
     names = [variant.name for variant in sweep.variants if variant.name in found]
     for place, one in enumerate(names):
         for other in names[place + 1 :]:

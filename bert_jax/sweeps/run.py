@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bert_jax import locks
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.config.phases import token_slots
 from bert_jax.console import table
 from bert_jax.errors import UserError
@@ -27,7 +27,7 @@ def run_sweep(
     plan: Plan,
     folder: Path,
     *,
-    prepare: Callable[[Config], None],
+    prepare: Callable[[PretrainConfig], None],
     executor: Executor = "local",
     jobs: int | None = None,
     attempts: int = 3,
@@ -65,7 +65,7 @@ def run_sweep(
     return _print_outcome(folder, plan.trials)
 
 
-def _prepare_corpora(plan: Plan, prepare: Callable[[Config], None]) -> None:
+def _prepare_corpora(plan: Plan, prepare: Callable[[PretrainConfig], None]) -> None:
     """Prepares each corpus once: most sweeps have one for all trials."""
     from bert_jax.data.corpus.open import corpus_folder
 

@@ -60,7 +60,7 @@ def _check_same_sweep(folder: Path, new: Plan, saved: Plan) -> None:
         )
 
 
-def _differences(new: configs.Config, saved: configs.Config) -> list[str]:
+def _differences(new: configs.PretrainConfig, saved: configs.PretrainConfig) -> list[str]:
     return configs.differences(new, saved, ignore=FREE)
 
 

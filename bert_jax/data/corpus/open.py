@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.sources.entries import TFDS_PREFIX, absolute, is_remote, is_tfds
 from bert_jax.errors import UserError
 
 
-def data_root(config: Config) -> Path:
+def data_root(config: PretrainConfig) -> Path:
     """The folder of all prepared corpora: `data.directory`, else $BERT_JAX_DATA, else ~/.cache/bert_jax."""
     return Path(config.data.directory or os.environ.get("BERT_JAX_DATA") or "~/.cache/bert_jax").expanduser()
 
 
-def corpus_folder(config: Config) -> Path:
+def corpus_folder(config: PretrainConfig) -> Path:
     """The folder of this config's corpus, named by its first source and by a hash of `deciding_values`."""
     key = json.dumps(deciding_values(config))
     first = config.data.sources()[0]
@@ -31,7 +31,7 @@ def corpus_folder(config: Config) -> Path:
     return data_root(config) / f"{readable or 'text'}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
 
 
-def open_corpus(config: Config, *, experiment: str = "X") -> TokenShards:
+def open_corpus(config: PretrainConfig, *, experiment: str = "X") -> TokenShards:
     """The prepared corpus of `config`; `experiment` is the file that messages name.
 
     Raises:
@@ -56,7 +56,7 @@ def open_corpus(config: Config, *, experiment: str = "X") -> TokenShards:
     return shards
 
 
-def deciding_values(config: Config) -> dict[str, Any]:
+def deciding_values(config: PretrainConfig) -> dict[str, Any]:
     """Every value that decides the tokens, by its name in the config. Local paths are absolute."""
     data = config.data
     values = {
@@ -72,7 +72,7 @@ def deciding_values(config: Config) -> dict[str, Any]:
     return values
 
 
-def vocabulary_checksum(config: Config) -> str | None:
+def vocabulary_checksum(config: PretrainConfig) -> str | None:
     """Of the files of the loaded tokenizer; None if it is trained, or the files are missing."""
     path = Path(config.tokenizer.path)
     if not config.tokenizer.path or not path.exists():
@@ -87,7 +87,7 @@ def vocabulary_checksum(config: Config) -> str | None:
     return checksum.hexdigest()
 
 
-def _check_unchanged(text: Mapping[str, Any], config: Config, command: str) -> None:
+def _check_unchanged(text: Mapping[str, Any], config: PretrainConfig, command: str) -> None:
     """Compares the text and the vocabulary with what the manifest says; a machine that only trains may lack both."""
     for source in text["sources"]:
         for path, size, changed in source.get("files", []):

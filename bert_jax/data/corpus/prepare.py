@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bert_jax import __version__, atomic, locks
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus import shards as corpora
 from bert_jax.data.corpus import workers
 from bert_jax.data.corpus.open import corpus_folder, data_root, deciding_values, vocabulary_checksum
@@ -39,7 +39,11 @@ class Engine(Protocol):
 
 
 def prepare(
-    config: Config, *, processes: int = 1, engine: Engine | None = None, block_bytes: int = BLOCK_BYTES
+    config: PretrainConfig,
+    *,
+    processes: int = 1,
+    engine: Engine | None = None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> tuple[TokenShards, bool]:
     """Prepares the corpus of `config`, or finds it prepared: (corpus, whether it was made now).
 
@@ -194,7 +198,7 @@ def _removed_if_useless(folder: Path) -> Iterator[None]:
         raise
 
 
-def _given_vocabulary(config: Config) -> tokenizer.Tokenizer | None:
+def _given_vocabulary(config: PretrainConfig) -> tokenizer.Tokenizer | None:
     """The tokenizer that `config` names; None if one is to be trained."""
     if not config.tokenizer.path:
         vocabulary.check_trainable(config.tokenizer)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import atomic
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus import stage_files
 from bert_jax.data.corpus.clean import Cleaned, clean
 from bert_jax.data.corpus.dedup import Kept, mark_first, select, shared_lines
@@ -60,7 +60,7 @@ class BlockId:
 class Stages:
     """The stages of preparing `config` in `folder`; small to pickle, the same in every process."""
 
-    config: Config
+    config: PretrainConfig
     folder: Path
     block_bytes: int = BLOCK_BYTES
 

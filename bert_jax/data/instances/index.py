@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bert_jax import atomic, locks
-from bert_jax.config import Config, DataConfig
+from bert_jax.config import DataConfig, PretrainConfig
 from bert_jax.data.growing import GrowingArray
 from bert_jax.data.instances.documents import FIRST, NEXT, SECOND, SEGMENT, DocumentOrder
 from bert_jax.data.instances.full_sentences import crossing_examples, document_examples, single_length
@@ -53,7 +53,7 @@ class Index:
         return len(self.rows) - 1
 
 
-def load_index(shards: TokenShards, config: Config, split: Split) -> Index:
+def load_index(shards: TokenShards, config: PretrainConfig, split: Split) -> Index:
     """The index for `config` and `split`, from its cache or built and cached.
 
     One process builds it while others wait; where the file system has no locks, several build the same bytes, and the

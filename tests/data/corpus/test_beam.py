@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax.config import Config, resolve
+from bert_jax.config import PretrainConfig, resolve
 from bert_jax.data.corpus.beam import BeamEngine
 from bert_jax.data.corpus.open import corpus_folder
 from bert_jax.data.corpus.prepare import prepare
@@ -20,7 +20,7 @@ def engine() -> BeamEngine:
     return BeamEngine()
 
 
-def config_of(path: str, directory: Path) -> Config:
+def config_of(path: str, directory: Path) -> PretrainConfig:
     return resolve(
         {
             "data": {"path": path, "directory": str(directory)},

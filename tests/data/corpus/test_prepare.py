@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from bert_jax import locks
-from bert_jax.config import Config, resolve
+from bert_jax.config import PretrainConfig, resolve
 from bert_jax.data.corpus import prepare as module
 from bert_jax.data.corpus.open import corpus_folder, data_root, open_corpus
 from bert_jax.data.corpus.prepare import prepare
@@ -43,7 +43,7 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCABULARY += [*"abcdefghijklmnopqrstuvwxyz.,:!?[]", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"), "the"]
 
 
-def config_of(folder: Path, *, text: str | None = TEXT, **changes) -> Config:
+def config_of(folder: Path, *, text: str | None = TEXT, **changes) -> PretrainConfig:
     """The configuration that prepares folder/text.txt, which is written unless `text` is None."""
     if text is not None:
         (folder / "text.txt").write_text(text, encoding="utf-8")
@@ -59,7 +59,7 @@ def config_of(folder: Path, *, text: str | None = TEXT, **changes) -> Config:
     return resolve(raw)
 
 
-def elsewhere(config: Config, folder: Path) -> Config:
+def elsewhere(config: PretrainConfig, folder: Path) -> PretrainConfig:
     """The same corpus under another root."""
     return dataclasses.replace(config, data=dataclasses.replace(config.data, directory=str(folder)))
 
@@ -96,7 +96,7 @@ def documents_of(shards: TokenShards) -> list[list[list[int]]]:
     return [cut[a:b] for a, b in itertools.pairwise(bounds)]
 
 
-def listed(config: Config) -> list[str]:
+def listed(config: PretrainConfig) -> list[str]:
     return sorted(path.name for path in data_root(config).iterdir())
 
 
@@ -542,7 +542,7 @@ prepare(resolve(json.loads(sys.argv[1])), block_bytes=100)
 """
 
 
-def run_until(config: Config, appears: str, count: int) -> int:
+def run_until(config: PretrainConfig, appears: str, count: int) -> int:
     """Prepares in another process and kills it once `count` files of that name are there; its exit status."""
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, json.dumps(dataclasses.asdict(config))],

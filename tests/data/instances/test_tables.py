@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_jax.config import Config, DataConfig
+from bert_jax.config import DataConfig, PretrainConfig
 from bert_jax.data.instances.index import Index, load_index
 from bert_jax.data.instances.tables import read_table
 from bert_jax.errors import UserError
@@ -166,7 +166,7 @@ corpus_at(Path({str(tmp_path)!r})).index(data_of())
     index_folder = tmp_path / "index"
     assert len(list(index_folder.glob(".*.partial"))) == 1
     corpus = corpus_at(tmp_path)
-    index = load_index(corpus, Config(data=data_of()), "train")  # type: ignore[arg-type]
+    index = load_index(corpus, PretrainConfig(data=data_of()), "train")  # type: ignore[arg-type]
     assert same(index, corpus_at(tmp_path).index(data_of()))
     assert list(index_folder.glob(".*.partial")) == []
     assert len(cached(corpus)) == 1

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bert_jax import config as configs
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.probes import scores
 from bert_jax.probes.scores import Breakdown, Probed, Score
 from bert_jax.sweeps import store
@@ -81,7 +81,7 @@ def write(
     return plan
 
 
-def _config(seed: int, values: Mapping[str, Any]) -> Config:
+def _config(seed: int, values: Mapping[str, Any]) -> PretrainConfig:
     raw = configs.base().to_dict()
     raw |= {"seed": seed}
     raw["model"] |= {"preset": "bert-tiny"}
