@@ -18,7 +18,7 @@ from bert_jax.errors import UserError
 
 @contextlib.contextmanager
 def held(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock file `path`, which stands for `what` ("--workdir runs/x"); removed afterwards.
+    """Holds the lock file `path`, which protects `what` ("--workdir runs/x"); removed afterwards.
 
     While it is held, the file says by whom: {"process": number, "host": name}.
 

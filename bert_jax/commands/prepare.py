@@ -4,7 +4,7 @@ The corpus gets a folder of its own in config.data.directory (default $BERT_JAX_
 everything that decides its tokens, so experiments that differ in other things share it. A prepared corpus is found
 again, its checksums are compared, and nothing is written.
 
-Work that was stopped or killed is kept beside it, in FOLDER.partial: the same command goes on from there. The corpus
+Work that was stopped or killed is kept beside it, in FOLDER.partial: the same command continues from there. The corpus
 is the same, byte for byte, for any number of processes and on Apache Beam.
 
   bert-jax prepare --config X --beam                                        Beam's own runner on this machine

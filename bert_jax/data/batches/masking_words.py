@@ -106,7 +106,7 @@ def _place(
     every row goes through its order once for each n, and `reached_BN` says how far it is. A: rows that are not done;
     K: places tried together.
 
-    Returns (first word, tokens, turn) of the units; the word `words.count` stands for no unit.
+    Returns (first word, tokens, turn) of the units; the word `words.count` means no unit.
     """
     (rows, turns), width = size_BM.shape, order_BW.shape[1]
     order, size, tries = order_BW.ravel(), size_BM.ravel(), np.arange(_TRIES)

@@ -48,7 +48,7 @@ def prepare(
     """Prepares the corpus of `config`, or finds it prepared: (corpus, whether it was made now).
 
     The bytes written are the same for any number of processes, on any engine and however often the work was
-    interrupted: what is done lies in FOLDER.partial, where the next call goes on.
+    interrupted: what is done is kept in FOLDER.partial, where the next call continues.
 
     Args:
       processes: how many do the work; 1: only this one.
@@ -87,7 +87,7 @@ def prepare(
     except OSError as error:  # numpy's carry neither the path nor, for a full disk, an errno
         raise UserError(
             f"{folder} cannot be written: {error.strerror or error}; free space there and run the same command again,"
-            " which goes on from there, or set config.data.directory"
+            " which continues from there, or set config.data.directory"
         ) from error
     return TokenShards.open(folder), True
 

@@ -7,6 +7,7 @@ windows of long segments.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -27,8 +28,11 @@ class Windows:
 
     def read(self, gather: Gather) -> np.ndarray:
         """The values of all windows, end to end: [sum of lengths]."""
-        inside = np.arange(self.width) < self.lengths[:, None]
-        return gather(self.starts, self.lengths, self.width)[inside]
+        return gather(self.starts, self.lengths, self.width)[self._is_inside]
+
+    @functools.cached_property
+    def _is_inside(self) -> np.ndarray:
+        return np.arange(self.width) < self.lengths[:, None]
 
 
 def cut_windows(starts: np.ndarray, lengths: np.ndarray, *, width: int) -> Windows:

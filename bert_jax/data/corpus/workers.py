@@ -1,4 +1,4 @@
-"""A function over many tasks, in this process or in several, with few tasks under way at once."""
+"""Applies a function to many tasks, in this process or in several, with few tasks under way at once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def each(function: Callable[[Task], object], tasks: Iterable[Task], *, processes
             yield from _finished(under_way)
     except BrokenProcessPool:
         raise UserError(
-            "a worker process was killed, most often for lack of memory: run the same command again, which goes on"
+            "a worker process was killed, most often for lack of memory: run the same command again, which continues"
             f" from there, with --processes below {processes}"
         ) from None
     finally:
@@ -59,7 +59,7 @@ def each(function: Callable[[Task], object], tasks: Iterable[Task], *, processes
 
 
 def _finished(under_way: set[concurrent.futures.Future]) -> Iterator[None]:
-    """Waits for a while; takes out the tasks that are done."""
+    """Waits for a while; removes the tasks that are done."""
     with signals.deferred():
         done, _ = concurrent.futures.wait(
             under_way, timeout=_LONGEST_DELAY, return_when=concurrent.futures.FIRST_COMPLETED

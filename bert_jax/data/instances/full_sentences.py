@@ -53,7 +53,7 @@ def _document_following(pieces: Pieces, data: DataConfig, at: np.ndarray) -> np.
 
 
 def _crossing_following(pieces: Pieces, data: DataConfig, slots: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The same across visits. No [SEP] stands before an example's own first visit."""
+    """The same across visits. There is no [SEP] before the first visit of an example."""
     wanted = slots[at] + pieces.begins[at] + pieces.targets(at, single_length(data), data)
     return np.maximum(np.searchsorted(slots, wanted, "right") - 1, at + 1)
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from bert_jax import locks
-from bert_jax.config import PretrainConfig, resolve
+from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus import prepare as module
 from bert_jax.data.corpus.open import corpus_folder, data_root, open_corpus
 from bert_jax.data.corpus.prepare import prepare
@@ -27,41 +27,9 @@ from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.instances.index import load_index
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.text import sentences, tokenizer
+from tests.data.corpus.configs import TEXT, VOCABULARY, config_of, elsewhere
 
 ROOT = Path(__file__).parents[3]
-
-TEXT = """\
-The first document has two sentences. Here is the second one!
-It goes on, on another line: no sentence crosses it.
-
-The second document is short. It mentions [MASK] and [SEP] as words.
-
-A third document, with a Greek letter: Ω. What is it for?
-"""
-
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-VOCABULARY += [*"abcdefghijklmnopqrstuvwxyz.,:!?[]", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"), "the"]
-
-
-def config_of(folder: Path, *, text: str | None = TEXT, **changes) -> PretrainConfig:
-    """The configuration that prepares folder/text.txt, which is written unless `text` is None."""
-    if text is not None:
-        (folder / "text.txt").write_text(text, encoding="utf-8")
-    vocabulary = folder / "given.txt"
-    vocabulary.write_text("".join(f"{token}\n" for token in VOCABULARY))
-    raw = {
-        "data": {"path": str(folder / "text.txt"), "directory": str(folder / "prepared")},
-        "tokenizer": {"path": str(vocabulary), "vocab_size": len(VOCABULARY)},
-    }
-    for name, value in changes.items():
-        group, _, field = name.partition("__")
-        raw.setdefault(group, {})[field] = value
-    return resolve(raw)
-
-
-def elsewhere(config: PretrainConfig, folder: Path) -> PretrainConfig:
-    """The same corpus under another root."""
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, directory=str(folder)))
 
 
 def long_text(documents: int = 60) -> str:
@@ -231,83 +199,6 @@ def test_any_number_of_blocks_and_processes_writes_the_same_bytes(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------
-# Where it is
-# ---------------------------------------------------------------------------------------------
-
-
-def test_the_root_is_the_field_else_the_variable_else_the_cache(tmp_path, monkeypatch):
-    config = config_of(tmp_path)
-    elsewhere = dataclasses.replace(config, data=dataclasses.replace(config.data, directory=""))
-    monkeypatch.setenv("BERT_JAX_DATA", "/from/variable")
-    assert data_root(config) == tmp_path / "prepared"
-    assert data_root(elsewhere) == Path("/from/variable")
-    monkeypatch.delenv("BERT_JAX_DATA")
-    monkeypatch.setenv("HOME", "/home/x")
-    assert data_root(elsewhere) == Path("/home/x/.cache/bert_jax")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data__path": "other.txt"},
-        {"data__text_field": "body"},
-        {"data__sentences": "line"},
-        {"cleaning__normalize": "nfkc"},
-        {"cleaning__min_characters": 5},
-        {"tokenizer__kind": "bpe"},
-        {"data__tfds_dir": "x"},
-        {"tokenizer__path": ""},
-        {"tokenizer__lowercase": False},
-        {"tokenizer__vocab_size": 500},
-    ],
-)
-def test_what_decides_the_tokens_decides_the_folder(tmp_path, changes):
-    assert corpus_folder(config_of(tmp_path, **changes)).name != corpus_folder(config_of(tmp_path)).name
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data__sentence_objective": "sop"},
-        {"data__sequence_length": 64},
-        {"data__eval_fraction": 0.5},
-        {"data__weights": (0.5,)},
-        {"data__short_sequence_probability": 0.0},
-        {"masking__rate": 0.3},
-        {"train__batch_size": 8},
-        {"optim__b1": 0.5},
-    ],
-)
-def test_an_ablation_uses_the_same_folder(tmp_path, changes):
-    assert corpus_folder(config_of(tmp_path, **changes)) == corpus_folder(config_of(tmp_path))
-
-
-def test_a_relative_path_is_another_corpus_elsewhere(tmp_path, monkeypatch):
-    names = []
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        monkeypatch.chdir(tmp_path / folder)
-        names.append(corpus_folder(config_of(tmp_path, text=None, data__path="text.txt")).name)
-    assert names[0] != names[1]
-    absolute = config_of(tmp_path, text=None, data__path=str(tmp_path / "b" / "text.txt"))
-    assert corpus_folder(absolute).name == names[1]
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("a/classic books.jsonl.gz,b.txt", "classic_books"),
-        ("tfds:wikipedia/en:train[:1%]", "wikipedia_en_train_1"),
-        ("installed_docs", "installed_docs"),
-        ("texts/*.txt", "text"),
-    ],
-)
-def test_the_folder_has_a_name_to_recognise(tmp_path, path, name):
-    found = corpus_folder(config_of(tmp_path, text=None, data__path=path)).name
-    assert found[:-13] == name
-
-
-# ---------------------------------------------------------------------------------------------
 # Again
 # ---------------------------------------------------------------------------------------------
 
@@ -343,56 +234,6 @@ def test_another_file_in_the_folder_of_texts_is_seen(tmp_path):
     assert made and shards.manifest["counts"]["documents"] == 4
 
 
-# ---------------------------------------------------------------------------------------------
-# Opening for training
-# ---------------------------------------------------------------------------------------------
-
-
-def test_opening_gives_what_was_prepared(tmp_path):
-    config = config_of(tmp_path)
-    shards, _ = prepare(config)
-    assert open_corpus(config).digest == shards.digest
-
-
-def test_a_corpus_that_is_not_prepared_names_the_command(tmp_path):
-    with pytest.raises(
-        UserError,
-        match=r"^no prepared corpus at .*/prepared/text-[0-9a-f]{12}:"
-        r" run `bert-jax prepare --config experiments/x\.py` first$",
-    ):
-        open_corpus(config_of(tmp_path), experiment="experiments/x.py")
-
-
-def test_text_that_changed_after_it_was_prepared_is_named(tmp_path):
-    config = config_of(tmp_path)
-    prepare(config)
-    file = tmp_path / "text.txt"
-    size = file.stat().st_size
-    file.write_text(file.read_text(encoding="utf-8") + "x", encoding="utf-8")
-    with pytest.raises(
-        UserError,
-        match=rf"/text\.txt was changed after it was prepared \({size} bytes then, {size + 1} now\):"
-        r" run `bert-jax prepare --config x\.py` again$",
-    ):
-        open_corpus(config, experiment="x.py")
-
-
-def test_text_of_the_same_size_but_another_time_counts_as_changed(tmp_path):
-    config = config_of(tmp_path)
-    prepare(config)
-    os.utime(tmp_path / "text.txt", ns=(0, 0))
-    with pytest.raises(UserError, match=r"text\.txt was changed after it was prepared"):
-        open_corpus(config)
-
-
-def test_a_machine_that_only_trains_needs_no_text(tmp_path):
-    config = config_of(tmp_path)
-    shards, _ = prepare(config)
-    (tmp_path / "text.txt").unlink()
-    (tmp_path / "given.txt").unlink()
-    assert open_corpus(config).digest == shards.digest
-
-
 def test_text_that_changes_while_it_is_prepared_counts_as_changed(tmp_path):
     config = config_of(tmp_path)
 
@@ -406,39 +247,6 @@ def test_text_that_changes_while_it_is_prepared_counts_as_changed(tmp_path):
     with pytest.raises(UserError, match=r"text\.txt was changed after it was prepared"):
         open_corpus(config)
     assert prepare(config)[1] is True
-
-
-def test_a_vocabulary_that_changed_after_the_corpus_was_prepared_is_named(tmp_path):
-    config = config_of(tmp_path)
-    prepare(config)
-    (tmp_path / "given.txt").write_text("\n".join([*VOCABULARY[:-1], "zebra"]) + "\n")
-    with pytest.raises(
-        UserError, match=r"/given\.txt was changed after the corpus was prepared with it: run"
-    ):
-        open_corpus(config)
-    assert prepare(config)[1] is True
-    open_corpus(config)
-
-
-def test_a_manifest_of_another_corpus_is_refused(tmp_path):
-    config, cased = config_of(tmp_path), config_of(tmp_path, tokenizer__lowercase=False)
-    ours, theirs = prepare(config)[0].folder, prepare(cased)[0].folder
-    (ours / "manifest.json").write_bytes((theirs / "manifest.json").read_bytes())
-    for name in ("tokens", "words"):  # even where every size fits
-        (ours / f"{name}-00000.npy").write_bytes((theirs / f"{name}-00000.npy").read_bytes())
-    (ours / "tokenizer.json").write_bytes((theirs / "tokenizer.json").read_bytes())
-    (ours / "tokenizer_config.json").write_bytes((theirs / "tokenizer_config.json").read_bytes())
-    with pytest.raises(UserError, match=r"manifest\.json: tokenizer\.lowercase=False must be True; run"):
-        open_corpus(config)
-    assert prepare(config)[1] is True
-
-
-def test_another_vocabulary_beside_the_tokens_is_found_on_opening(tmp_path):
-    config = config_of(tmp_path)
-    file = prepare(config)[0].folder / "vocab.txt"
-    file.write_text(file.read_text().replace("the\n", "eht\n"))
-    with pytest.raises(UserError, match=r"vocab\.txt: checksum \d+ must be \d+; run `bert-jax prepare`"):
-        open_corpus(config)
 
 
 # ---------------------------------------------------------------------------------------------
