@@ -48,7 +48,7 @@ figure { margin: 0; flex: 1 1 28rem; max-width: 35rem; break-inside: avoid; } fi
   .scroll th { max-width: 14rem; } }
 @media (max-width: 32rem) { body { margin: 1rem auto; padding: 0 .8rem; } dl { grid-template-columns: minmax(0, 1fr); }
   dd { margin-bottom: .4rem; } figure { flex-basis: 100%; } }
-@media print { body { margin: 0; max-width: none; font-size: 11px; print-color-adjust: exact; }
+@media print { html { font-size: 11px; } body { margin: 0; max-width: none; font-size: 1rem; print-color-adjust: exact; }
   figure { flex-basis: 45%; } .scroll { overflow: visible; } tr, .verdict { break-inside: avoid; } }
 """
 

@@ -22,7 +22,7 @@ stopped.
 from __future__ import annotations
 
 import argparse
-import shlex
+import contextlib
 from pathlib import Path
 
 from bert_jax.errors import UsageError
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError(f"--stall {args.stall} must be > 0 minutes")
 
     from bert_jax.commands import prepare, probe
-    from bert_jax.sweeps import definition, run, watch
+    from bert_jax.sweeps import definition, run, slurm, watch
 
     if args.status:
         return watch.print_status(args.workdir)
@@ -79,14 +79,15 @@ def main(args: argparse.Namespace) -> None:
         jobs=args.jobs,
         attempts=args.attempts,
         stall=60 * args.stall,
-        slurm_options=shlex.split(args.slurm),
+        slurm_options=slurm.parse_options(args.slurm),
     )
 
 
 def _whole_number(text: str) -> int:
-    if not float(text).is_integer():  # also of 5e6
-        raise UsageError(f"--tokens {text} must be a whole number")
-    return int(float(text))
+    with contextlib.suppress(ValueError):
+        if float(text).is_integer():  # also of 5e6
+            return int(float(text))
+    raise UsageError(f"--tokens {text} must be a whole number")
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax import atomic
-from bert_jax.errors import UserError
+from bert_jax.errors import UsageError, UserError
 from bert_jax.sweeps.definition import Trial
 
 _SCRIPT = """\
@@ -34,6 +34,18 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="${{JAX_PERSISTENT_CACHE_MIN_C
 exec bash {launcher} trial {folder} "$name" >>{folder}/logs/"$name.txt" 2>&1
 """
 _LAUNCHER = Path(__file__).parents[2] / "launch" / "slurm.sbatch"
+
+
+def parse_options(text: str) -> list[str]:
+    """The words of --slurm, split as a shell does.
+
+    Raises:
+      UsageError: a quotation is not closed.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--slurm {text} must be words as in a shell: {error}") from None
 
 
 def submit(

@@ -108,6 +108,8 @@ def test_trials_that_fail_end_the_sweep_with_their_reasons(file, tmp_path, monke
         (["sweep", "FILE", "--workdir", "S", "--jobs", "0"], "--jobs 0 must be >= 1"),
         (["sweep", "FILE", "--workdir", "S", "--seeds", "1,x"], "--seeds 1,x must be whole numbers"),
         (["sweep", "FILE", "--workdir", "S", "--tokens", "10.5"], "--tokens 10.5 must be a whole number"),
+        (["sweep", "FILE", "--workdir", "S", "--tokens", "many"], "--tokens many must be a whole number"),
+        (["sweep", "FILE", "--workdir", "S", "--slurm", 'a "b'], '--slurm a "b must be words'),
         (["sweep", "FILE", "--workdir", "S", "--config.masking.rat=1"], "config.masking.rat is unknown"),
         (["trial", "S", "none-seed0"], "S is not the folder of a sweep"),
     ],

@@ -94,7 +94,7 @@ def begun(S) -> list[tuple[float, str]]:
     return sorted((note["began"], name) for note, name in notes if "began" in note)
 
 
-def test_trials_run_in_order_each_in_a_slot_and_in_the_slotd_cache(sweep, monkeypatch):
+def test_trials_run_in_order_each_in_a_slot_and_in_the_shared_cache(sweep, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     S, trials = sweep()
     core = min(os.sched_getaffinity(0))

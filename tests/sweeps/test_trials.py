@@ -76,7 +76,8 @@ def test_a_trial_that_was_killed_is_interrupted_not_running(tmp_path, trial):
     child = subprocess.Popen([sys.executable, "-c", program])
     try:
         deadline = time.monotonic() + 30
-        while status(tmp_path, trial)[0] != "running" and time.monotonic() < deadline:
+        # The lock is taken before the beginning is recorded: wait for both.
+        while not trials.read_attempts(tmp_path, trial) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert status(tmp_path, trial)[0] == "running"
     finally:

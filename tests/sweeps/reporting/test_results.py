@@ -179,7 +179,7 @@ def test_one_seed_is_compared_by_rows_and_not_at_all_without_them(tmp_path):
     assert family_size(list(found.values())) == 4
 
 
-def test_what_an_variant_does_not_measure_is_not_called_unfinished(tmp_path):
+def test_what_a_variant_does_not_measure_is_not_called_unfinished(tmp_path):
     made.write(tmp_path / "S", seeds=(0, 1), rows=60)
     for seed in (0, 1):
         file = tmp_path / f"S/trials/sop-seed{seed}/metrics.jsonl"
