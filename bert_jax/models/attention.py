@@ -1,4 +1,8 @@
-"""Self-attention (Vaswani et al. 2017, section 3.2) over the tokens of one example."""
+"""Multi-head self-attention (Vaswani et al. 2017, section 3.2) over the tokens of one example.
+
+Heads are an axis of the weights: query, key and value kernels are [D, H, K], the output's is [H, K, D]. T is the L
+of keys and values.
+"""
 
 from __future__ import annotations
 
@@ -8,79 +12,99 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.layers import dense, dropout
+from bert_jax.models.layers import Dense, Params, dense, dropout
 
 Array = jax.Array
 
 
 @flax.struct.dataclass
-class Visibility:
-    """Which keys a query may see.
+class AttentionMask:
+    """Which keys a query attends to."""
 
-    mask: bool, [B, 1, 1, L] for unpacked rows, [B, 1, L, L] for packed ones.
-    lengths_B: tokens before the padding, for kernels that take a length; None for packed rows.
-    """
-
-    mask: Array
+    allowed_B1LT: Array
+    """bool; axis L is 1 where all queries of a row attend to the same keys"""
     lengths_B: Array | None
+    """tokens before the padding, for kernels that take a length; None for packed rows"""
 
 
-def visibility(pack_ids_BL: Array, *, packed: bool) -> Visibility:
-    """Tokens see the tokens of their own example, nothing sees padding (pack id 0).
+def attention_mask(pack_ids_BL: Array, *, packed: bool) -> AttentionMask:
+    """Tokens attend to the tokens of their own example, and none attends to padding (pack id 0).
 
-    Padding queries see every token: their output is never used, and an empty row of attention
-    would be undefined.
+    Padding queries attend to every token: their output is never used, and a softmax over no key would be undefined.
     """
-    keys_B1L = pack_ids_BL[:, None, :]
+    keys_B1T = pack_ids_BL[:, None, :]
     if not packed:
-        return Visibility((keys_B1L > 0)[:, None], jnp.sum(pack_ids_BL > 0, axis=-1, dtype=jnp.int32))
+        lengths_B = jnp.sum(pack_ids_BL > 0, axis=-1, dtype=jnp.int32)
+        return AttentionMask((keys_B1T > 0)[:, None], lengths_B)
     queries_BL1 = pack_ids_BL[:, :, None]
-    same = (queries_BL1 == keys_B1L) | (queries_BL1 == 0)
-    return Visibility(((keys_B1L > 0) & same)[:, None], None)
+    same_BLT = (queries_BL1 == keys_B1T) | (queries_BL1 == 0)
+    return AttentionMask(((keys_B1T > 0) & same_BLT)[:, None], None)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention with heads kept as an axis of the weights: kernels [D, H, K], out [H, K, D]."""
+    """The parameters of `self_attention`: query, key, value, output."""
 
     config: ModelConfig
 
     @nn.compact
-    def __call__(
-        self, x_BLD: Array, visible: Visibility, keys_B: Array | None, *, probabilities: bool = False
-    ) -> tuple[Array, Array | None]:
-        """Returns the output [B, L, D] and, if asked for, the attention probabilities [B, H, L, T]."""
-        heads = (self.config.num_heads, self.config.head_dim)
-        q_BLHK = dense(self.config, heads, name="query")(x_BLD)
-        k_BLHK = dense(self.config, heads, name="key")(x_BLD)
-        v_BLHK = dense(self.config, heads, name="value")(x_BLD)
-        att_BHLT = None
-        if self.config.attention_backend == "cudnn" and not probabilities:
-            y_BLHK = _cudnn_attention(q_BLHK, k_BLHK, v_BLHK, visible)
-        else:
-            rate = self.config.attention_dropout_rate
-            att_BHLT = _xla_attention(q_BLHK, k_BLHK, visible).astype(v_BLHK.dtype)
-            y_BLHK = jnp.einsum("BHLT,BTHK->BLHK", dropout(att_BHLT, rate, keys_B), v_BLHK)
-        y_BLD = dense(self.config, self.config.hidden_size, axis=(-2, -1), name="output")(y_BLHK)
-        return y_BLD, att_BHLT if probabilities else None
+    def __call__(self) -> Params:
+        config = self.config
+        width, heads = config.hidden_size, (config.num_heads, config.head_dim)
+        return {
+            "query": Dense(config, (width, *heads), name="query")(),
+            "key": Dense(config, (width, *heads), name="key")(),
+            "value": Dense(config, (width, *heads), name="value")(),
+            "output": Dense(config, (*heads, width), inputs=2, name="output")(),
+        }
 
 
-def _xla_attention(q_BLHK, k_BTHK, visible) -> Array:
-    """softmax(Q K^T / sqrt(K)) (Vaswani et al. 2017, eq. 1) in float32. T is the L of keys."""
-    scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK * q_BLHK.shape[-1] ** -0.5, k_BTHK)
-    return masked_softmax(scores_BHLT, visible)
+def self_attention(
+    params: Params,
+    x_BLD: Array,
+    *,
+    config: ModelConfig,
+    mask: AttentionMask,
+    keys_B: Array | None,
+    probabilities: bool = False,
+) -> tuple[Array, Array | None]:
+    """The output [B, L, D] and the probabilities [B, H, L, T] before dropout.
+
+    keys_B: dropout keys of the probabilities. probabilities: whether they are needed; cuDNN's kernel does not give
+    them (None), XLA computes them in any case.
+    """
+    q_BLHK = dense(params["query"], x_BLD)
+    k_BTHK = dense(params["key"], x_BLD)
+    v_BTHK = dense(params["value"], x_BLD)
+    att_BHLT = None
+    if config.attention_backend == "cudnn" and not probabilities:
+        y_BLHK = _cudnn_attention(q_BLHK, k_BTHK, v_BTHK, mask)
+    else:
+        scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK * config.head_dim**-0.5, k_BTHK)
+        rate = config.attention_dropout_rate
+        y_BLHK, att_BHLT = attend(scores_BHLT, v_BTHK, mask=mask, rate=rate, keys_B=keys_B)
+    return dense(params["output"], y_BLHK, inputs=2), att_BHLT
 
 
-def masked_softmax(scores_BHLT: Array, visible: Visibility) -> Array:
-    """Softmax over the keys that a query may see, in float32."""
-    scores_BHLT = scores_BHLT.astype(jnp.float32)
-    scores_BHLT = jnp.where(visible.mask, scores_BHLT, jnp.finfo(jnp.float32).min)
-    return jax.nn.softmax(scores_BHLT, axis=-1)
+def attend(
+    scores_BHLT: Array, v_BTHK: Array, *, mask: AttentionMask, rate: float, keys_B: Array | None
+) -> tuple[Array, Array]:
+    """softmax(scores) V (Vaswani et al. 2017, eq. 1; the scores are scaled already), with dropout of the
+    probabilities: the values' average [B, L, H, K], and the probabilities [B, H, L, T] before dropout.
+
+    The softmax is over the keys that `mask` allows, in float32.
+    """
+    floor = jnp.finfo(jnp.float32).min
+    scores_BHLT = jnp.where(mask.allowed_B1LT, scores_BHLT.astype(jnp.float32), floor)
+    att_BHLT = jax.nn.softmax(scores_BHLT, axis=-1).astype(v_BTHK.dtype)
+    return jnp.einsum("BHLT,BTHK->BLHK", dropout(att_BHLT, rate, keys_B), v_BTHK), att_BHLT
 
 
-def _cudnn_attention(q_BLHK, k_BTHK, v_BTHK, visible) -> Array:
+def _cudnn_attention(q_BLHK: Array, k_BTHK: Array, v_BTHK: Array, mask: AttentionMask) -> Array:
     """The same in one fused kernel. Padding as lengths costs no tensor; packing needs the whole mask."""
-    if visible.lengths_B is not None:
+    if mask.lengths_B is not None:
         return jax.nn.dot_product_attention(
-            q_BLHK, k_BTHK, v_BTHK, key_value_seq_lengths=visible.lengths_B, implementation="cudnn"
+            q_BLHK, k_BTHK, v_BTHK, key_value_seq_lengths=mask.lengths_B, implementation="cudnn"
         )
-    return jax.nn.dot_product_attention(q_BLHK, k_BTHK, v_BTHK, mask=visible.mask, implementation="cudnn")
+    return jax.nn.dot_product_attention(
+        q_BLHK, k_BTHK, v_BTHK, mask=mask.allowed_B1LT, implementation="cudnn"
+    )

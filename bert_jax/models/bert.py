@@ -1,7 +1,7 @@
 """The backbone that the whole family shares, and the heads it is pretrained with.
 
 BERT (Devlin et al. 2019); by options of its config also RoBERTa, ALBERT, ELECTRA, DistilBERT, TinyBERT and
-DeBERTa, whose own parts are in `disentangled`.
+DeBERTa, whose own parts are in `deberta`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from bert_jax.batch import Batch
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.attention import visibility
+from bert_jax.models.attention import attention_mask
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.encoder import DropoutKeys, Encoded, Encoder
 from bert_jax.models.heads import MlmHead, PairHead, Pooler, RtdHead, gather
@@ -88,12 +88,19 @@ class Bert(nn.Module):
         x_BLD = self.embeddings(
             batch["tokens_BL"],
             batch["type_ids_BL"],
-            positions_BL,
-            None if keys is None else keys.embeddings_B,
+            positions_BL=positions_BL,
+            keys_B=None if keys is None else keys.embeddings_B,
         )
-        visible = visibility(pack_ids_BL, packed=batch["first_BP"].shape[1] > 1)
+        mask = attention_mask(pack_ids_BL, packed=batch["first_BP"].shape[1] > 1)
         absolute_BLD = self.embeddings.positions(positions_BL) if self.config.enhanced_mask_decoder else None
-        encoded = self.encoder(x_BLD, visible, pack_ids_BL, keys, absolute_BLD, probabilities=attentions)
+        encoded = self.encoder(
+            x_BLD,
+            mask,
+            pack_ids_BL=pack_ids_BL,
+            keys=keys,
+            absolute_BLD=absolute_BLD,
+            probabilities=attentions,
+        )
         if self.config.pooler == "none":
             return encoded, None
         return encoded, self.pooler(gather(encoded.hidden_states[-1], batch["first_BP"]))

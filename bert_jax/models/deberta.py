@@ -1,23 +1,24 @@
 """Disentangled attention, DeBERTa's (He et al. 2021a, section 3.1; He et al. 2021b, "DeBERTaV3"), and the
-convolution that the v2 release sets beside the first layer.
+convolution that the v2 release adds to the first layer's output.
 
-Axis U: the distances i - j from query i to key j, of which a row of length L has 2L - 1. Only they meet the
-projected table, never the [L, L] pairs: examples are contiguous, so a distance inside one is a difference of
-row indexes however the row is packed.
+Axis U: the distances i - j from query i to key j, of which a row of length L has 2L - 1. Scores against the projected
+table are computed for distances, not for the [L, L] pairs: examples are contiguous, so a distance inside one is a
+difference of indexes into the row however the row is packed.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.attention import Visibility, masked_softmax
-from bert_jax.models.layers import dense, dropout, gelu, kernel_init, layer_norm
+from bert_jax.models.attention import AttentionMask, attend
+from bert_jax.models.layers import Dense, LayerNorm, Params, dense, dropout, gelu, kernel_init, layer_norm
 
 Array = jax.Array
 
@@ -27,15 +28,15 @@ def _bucket(distance: int, buckets: int, span: int) -> int:
     middle, length = buckets // 2, abs(distance)
     if length <= middle:
         return distance
-    part = math.log(length / middle) / math.log((span - 1) / middle)
-    return int(math.copysign(math.ceil(part * (middle - 1)) + middle, distance))
+    fraction = math.log(length / middle) / math.log((span - 1) / middle)
+    return int(math.copysign(math.ceil(fraction * (middle - 1)) + middle, distance))
 
 
 @functools.lru_cache
-def _rows(span: int, buckets: int) -> tuple[int, ...]:
-    """The row of every distance from -span to span; those beyond have the rows of the two ends.
+def _table_index(span: int, buckets: int) -> tuple[int, ...]:
+    """The index into the relative table of every distance from -span to span; those beyond have that of the end.
 
-    Without buckets delta(i, j) of eq. 3, k being `span`. Made of Python's floats, so that no accelerator's
+    Without buckets delta(i, j) of eq. 3, k being `span`. Computed with Python's floats, so that no accelerator's
     logarithm moves a bucket's edge.
     """
     half = buckets or span
@@ -44,11 +45,11 @@ def _rows(span: int, buckets: int) -> tuple[int, ...]:
 
 
 def relative_index(length: int, config: ModelConfig) -> Array:
-    """The row of the relative table for every distance from -(length - 1) to length - 1, [2 length - 1]."""
+    """The index into the relative table of every distance from -(length - 1) to length - 1, [2 length - 1]."""
     span = config.relative_span
-    rows = jnp.asarray(_rows(span, config.relative_buckets), jnp.int32)
+    index = jnp.asarray(_table_index(span, config.relative_buckets), jnp.int32)
     # An array even where the length is known: under `jax.export` it may be a symbol.
-    return rows[jnp.clip(jnp.arange(1 - length, length), -span, span) + span]
+    return index[jnp.clip(jnp.arange(1 - length, length), -span, span) + span]
 
 
 def skew(x_BHLU: Array) -> Array:
@@ -64,21 +65,63 @@ def skew(x_BHLU: Array) -> Array:
 
 
 class RelativeTable(nn.Module):
-    """The rows [R, D] that stand for distances, which every layer projects; v2 puts them through LayerNorm."""
+    """The parameters of `relative_table`: an embedding of each distance or bucket [R, D], and v2's LayerNorm."""
 
     config: ModelConfig
 
     @nn.compact
-    def __call__(self) -> Array:
+    def __call__(self) -> Params:
         config = self.config
         shape = (config.relative_rows, config.hidden_size)
-        table_RD = self.param("table", kernel_init(config), shape, jnp.float32)
+        params: dict[str, Any] = {"table": self.param("table", kernel_init(config), shape, jnp.float32)}
         if config.relative_norm:
-            return layer_norm(config, name="norm")(table_RD)
-        return table_RD.astype(config.dtype)
+            params["norm"] = LayerNorm(config.hidden_size, name="norm")()
+        return params
+
+
+def relative_table(params: Params, *, config: ModelConfig) -> Array:
+    """The embeddings of distances [R, D] as every layer reads them: v2 normalizes them."""
+    table_RD = params["table"]
+    if config.relative_norm:
+        table_RD = layer_norm(params["norm"], table_RD, eps=config.layer_norm_eps)
+    return table_RD.astype(config.dtype)
 
 
 class DisentangledAttention(nn.Module):
+    """The parameters of `disentangled_attention`: query, key, value, output, and v1's position_key, position_query."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self) -> Params:
+        config = self.config
+        heads = (config.num_heads, config.head_dim)
+        into_heads = (config.hidden_size, *heads)
+        params = {
+            "query": Dense(config, into_heads, name="query")(),
+            "key": Dense(config, into_heads, use_bias=config.key_bias, name="key")(),
+            "value": Dense(config, into_heads, name="value")(),
+            "output": Dense(config, (*heads, config.hidden_size), inputs=2, name="output")(),
+        }
+        if config.relative_projections == "separate":
+            if "c2p" in config.relative_terms:
+                position_key = Dense(config, into_heads, use_bias=config.key_bias, name="position_key")
+                params["position_key"] = position_key()
+            if "p2c" in config.relative_terms:
+                params["position_query"] = Dense(config, into_heads, name="position_query")()
+        return params
+
+
+def disentangled_attention(
+    params: Params,
+    x_BLD: Array,
+    *,
+    config: ModelConfig,
+    mask: AttentionMask,
+    relative_RD: Array,
+    keys_B: Array | None,
+    queries_BLD: Array | None = None,
+) -> tuple[Array, Array]:
     """Attention whose scores sum content to content, content to position and position to content (eq. 4):
 
       (Qc_i . Kc_j + Qc_i . Kr_d + Kc_j . Qr_d) / sqrt((1 + relative_terms) K),  d = delta(i, j)
@@ -87,83 +130,81 @@ class DisentangledAttention(nn.Module):
     delta(i, j) there: it gathers Kc_j . Qr at span - bucket(j - i) for key j and query i, then transposes, and
     buckets are odd in the distance. v1 projects the table by matrices of its own; with shared projections
     (v2, v3) the content's query and key do it, biases included.
+
+    Returns the output [B, L, D] and the probabilities [B, H, L, T] before dropout.
+
+    relative_RD: the relative table; its dropout is the caller's. keys_B: dropout keys of the probabilities.
+    queries_BLD: what queries are projected from in place of `x_BLD` (the enhanced mask decoder, section 3.2).
     """
+    shared = config.relative_projections == "shared"
+    scale = ((1 + len(config.relative_terms)) * config.head_dim) ** -0.5
+    q_BLHK = dense(params["query"], x_BLD if queries_BLD is None else queries_BLD) * scale
+    k_BTHK = dense(params["key"], x_BLD)
+    v_BTHK = dense(params["value"], x_BLD)
+    index_U = relative_index(x_BLD.shape[1], config)
+    # The terms are summed in float32: each is of the size of the sum.
+    scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK, k_BTHK).astype(jnp.float32)
+    if "c2p" in config.relative_terms:
+        k_RHK = dense(params["key" if shared else "position_key"], relative_RD)
+        k_UHK = _of_distances(k_RHK, index_U[::-1])
+        c2p_BHLT = skew(jnp.einsum("BLHK,UHK->BHLU", q_BLHK, k_UHK))
+        scores_BHLT += c2p_BHLT.astype(jnp.float32)
+    if "p2c" in config.relative_terms:
+        q_RHK = dense(params["query" if shared else "position_query"], relative_RD) * scale
+        q_UHK = _of_distances(q_RHK, index_U)
+        p2c_BHTL = skew(jnp.einsum("BTHK,UHK->BHTU", k_BTHK, q_UHK))
+        scores_BHLT += p2c_BHTL.swapaxes(-1, -2).astype(jnp.float32)
 
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(
-        self,
-        x_BLD: Array,
-        visible: Visibility,
-        keys_B: Array | None,
-        *,
-        queries_BLD: Array | None = None,
-        relative_RD: Array,
-    ) -> tuple[Array, Array]:
-        """Returns the output [B, L, D] and the probabilities [B, H, L, T] as they are before dropout.
-
-        keys_B: keys of the probabilities' dropout; dropout of the relative table is the caller's. queries_BLD:
-        what queries are made of in place of `x_BLD` (the enhanced mask decoder, section 3.2).
-        """
-        config = self.config
-        heads = (config.num_heads, config.head_dim)
-        query = dense(config, heads, name="query")
-        key = dense(config, heads, bias=config.key_bias, name="key")
-        position_key, position_query = key, query
-        if config.relative_projections == "separate":
-            position_key = dense(config, heads, bias=config.key_bias, name="position_key")
-            position_query = dense(config, heads, name="position_query")
-
-        scale = ((1 + len(config.relative_terms)) * config.head_dim) ** -0.5
-        q_BLHK = query(x_BLD if queries_BLD is None else queries_BLD) * scale
-        k_BTHK = key(x_BLD)
-        v_BTHK = dense(config, heads, name="value")(x_BLD)
-        index_U = relative_index(x_BLD.shape[1], config)
-        # The terms are summed in float32: each is of the size of the sum.
-        scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK, k_BTHK).astype(jnp.float32)
-        if "c2p" in config.relative_terms:
-            k_UHK = _of_distances(position_key(relative_RD), index_U[::-1])
-            scores_BHLT += skew(jnp.einsum("BLHK,UHK->BHLU", q_BLHK, k_UHK))
-        if "p2c" in config.relative_terms:
-            q_UHK = _of_distances(position_query(relative_RD) * scale, index_U)
-            scores_BHLT += skew(jnp.einsum("BTHK,UHK->BHTU", k_BTHK, q_UHK)).swapaxes(-1, -2)
-
-        att_BHLT = masked_softmax(scores_BHLT, visible).astype(v_BTHK.dtype)
-        dropped_BHLT = dropout(att_BHLT, config.attention_dropout_rate, keys_B)
-        y_BLHK = jnp.einsum("BHLT,BTHK->BLHK", dropped_BHLT, v_BTHK)
-        return dense(config, config.hidden_size, axis=(-2, -1), name="output")(y_BLHK), att_BHLT
+    rate = config.attention_dropout_rate
+    y_BLHK, att_BHLT = attend(scores_BHLT, v_BTHK, mask=mask, rate=rate, keys_B=keys_B)
+    return dense(params["output"], y_BLHK, inputs=2), att_BHLT
 
 
-def _of_distances(rows_RHK: Array, index_U: Array) -> Array:
-    """The rows of the 2L - 1 distances and one more for `skew` not to read: [2L, H, K]."""
-    return rows_RHK[jnp.pad(index_U, (0, 1))]
+def _of_distances(projected_RHK: Array, index_U: Array) -> Array:
+    """The projected embeddings of the 2L - 1 distances, and one more that `skew` does not read: [2L, H, K]."""
+    return projected_RHK[jnp.pad(index_U, (0, 1))]
 
 
 class Convolution(nn.Module):
-    """LayerNorm(layer + gelu(dropout(conv(x)))), over each example by itself (the v2 release's ConvLayer).
-
-    A token's tap that would read another example or padding reads zero; what padding gets is never used.
-    """
+    """The parameters of `convolution`: kernel [W, D, D], bias [D] and LayerNorm."""
 
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BLD: Array, layer_BLD: Array, pack_ids_BL: Array, keys_B: Array | None) -> Array:
-        """x_BLD: the encoder's input; layer_BLD: the first layer's output."""
-        config = self.config
-        taps, width, length = config.convolution, config.hidden_size, x_BLD.shape[1]
-        kernel_WDD = self.param("kernel", kernel_init(config), (taps, width, width), jnp.float32)
-        bias_D = self.param("bias", nn.initializers.zeros, (width,), jnp.float32)
+    def __call__(self) -> Params:
+        config, width = self.config, self.config.hidden_size
+        shape = (config.convolution, width, width)
+        return {
+            "kernel": self.param("kernel", kernel_init(config), shape, jnp.float32),
+            "bias": self.param("bias", nn.initializers.zeros, (width,), jnp.float32),
+            "norm": LayerNorm(width, name="norm")(),
+        }
 
-        reach = taps // 2
-        padded_BLD = jnp.pad(x_BLD, ((0, 0), (reach, reach), (0, 0)))
-        padded_BL = jnp.pad(pack_ids_BL, ((0, 0), (reach, reach)))
-        near_BLWD = jnp.stack([padded_BLD[:, tap : tap + length] for tap in range(taps)], axis=2)
-        ids_BLW = jnp.stack([padded_BL[:, tap : tap + length] for tap in range(taps)], axis=2)
-        own_BLW = ids_BLW == pack_ids_BL[..., None]
-        near_BLWD = jnp.where(own_BLW[..., None], near_BLWD, 0).astype(config.dtype)
 
-        y_BLD = jnp.einsum("BLWD,WDO->BLO", near_BLWD, kernel_WDD.astype(config.dtype))
-        y_BLD = gelu(dropout(y_BLD + bias_D.astype(config.dtype), config.dropout_rate, keys_B))
-        return layer_norm(config, name="norm")(layer_BLD + y_BLD)
+def convolution(
+    params: Params,
+    x_BLD: Array,
+    *,
+    config: ModelConfig,
+    layer_BLD: Array,
+    pack_ids_BL: Array,
+    keys_B: Array | None,
+) -> Array:
+    """LayerNorm(layer + gelu(dropout(conv(x)))), over each example by itself (the v2 release's ConvLayer): [B, L, D].
+
+    x_BLD: the encoder's input; layer_BLD: the first layer's output. A tap that would read another example or
+    padding reads zero; the output at padding is never used.
+    """
+    taps, length = config.convolution, x_BLD.shape[1]
+    reach = taps // 2
+    padded_BLD = jnp.pad(x_BLD, ((0, 0), (reach, reach), (0, 0)))
+    padded_BL = jnp.pad(pack_ids_BL, ((0, 0), (reach, reach)))
+    near_BLWD = jnp.stack([padded_BLD[:, tap : tap + length] for tap in range(taps)], axis=2)
+    ids_BLW = jnp.stack([padded_BL[:, tap : tap + length] for tap in range(taps)], axis=2)
+    own_BLW = ids_BLW == pack_ids_BL[..., None]
+    near_BLWD = jnp.where(own_BLW[..., None], near_BLWD, 0).astype(config.dtype)
+
+    y_BLD = jnp.einsum("BLWD,WDO->BLO", near_BLWD, params["kernel"].astype(config.dtype))
+    y_BLD = y_BLD + params["bias"].astype(config.dtype)[None, None]
+    y_BLD = layer_BLD + gelu(dropout(y_BLD, config.dropout_rate, keys_B))
+    return layer_norm(params["norm"], y_BLD, eps=config.layer_norm_eps)

@@ -1,4 +1,4 @@
-"""What the encoder reads: tokens, positions and segment types as one vector each."""
+"""The encoder's input: tokens, positions and segment types embedded and summed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.layers import dense, dropout, kernel_init, layer_norm
+from bert_jax.models.layers import Dense, LayerNorm, dense, dropout, kernel_init, layer_norm
 
 Array = jax.Array
 
@@ -16,13 +16,13 @@ class Embeddings(nn.Module):
     """Sum of token, position and segment-type embeddings, LayerNorm, dropout (Devlin et al. 2019, section 3,
     figure 2); with `embedding_size` all of it has width E and is projected to D (Lan et al. 2020, section 3.1).
 
-    Disentangled attention knows positions by itself: then no absolute ones are added here, and the table is
-    there for the enhanced mask decoder alone (He et al. 2021a, section 3.2).
+    Disentangled attention has relative positions: then no absolute ones are added here, and the table is there for
+    the enhanced mask decoder alone (He et al. 2021a, section 3.2).
     """
 
     config: ModelConfig
 
-    def setup(self):
+    def setup(self) -> None:
         config = self.config
 
         def table(rows: int, name: str) -> Array:
@@ -33,12 +33,14 @@ class Embeddings(nn.Module):
             self.position_SE = table(config.position_rows, "position")
         if config.type_vocab_size:
             self.type_TE = table(config.type_vocab_size, "type")
-        self.norm = layer_norm(config, name="norm")
+        self.norm = LayerNorm(config.embedding_width)
         if config.embedding_size:
-            self.projection = dense(config, config.hidden_size, name="projection")
+            self.projection = Dense(config, (config.embedding_size, config.hidden_size))
 
-    def __call__(self, tokens_BL: Array, type_ids_BL: Array, positions_BL: Array, keys_B: Array | None):
-        """The encoder's input [B, L, D]."""
+    def __call__(
+        self, tokens_BL: Array, type_ids_BL: Array, *, positions_BL: Array, keys_B: Array | None
+    ) -> Array:
+        """The encoder's input [B, L, D]. keys_B: dropout keys, or None for no dropout."""
         config = self.config
         x_BLE = self.token_VE[tokens_BL]
         if config.attention == "absolute":
@@ -47,8 +49,9 @@ class Embeddings(nn.Module):
             x_BLE = x_BLE + self.type_TE[0]
         elif config.type_vocab_size:
             x_BLE = x_BLE + self.type_TE[type_ids_BL]
-        x_BLE = dropout(self.norm(x_BLE), config.dropout_rate, keys_B)
-        return self.projection(x_BLE) if config.embedding_size else x_BLE
+        x_BLE = layer_norm(self.norm(), x_BLE, eps=config.layer_norm_eps).astype(config.dtype)
+        x_BLE = dropout(x_BLE, config.dropout_rate, keys_B)
+        return dense(self.projection(), x_BLE) if config.embedding_size else x_BLE
 
     def positions(self, positions_BL: Array) -> Array:
         """The absolute position embeddings [B, L, E]."""

@@ -1,7 +1,14 @@
-"""The stack of Transformer layers, LayerNorm after each residual (post-LN), as in BERT and all after it."""
+"""The stack of Transformer layers: a loop or a scan over one function, `block.layer`.
+
+flax's `nn.scan` is not used. It would keep the parameters of all layers stacked in one array, and so change the
+parameter tree with `layers`; here they are layer_0, layer_1, ... for loop and scan alike, so a checkpoint suits
+both. The price: the scan stacks them in each step, a copy of the layers' parameters.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,101 +17,65 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig, Part
-from bert_jax.models.attention import SelfAttention, Visibility
-from bert_jax.models.deberta import Convolution, DisentangledAttention, RelativeTable
-from bert_jax.models.layers import ACTIVATIONS, dense, dropout, dropout_keys, layer_norm
+from bert_jax.models.attention import AttentionMask
+from bert_jax.models.block import PARTS, Layer, LayerContext, LayerKeys, LayerSpec, layer, layer_pattern
+from bert_jax.models.deberta import Convolution, RelativeTable, convolution, relative_table
+from bert_jax.models.layers import Params, dropout_keys
 
 Array = jax.Array
+LayerFunction = Callable[..., tuple[Array, Array | None]]
+"""`layer` with config and context bound: (params, x_BLD, *, keys, queries_BLD) -> (y_BLD, att_BHLT)"""
 
-_PARTS: dict[Part, tuple[str, ...]] = {
-    "attention": ("attention", "attention_norm"),
-    "ffn": ("mlp_in", "mlp_out", "mlp_norm"),
-}
-_DECODER_RUNS = 2  # of the last layer, in the enhanced mask decoder
-_SITES = 3  # dropout in a layer: attention probabilities, attention output, MLP output
+_DECODER_PASSES = 2  # through the last layer, in the enhanced mask decoder
+
+
+def layer_passes(config: ModelConfig) -> int:
+    """How often a layer is applied in one forward pass: the encoder's layers, then the mask decoder's passes."""
+    return config.num_layers + _DECODER_PASSES * config.enhanced_mask_decoder
 
 
 @flax.struct.dataclass
 class DropoutKeys:
-    """A key for every place of dropout. Rows have keys of their own; the relative table, which all rows
-    read, has one a layer."""
+    """A key for every dropout site of a forward pass."""
 
     embeddings_B: Array
     convolution_B: Array
-    layers_BN3: Array
-    relative_N: Array
+    layers: tuple[LayerKeys, ...]
+    """one for each of `layer_passes`"""
 
     @classmethod
     def of(cls, config: ModelConfig, key: Array, example_ids_B: Array) -> DropoutKeys:
-        """`key` belongs to the step. N counts the runs of layers: the decoder's follow the encoder's."""
-        runs = config.num_layers + _DECODER_RUNS * config.enhanced_mask_decoder
-        keys = dropout_keys(key, example_ids_B, 2 + runs * _SITES)
-        nobody = jnp.full(1, 2**32 - 1, jnp.uint32)
-        return cls(
-            embeddings_B=keys[:, 0],
-            convolution_B=keys[:, 1],
-            layers_BN3=keys[:, 2:].reshape(-1, runs, _SITES),
-            relative_N=dropout_keys(key, nobody, runs)[0],
+        """`key` belongs to the step; a row's keys are those of its example."""
+        passes = layer_passes(config)
+        keys = dropout_keys(key, example_ids_B, 2 + 3 * passes)
+        no_example = jnp.full(1, 2**32 - 1, jnp.uint32)
+        relative_keys = dropout_keys(key, no_example, passes)
+        layers = tuple(
+            LayerKeys(
+                probabilities_B=keys[:, 2 + 3 * n],
+                attention_B=keys[:, 3 + 3 * n],
+                mlp_B=keys[:, 4 + 3 * n],
+                relative_1=relative_keys[:, n],
+            )
+            for n in range(passes)
         )
-
-
-class EncoderLayer(nn.Module):
-    """x = LN(x + attention(x)); x = LN(x + mlp(x)), dropout on each branch (Devlin et al. 2019, A.2)."""
-
-    config: ModelConfig
-    parts: tuple[Part, ...] = ("attention", "ffn")
-    """what this layer has parameters for: of a layer that borrows the rest, only `init` may be run"""
-
-    @nn.compact
-    def __call__(
-        self,
-        x_BLD: Array,
-        visible: Visibility,
-        keys_B3: Array | None,
-        relative_RD: Array | None,
-        *,
-        queries_BLD: Array | None = None,
-        probabilities: bool = False,
-    ) -> tuple[Array, Array | None]:
-        """Returns the output and, if asked for, the attention probabilities [B, H, L, T].
-
-        keys_B3: dropout keys of the layer's three sites, or None for a deterministic pass. queries_BLD: what
-        asks, and takes the residual, in place of `x_BLD` (the enhanced mask decoder).
-        """
-        config, att_BHLT = self.config, None
-        attention_keys_B, branch_keys_B, mlp_keys_B = (None,) * 3 if keys_B3 is None else keys_B3.T
-        if "attention" in self.parts:
-            if relative_RD is not None:
-                module = DisentangledAttention(config, name="attention")
-                y_BLD, att_BHLT = module(
-                    x_BLD, visible, attention_keys_B, queries_BLD=queries_BLD, relative_RD=relative_RD
-                )
-            else:
-                attention = SelfAttention(config, name="attention")
-                y_BLD, att_BHLT = attention(x_BLD, visible, attention_keys_B, probabilities=probabilities)
-            y_BLD = dropout(y_BLD, config.dropout_rate, branch_keys_B)
-            residual_BLD = x_BLD if queries_BLD is None else queries_BLD
-            x_BLD = layer_norm(config, name="attention_norm")(residual_BLD + y_BLD)
-        if "ffn" in self.parts:
-            y_BLF = ACTIVATIONS[config.activation](dense(config, config.mlp_size, name="mlp_in")(x_BLD))
-            y_BLD = dense(config, config.hidden_size, name="mlp_out")(y_BLF)
-            y_BLD = dropout(y_BLD, config.dropout_rate, mlp_keys_B)
-            x_BLD = layer_norm(config, name="mlp_norm")(x_BLD + y_BLD)
-        return x_BLD, att_BHLT if probabilities else None
+        return cls(embeddings_B=keys[:, 0], convolution_B=keys[:, 1], layers=layers)
 
 
 @flax.struct.dataclass
 class Encoded:
-    """What the encoder made of its input."""
+    """The encoder's output."""
 
-    hidden_states: tuple[Array, ...]  # num_layers + 1 of [B, L, D], the input first
-    attentions: tuple[Array, ...]  # num_layers of [B, H, L, T], if asked for
-    decoder_BLD: Array  # the enhanced mask decoder's output, or the last hidden state
+    hidden_states: tuple[Array, ...]
+    """num_layers + 1 of [B, L, D], the input first"""
+    attentions: tuple[Any, ...]
+    """num_layers of [B, H, L, T] before dropout; empty unless asked for"""
+    decoder_BLD: Array
+    """the enhanced mask decoder's output, or the last hidden state"""
 
 
 class Encoder(nn.Module):
-    """`num_layers` layers. Parameters are layer_0, layer_1, ... for loop and scan alike; what layers share is
-    held by the first of them."""
+    """`num_layers` layers. What layers share is held by the first of them (`LayerSpec.owners`)."""
 
     config: ModelConfig
 
@@ -112,160 +83,157 @@ class Encoder(nn.Module):
     def __call__(
         self,
         x_BLD: Array,
-        visible: Visibility,
+        mask: AttentionMask,
+        *,
         pack_ids_BL: Array,
         keys: DropoutKeys | None,
         absolute_BLD: Array | None = None,
-        *,
         probabilities: bool = False,
     ) -> Encoded:
-        """absolute_BLD: position embeddings, for the enhanced mask decoder alone."""
-        config = self.config
-        relative_RD = RelativeTable(config, name="relative")() if config.attention == "disentangled" else None
-        convolution = Convolution(config, name="convolution") if config.convolution else None
-        if self.is_initializing():
-            return self._create(x_BLD, visible, pack_ids_BL, relative_RD, convolution)
-        params = self._layer_params()
-        run = _Run(config, params, visible, keys, relative_RD, probabilities=probabilities)
-        states: list[Array] = [x_BLD]
-        attentions: list[Any] = []
-        layers = range(config.num_layers)
-        if convolution:
-            y_BLD, att_BHLT = run.layer(0, x_BLD)
-            keys_B = None if keys is None else keys.convolution_B
-            states.append(convolution(x_BLD, y_BLD, pack_ids_BL, keys_B))
-            attentions.append(att_BHLT)
-            layers = layers[1:]
-        if config.layers == "scan" and layers:
-            more_states, more_attentions = run.scan(layers, states[-1])
-            states.extend(more_states)
-            attentions.extend(more_attentions)
-        else:
-            for i in layers:
-                y_BLD, att_BHLT = run.layer(i, states[-1])
-                states.append(y_BLD)
-                attentions.append(att_BHLT)
-        decoder_BLD = states[-1] if absolute_BLD is None else run.decode(states[-2], absolute_BLD)
-        return Encoded(tuple(states), tuple(attentions) if probabilities else (), decoder_BLD)
-
-    def _create(
-        self,
-        x_BLD: Array,
-        visible: Visibility,
-        pack_ids_BL: Array,
-        relative_RD: Array | None,
-        convolution: Convolution | None,
-    ) -> Encoded:
-        """Makes the parameters, each layer's own; what it returns has the shapes of the states and no more."""
-        config = self.config
-        for i in range(config.num_layers):
-            if parts := tuple(part for part in _PARTS if config.owner(part, i) == i):
-                EncoderLayer(config, parts, name=f"layer_{i}")(x_BLD, visible, None, relative_RD)
-        if convolution:
-            convolution(x_BLD, x_BLD, pack_ids_BL, None)
-        return Encoded((x_BLD,) * (config.num_layers + 1), (), x_BLD)
-
-    def _layer_params(self) -> list[Any]:
-        """Every layer's parameters, its own and those it shares."""
-        params: Any = self.variables["params"]
-
-        def held(part: Part, i: int) -> dict[str, Any]:
-            owner = params[f"layer_{self.config.owner(part, i)}"]
-            return {name: owner[name] for name in _PARTS[part]}
-
-        return [
-            {name: leaf for part in _PARTS for name, leaf in held(part, i).items()}
-            for i in range(self.config.num_layers)
-        ]
-
-
-class _Run:
-    """Layers as functions of their parameters: loop, scan and decoder run the same body."""
-
-    def __init__(
-        self,
-        config: ModelConfig,
-        params: list[Any],
-        visible: Visibility,
-        keys: DropoutKeys | None,
-        relative_RD: Array | None,
-        *,
-        probabilities: bool,
-    ):
-        self.config = config
-        self.params = params
-        self.visible = visible
-        self.keys = keys
-        self.relative_RD = relative_RD
-        self.probabilities = probabilities
-        body = jax.checkpoint(self._body) if config.remat else self._body
-        self._layer = jax.jit(body)  # traced and lowered once for all layers; XLA inlines it
-
-    def _body(self, params, x_BLD, keys, queries_BLD=None) -> tuple[Array, Array | None]:
-        """One layer; `keys` as `_keys` gives them."""
-        keys_B3, relative_key = (None, None) if keys is None else keys
-        relative_RD = self.relative_RD
-        if relative_RD is not None and relative_key is not None:
-            relative_RD = dropout(relative_RD[None], self.config.dropout_rate, relative_key[None])[0]
-        layer: Any = EncoderLayer(self.config, parent=None)
-        return layer.apply(
-            {"params": params}, x_BLD, self.visible, keys_B3, relative_RD,
-            queries_BLD=queries_BLD, probabilities=self.probabilities,
+        """See `encode`."""
+        params = self._parameters()
+        if self.is_initializing():  # the parameters are made; of the output only the shapes matter
+            return Encoded((x_BLD,) * (self.config.num_layers + 1), (), x_BLD)
+        return encode(
+            params, x_BLD, config=self.config, mask=mask, pack_ids_BL=pack_ids_BL, keys=keys,
+            absolute_BLD=absolute_BLD, probabilities=probabilities,
         )  # fmt: skip
 
-    def _keys(self, run: int) -> tuple[Array, Array] | None:
-        return None if self.keys is None else (self.keys.layers_BN3[:, run], self.keys.relative_N[run])
-
-    def layer(self, i: int, x_BLD: Array) -> tuple[Array, Array | None]:
-        """Layer i on its input."""
-        return self._layer(self.params[i], x_BLD, self._keys(i))
-
-    def scan(self, layers: range, x_BLD: Array):
-        """One compiled layer over the parameters of all, stacked for this step; what a group shares is stacked
-        once a group and picked by index. Returns the states and attentions of `layers`, as lists."""
-        stacked = {
-            part: _stack([self.params[i] for i in layers], part, self.config, layers) for part in _PARTS
+    def _parameters(self) -> Params:
+        """{"layers": for every layer the parameters that it holds and those that it shares, "relative",
+        "convolution"}, the last two where the config has them."""
+        config, pattern = self.config, layer_pattern(self.config)
+        held = {}
+        for i, spec in enumerate(pattern):
+            if parts := tuple(part for part in PARTS if spec.owners[part] == i):
+                held[i] = Layer(config, parts, name=f"layer_{i}")()
+        params: dict[str, Any] = {
+            "layers": [
+                {name: held[spec.owners[part]][name] for part, names in PARTS.items() for name in names}
+                for spec in pattern
+            ]
         }
-        own = {part: stack for part, (stack, index_N) in stacked.items() if index_N is None}
-        groups = {part: stack for part, (stack, index_N) in stacked.items() if index_N is not None}
-        index = {part: index_N for part, (_, index_N) in stacked.items() if index_N is not None}
-        keys = None
-        if self.keys is not None:
-            window = slice(layers.start, layers.stop)
-            keys = (jnp.swapaxes(self.keys.layers_BN3[:, window], 0, 1), self.keys.relative_N[window])
-
-        def body(x_BLD, layer):
-            own, index, keys = layer
-            shared = {part: _at(groups[part], index[part]) for part in groups}
-            params = {name: leaf for part in (own | shared).values() for name, leaf in part.items()}
-            y_BLD, att_BHLT = self._body(params, x_BLD, keys)
-            return y_BLD, (y_BLD, att_BHLT)
-
-        if self.config.remat:
-            body = jax.checkpoint(body, prevent_cse=False)
-        _, (states_NBLD, att_NBHLT) = jax.lax.scan(body, x_BLD, (own, index, keys))
-        return list(states_NBLD), [None] * len(layers) if att_NBHLT is None else list(att_NBHLT)
-
-    def decode(self, x_BLD: Array, absolute_BLD: Array) -> Array:
-        """The enhanced mask decoder (He et al. 2021a, section 3.2 and the released code): the last layer twice
-        more, asking with absolute positions added, always of the states `x_BLD` that layer read."""
-        queries_BLD = x_BLD + absolute_BLD.astype(x_BLD.dtype)
-        for run in range(_DECODER_RUNS):
-            keys = self._keys(self.config.num_layers + run)
-            queries_BLD, _ = self._layer(self.params[-1], x_BLD, keys, queries_BLD)
-        return queries_BLD
+        if config.attention == "disentangled":
+            params["relative"] = RelativeTable(config, name="relative")()
+        if config.convolution:
+            params["convolution"] = Convolution(config, name="convolution")()
+        return params
 
 
-def _at(stacked: Any, index: Array) -> Any:
-    return jax.tree.map(lambda leaf: leaf[index], stacked)
+def encode(
+    params: Params,
+    x_BLD: Array,
+    *,
+    config: ModelConfig,
+    mask: AttentionMask,
+    pack_ids_BL: Array,
+    keys: DropoutKeys | None,
+    absolute_BLD: Array | None,
+    probabilities: bool,
+) -> Encoded:
+    """The layers of `layer_pattern` one after the other, then the enhanced mask decoder where there is one.
+
+    params: as `Encoder` declares them. absolute_BLD: position embeddings, for the enhanced mask decoder alone.
+    probabilities: whether to give `attentions`.
+    """
+    pattern, layers = layer_pattern(config), params["layers"]
+    relative_RD = relative_table(params["relative"], config=config) if "relative" in params else None
+    context = LayerContext(mask, relative_RD)
+    apply = functools.partial(layer, config=config, context=context, probabilities=probabilities)
+    # Traced and lowered once for all layers; XLA inlines it.
+    compiled = jax.jit(jax.checkpoint(apply) if config.remat else apply)
+    layer_keys = (LayerKeys(),) * layer_passes(config) if keys is None else keys.layers
+
+    states: list[Array] = [x_BLD]
+    attentions: list[Array | None] = []
+    looped = _looped(pattern, config)
+    for i, spec in enumerate(pattern[:looped]):
+        y_BLD, att_BHLT = compiled(layers[i], states[-1], keys=layer_keys[i])
+        if spec.convolution:
+            y_BLD = convolution(
+                params["convolution"], states[-1], config=config, layer_BLD=y_BLD, pack_ids_BL=pack_ids_BL,
+                keys_B=None if keys is None else keys.convolution_B,
+            )  # fmt: skip
+        states.append(y_BLD)
+        attentions.append(att_BHLT)
+    if looped < len(pattern):
+        rest = slice(looped, len(pattern))
+        more_states, more_attentions = _scan(
+            apply, layers[rest], states[-1], pattern=pattern[rest], keys=layer_keys[rest], remat=config.remat
+        )
+        states += more_states
+        attentions += more_attentions
+
+    decoder_BLD = states[-1]
+    if absolute_BLD is not None:
+        decoder_keys = layer_keys[len(pattern) :]
+        decoder_BLD = _mask_decoder(
+            compiled, layers[-1], states[-2], absolute_BLD=absolute_BLD, keys=decoder_keys
+        )
+    return Encoded(tuple(states), tuple(attentions) if probabilities else (), decoder_BLD)
 
 
-def _stack(params: list[Any], part: Part, config: ModelConfig, layers: range) -> tuple[Any, Array | None]:
-    """(The part's parameters of all layers stacked, None), or of all owners and each layer's owner."""
-    owners = [config.owner(part, i) for i in layers]
-    unique = sorted(set(owners))
-    chosen = [{name: params[owners.index(owner)][name] for name in _PARTS[part]} for owner in unique]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *chosen)
-    if len(unique) == len(owners):
-        return stacked, None
-    return stacked, jnp.asarray([unique.index(owner) for owner in owners])
+def _looped(pattern: Sequence[LayerSpec], config: ModelConfig) -> int:
+    """How many layers, from the first, run one by one: with a scan, those up to the last that differs from the rest."""
+    if config.layers == "loop":
+        return len(pattern)
+    return max((i + 1 for i, spec in enumerate(pattern) if spec.convolution), default=0)
+
+
+def _scan(
+    apply: LayerFunction,
+    layers: Sequence[Params],
+    x_BLD: Array,
+    *,
+    pattern: Sequence[LayerSpec],
+    keys: Sequence[LayerKeys],
+    remat: bool,
+) -> tuple[list[Array], list[Array | None]]:
+    """The states and attentions of `layers` by one compiled layer, whose parameters are stacked for this step.
+
+    A part that layers share is stacked once for each owner, and a layer picks it by index.
+    """
+    own: dict[str, Any] = {}
+    shared: dict[Part, Any] = {}
+    index: dict[Part, Array] = {}
+    for part, names in PARTS.items():
+        owners = [spec.owners[part] for spec in pattern]
+        unique = sorted(set(owners))
+        first = [layers[owners.index(owner)] for owner in unique]
+        stacked = _stack([{name: params[name] for name in names} for params in first])
+        if len(unique) == len(owners):
+            own |= stacked
+        else:
+            shared[part], index[part] = stacked, jnp.asarray([unique.index(owner) for owner in owners])
+
+    def body(x_BLD: Array, inputs: Any) -> tuple[Array, tuple[Array, Array | None]]:
+        params, index, keys = inputs
+        for part, stacked in shared.items():
+            params = params | jax.tree.map(lambda leaf, i=index[part]: leaf[i], stacked)
+        y_BLD, att_BHLT = apply(params, x_BLD, keys=keys)
+        return y_BLD, (y_BLD, att_BHLT)
+
+    if remat:
+        body = jax.checkpoint(body, prevent_cse=False)
+    _, (states_NBLD, att_NBHLT) = jax.lax.scan(body, x_BLD, (own, index, _stack(keys)))
+    return list(states_NBLD), [None] * len(layers) if att_NBHLT is None else list(att_NBHLT)
+
+
+def _stack(trees: Sequence[Any]) -> Any:
+    """Trees of one structure as one tree, whose leaves have a leading axis N."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _mask_decoder(
+    apply: LayerFunction, params: Params, x_BLD: Array, *, absolute_BLD: Array, keys: Sequence[LayerKeys]
+) -> Array:
+    """The enhanced mask decoder (He et al. 2021a, section 3.2 and the released code): [B, L, D].
+
+    The last layer is applied again, once for each of `keys`. Keys and values are always those of `x_BLD`, the states
+    that layer has read before; the first queries are these states plus the absolute positions, the next ones the
+    previous output.
+    """
+    queries_BLD = x_BLD + absolute_BLD.astype(x_BLD.dtype)
+    for pass_keys in keys:
+        queries_BLD, _ = apply(params, x_BLD, keys=pass_keys, queries_BLD=queries_BLD)
+    return queries_BLD

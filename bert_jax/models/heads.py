@@ -1,4 +1,4 @@
-"""What sits on an encoder: pooler, and the heads for masked tokens, sentence pairs and replaced tokens."""
+"""The pooler, and the heads for masked tokens, sentence pairs and replaced tokens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.layers import ACTIVATIONS, dense, layer_norm
+from bert_jax.models.layers import ACTIVATIONS, Dense, LayerNorm, dense, layer_norm
 
 Array = jax.Array
 
@@ -25,7 +25,8 @@ class Pooler(nn.Module):
 
     @nn.compact
     def __call__(self, first_BPD: Array) -> Array:
-        x_BPD = dense(self.config, self.config.hidden_size, name="dense")(first_BPD)
+        width = self.config.hidden_size
+        x_BPD = dense(Dense(self.config, (width, width), name="dense")(), first_BPD)
         return jnp.tanh(x_BPD) if self.config.pooler == "tanh" else ACTIVATIONS[self.config.pooler](x_BPD)
 
 
@@ -40,13 +41,15 @@ class MlmHead(nn.Module):
 
     @nn.compact
     def __call__(self, hidden_BMD: Array, embedding_VE: Array) -> Array:
-        x_BME = dense(self.config, self.config.embedding_width, name="dense")(hidden_BMD)
-        x_BME = layer_norm(self.config, name="layer_norm")(ACTIVATIONS[self.config.activation](x_BME))
-        bias_V = self.param("bias", nn.initializers.zeros, (self.config.vocab_size,), jnp.float32)
+        config, width = self.config, self.config.embedding_width
+        x_BME = dense(Dense(config, (config.hidden_size, width), name="dense")(), hidden_BMD)
+        x_BME = ACTIVATIONS[config.activation](x_BME)
+        x_BME = layer_norm(LayerNorm(width, name="layer_norm")(), x_BME, eps=config.layer_norm_eps)
+        bias_V = self.param("bias", nn.initializers.zeros, (config.vocab_size,), jnp.float32)
         logits_BMV = jnp.einsum(
             "BME,VE->BMV", x_BME, embedding_VE.astype(x_BME.dtype), preferred_element_type=jnp.float32
         )
-        return logits_BMV + bias_V
+        return logits_BMV + bias_V[None, None]
 
 
 class PairHead(nn.Module):
@@ -56,7 +59,8 @@ class PairHead(nn.Module):
 
     @nn.compact
     def __call__(self, pooled_BPD: Array) -> Array:
-        return dense(self.config, 2, name="dense")(pooled_BPD).astype(jnp.float32)
+        params = Dense(self.config, (self.config.hidden_size, 2), name="dense")()
+        return dense(params, pooled_BPD).astype(jnp.float32)
 
 
 class RtdHead(nn.Module):
@@ -67,6 +71,8 @@ class RtdHead(nn.Module):
 
     @nn.compact
     def __call__(self, hidden_BLD: Array) -> Array:
-        x_BLD = dense(self.config, self.config.hidden_size, name="dense")(hidden_BLD)
-        x_BL1 = dense(self.config, 1, name="output")(ACTIVATIONS[self.config.activation](x_BLD))
+        width = self.config.hidden_size
+        x_BLD = dense(Dense(self.config, (width, width), name="dense")(), hidden_BLD)
+        x_BLD = ACTIVATIONS[self.config.activation](x_BLD)
+        x_BL1 = dense(Dense(self.config, (width, 1), name="output")(), x_BLD)
         return x_BL1[..., 0].astype(jnp.float32)

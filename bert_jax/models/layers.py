@@ -1,9 +1,14 @@
-"""The small parts every encoder shares: projections, LayerNorm, activations, dropout."""
+"""The small parts that every encoder shares: dense layers, LayerNorm, activations, dropout.
+
+Here and in `attention`, `deberta` and `block` a linen module declares parameters and returns them, called without
+arguments; the function of the same name computes with them. Functions know nothing of linen.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,6 +18,8 @@ from jax.extend.random import threefry_2x32
 from bert_jax.config.model import ModelConfig
 
 Array = jax.Array
+Params = Mapping[str, Any]
+"""Nested parameters: names to arrays or to further parameters."""
 
 
 def gelu(x: Array) -> Array:
@@ -31,22 +38,62 @@ def kernel_init(config: ModelConfig) -> nn.initializers.Initializer:
     return nn.initializers.truncated_normal(config.initializer_range)
 
 
-def dense(
-    config: ModelConfig, features: int | tuple[int, ...], *, name: str, axis=-1, bias: bool = True
-) -> nn.DenseGeneral:
-    """A projection from `axis` to `features`, computed in `config.dtype`."""
-    return nn.DenseGeneral(
-        features, axis=axis, use_bias=bias, dtype=config.dtype, kernel_init=kernel_init(config), name=name
-    )
+class Dense(nn.Module):
+    """The parameters of `dense`: a kernel of `shape` and a bias of its output axes, which starts at zero."""
+
+    config: ModelConfig
+    shape: tuple[int, ...]
+    inputs: int = 1
+    """how many axes of `shape` are inputs; the others are outputs"""
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self) -> Params:
+        params = {"kernel": self.param("kernel", kernel_init(self.config), self.shape, jnp.float32)}
+        if self.use_bias:
+            outputs = self.shape[self.inputs :]
+            params["bias"] = self.param("bias", nn.initializers.zeros, outputs, jnp.float32)
+        return params
 
 
-def layer_norm(config: ModelConfig, *, name: str) -> nn.LayerNorm:
-    """LayerNorm over the last axis; mean and variance in float32 (flax's default) whatever the dtype."""
-    return nn.LayerNorm(epsilon=config.layer_norm_eps, dtype=config.dtype, use_fast_variance=False, name=name)
+def dense(params: Params, x: Array, *, inputs: int = 1) -> Array:
+    """x W + b over the last `inputs` axes of `x`, computed in the type of `x`."""
+    y = jnp.tensordot(x, params["kernel"].astype(x.dtype), inputs)
+    if "bias" not in params:
+        return y
+    bias = params["bias"].astype(x.dtype)
+    return y + bias.reshape((1,) * (y.ndim - bias.ndim) + bias.shape)
+
+
+class LayerNorm(nn.Module):
+    """The parameters of `layer_norm`: a scale of one and a bias of zero to start with."""
+
+    size: int
+
+    @nn.compact
+    def __call__(self) -> Params:
+        return {
+            "scale": self.param("scale", nn.initializers.ones, (self.size,), jnp.float32),
+            "bias": self.param("bias", nn.initializers.zeros, (self.size,), jnp.float32),
+        }
+
+
+def layer_norm(params: Params, x: Array, *, eps: float) -> Array:
+    """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis (Ba et al. 2016, eq. 3 and 4).
+
+    Computed in float32 whatever the type of `x`, which the result has. The variance is the mean of squared
+    differences: E[x^2] - E[x]^2 would lose digits.
+    """
+    scale, bias = (params[name].reshape((1,) * (x.ndim - 1) + (-1,)) for name in ("scale", "bias"))
+    x_float32 = x.astype(jnp.float32)
+    mean = x_float32.mean(-1, keepdims=True)
+    variance = jax.lax.square(x_float32 - mean).mean(-1, keepdims=True)
+    y = (x.astype(jnp.float32) - mean) * (jax.lax.rsqrt(variance + eps) * scale) + bias
+    return y.astype(x.dtype)
 
 
 def dropout_keys(key: Array, example_ids_B: Array, sites: int) -> Array:
-    """A threefry2x32 key for each row and each place of dropout, [B, sites]; `key` belongs to the step."""
+    """A threefry2x32 key for each row and each dropout site, [B, sites]; `key` belongs to the step."""
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, example_ids_B)
     return jax.vmap(lambda row_key: jax.random.split(row_key, sites))(keys_B)
 
@@ -54,8 +101,8 @@ def dropout_keys(key: Array, example_ids_B: Array, sites: int) -> Array:
 def dropout(x: Array, rate: float, keys_B: Array | None) -> Array:
     """Zeroes a share `rate` of `x` [B, ...] and scales the rest to keep the mean; the identity without keys.
 
-    The mask is a pure function of (seed, step, example, place), so it does not depend on how rows are
-    spread over devices, hosts or micro-batches. The rate is exact to 2^-17.
+    The mask is a pure function of (seed, step, example, site), so it does not depend on how rows are spread over
+    devices, hosts or micro-batches. The rate is exact to 2^-17.
     """
     if keys_B is None or rate == 0.0:
         return x

@@ -69,12 +69,12 @@ def test_the_head_at_gathered_slots_is_the_head_everywhere():
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_fused_attention_is_given_the_same_problem(packed, monkeypatch):
-    """cuDNN runs on GPUs alone; what it is asked, jax's plain implementation answers here."""
-    fused, asked = jax.nn.dot_product_attention, []
+    """cuDNN needs a GPU: here jax's plain implementation computes what cuDNN's would be called with."""
+    dot_product_attention, called = jax.nn.dot_product_attention, []
 
     def plain(*args, implementation, **options):
-        asked.append(implementation)
-        return fused(*args, implementation="xla", **options)
+        called.append(implementation)
+        return dot_product_attention(*args, implementation="xla", **options)
 
     monkeypatch.setattr(jax.nn, "dot_product_attention", plain)
     batch = {name: value.copy() for name, value in BATCH.items()}
@@ -83,7 +83,7 @@ def test_the_fused_attention_is_given_the_same_problem(packed, monkeypatch):
         batch["pack_ids_BL"][:, 9:15] = 2
         batch["first_BP"] = np.tile(np.array([[0, 9]], np.int32), (3, 1))
     found, expected = forward(batch, attention_backend="cudnn"), forward(batch)
-    assert set(asked) == {"cudnn"}
+    assert set(called) == {"cudnn"}
     assert_close(found.hidden_BLD[:, :15], expected.hidden_BLD[:, :15])
     assert_close(found.pair_logits_BPC, expected.pair_logits_BPC)
 

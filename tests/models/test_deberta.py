@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models import deberta as disentangled
-from bert_jax.models import layers
-from bert_jax.models.attention import visibility
+from bert_jax.models import deberta, layers
+from bert_jax.models.attention import attention_mask
 from tests.models.oracle_deberta import delta, loops
 
 B, L, H, K, D = 2, 13, 3, 8, 24
@@ -58,24 +57,20 @@ def inputs(config):
 
 @functools.partial(jax.jit, static_argnames=("config", "packed"))
 def attend(config, params, x, table, pack_ids=PACK_IDS, *, queries=None, keys_B=None, packed=False):
-    module = disentangled.DisentangledAttention(config)
-    visible = visibility(jnp.asarray(pack_ids), packed=packed)
-    return module.apply({"params": params}, x, visible, keys_B, queries_BLD=queries, relative_RD=table)
+    mask = attention_mask(jnp.asarray(pack_ids), packed=packed)
+    x, table = x.astype(config.dtype), table.astype(config.dtype)
+    return deberta.disentangled_attention(
+        params, x, config=config, mask=mask, relative_RD=table, keys_B=keys_B, queries_BLD=queries
+    )
 
 
 def params_of(config):
-    given = inputs(config)
-    module = disentangled.DisentangledAttention(config)
-
-    def init(key):
-        visible = visibility(jnp.asarray(PACK_IDS), packed=False)
-        return module.init(key, given.x, visible, None, relative_RD=given.table)["params"]
-
-    return filled(jax.eval_shape(init, jax.random.key(0)))
+    module = deberta.DisentangledAttention(config)
+    return filled(jax.eval_shape(module.init, jax.random.key(0))["params"])
 
 
 @functools.cache
-def ours(case, queries=False):
+def attention_of(case, queries=False):
     """(output, probabilities, gradients by the parameters, the input and the table) in one program."""
     config = CASES[case]
     given = inputs(config)
@@ -95,19 +90,19 @@ def ours(case, queries=False):
 def test_attention_is_the_papers_formula(case):
     config, queries = CASES[case], case == "v2"
     given, params = inputs(config), params_of(config)
-    asking = given.queries if queries else given.x
-    y, att, _ = ours(case, queries)
-    expected_y, expected_att = loops(config, params, given.x, asking, given.table, real=REAL)
+    query_input = given.queries if queries else given.x
+    y, att, _ = attention_of(case, queries)
+    expected_y, expected_att = loops(config, params, given.x, query_input, given.table, real=REAL)
     np.testing.assert_allclose(y[REAL], expected_y[REAL], atol=5e-6)
     np.testing.assert_allclose(att.swapaxes(1, 2)[REAL], expected_att.swapaxes(1, 2)[REAL], atol=2e-6)
 
 
-def test_the_released_code_reads_the_row_of_i_to_j_in_both_terms():
+def test_the_released_code_reads_the_distance_of_i_to_j_in_both_terms():
     given, params = inputs(V1), params_of(V1)
     as_written = loops(
         V1, params, given.x, given.x, given.table, real=REAL, row=lambda i, j, config: delta(j, i, config)
     )[0]
-    assert np.abs(ours("v1")[0] - as_written)[REAL].max() > 0.1
+    assert np.abs(attention_of("v1")[0] - as_written)[REAL].max() > 0.1
 
 
 def test_the_parameters_are_those_the_config_asks_for():
@@ -123,30 +118,30 @@ def test_the_parameters_are_those_the_config_asks_for():
     assert shapes["position_key"] == shapes["key"] == {"kernel": (D, H, K), "bias": (H, K)}
 
 
-def test_rows_of_distances_drawn_by_hand():
-    def rows(length, config):
-        return np.asarray(disentangled.relative_index(length, config)).tolist()
+def test_indices_of_distances_drawn_by_hand():
+    def indices(length, config):
+        return np.asarray(deberta.relative_index(length, config)).tolist()
 
     short = dataclasses.replace(V1, relative_span=2)
-    assert rows(4, short) == [0, 0, 1, 2, 3, 3, 3]
-    assert rows(1, short) == [2]
-    # Buckets of 6: distances to 4 have rows of their own; 5 to 8 share one, and the keys before them
-    # have no row left for what is further.
+    assert indices(4, short) == [0, 0, 1, 2, 3, 3, 3]
+    assert indices(1, short) == [2]
+    # Buckets of 6: distances to 4 have an index of their own; 5 to 8 share one, and for keys behind, all that are
+    # further share the last.
     ahead, behind = [0, 0, 1, 1, 1, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11, 11, 11, 11, 11, 11]
-    counted = rows(11, V2)
+    counted = indices(11, V2)
     assert len(counted) == 21 and [delta(i, 0, V2) for i in range(11)] == counted[10:]
     assert (counted[:10], counted[10:]) == (ahead, behind)
 
 
 @pytest.mark.parametrize(("buckets", "span", "length"), [(256, 512, 600), (32, 128, 140), (6, 9, 13)])
-def test_rows_are_those_hugging_face_gathers(buckets, span, length):
+def test_indices_are_those_hugging_face_gathers(buckets, span, length):
     torch = pytest.importorskip("torch")
     modeling = pytest.importorskip("transformers.models.deberta_v2.modeling_deberta_v2")
     config = dataclasses.replace(V2, relative_buckets=buckets, relative_span=span)
     one = torch.zeros(1, length, 1)
     theirs = modeling.build_relative_position(one, one, bucket_size=buckets, max_position=span)[0]
     rows = torch.clamp(theirs + buckets, 0, 2 * buckets - 1).numpy()
-    index = np.asarray(disentangled.relative_index(length, config))
+    index = np.asarray(deberta.relative_index(length, config))
     i, j = np.indices((length, length))
     np.testing.assert_array_equal(index[i - j + length - 1], rows)
 
@@ -182,7 +177,7 @@ def names_of_v2(torch, params):
 
 
 def hugging_face(config):
-    """Their attention module of `config`, and the relative positions that it is to be given."""
+    """Hugging Face's attention module for `config`, its function of relative positions, its tensors' names."""
     shape = {"hidden_size": D, "num_attention_heads": H, "hidden_dropout_prob": 0.0}
     shape |= {"attention_probs_dropout_prob": 0.0, "relative_attention": True}
     shape |= {"pos_att_type": list(config.relative_terms), "max_relative_positions": config.relative_span}
@@ -206,12 +201,12 @@ def hugging_face(config):
     return module, modeling.build_relative_position, names_of_v1
 
 
-def assert_gradients_close(torch, ours, theirs):
+def assert_gradients_close(found, tensors):
     """Every leaf to 5e-6 of the largest gradient of all: that of position_key's bias is zero but for
     rounding, since it adds the same to all of a query's scores."""
-    theirs = jax.tree.map(lambda leaf: leaf.grad.numpy(), theirs)
-    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6 * largest, rtol=0), ours, theirs)
+    expected = jax.tree.map(lambda leaf: leaf.grad.numpy(), tensors)
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6 * largest, rtol=0), found, expected)
 
 
 @pytest.mark.parametrize("case", HUGGING_FACE)
@@ -239,11 +234,11 @@ def test_attention_and_its_gradients_are_hugging_faces(case):
     y = context @ output["kernel"].reshape(D, D) + output["bias"]
     (y * torch.tensor(given.weights)).sum().backward()
 
-    our_y, our_att, our_gradients = ours(case, queries)
-    np.testing.assert_allclose(our_y[REAL], y.detach().numpy()[REAL], atol=5e-6)
-    their_att = att.detach().numpy().swapaxes(1, 2)
-    np.testing.assert_allclose(our_att.swapaxes(1, 2)[REAL], their_att[REAL], atol=5e-6)
-    assert_gradients_close(torch, our_gradients, (params, x, table))
+    found_y, found_att, gradients = attention_of(case, queries)
+    np.testing.assert_allclose(found_y[REAL], y.detach().numpy()[REAL], atol=5e-6)
+    expected_att = att.detach().numpy().swapaxes(1, 2)
+    np.testing.assert_allclose(found_att.swapaxes(1, 2)[REAL], expected_att[REAL], atol=5e-6)
+    assert_gradients_close(gradients, (params, x, table))
 
 
 @pytest.mark.parametrize("case", ["v1", "v2"])
@@ -293,7 +288,7 @@ def test_skew_and_its_gradient_are_those_of_a_gather():
         return jnp.take_along_axis(x, jnp.asarray(j - i + 4)[None, None], axis=-1)
 
     (y, pull), (expected, expected_pull) = (
-        jax.vjp(f, jnp.asarray(x, jnp.float32)) for f in (disentangled.skew, gather)
+        jax.vjp(f, jnp.asarray(x, jnp.float32)) for f in (deberta.skew, gather)
     )
     np.testing.assert_array_equal(y, expected)
     gradient, *_ = pull(jnp.asarray(cotangent, jnp.float32))
@@ -307,7 +302,7 @@ def test_bfloat16_stays_near_float32(case):
     given = inputs(config)
     y, att = attend(config, params_of(config), given.x, given.table)
     assert y.dtype == att.dtype == jnp.bfloat16
-    plain_y, plain_att, _ = ours(case)
+    plain_y, plain_att, _ = attention_of(case)
     # bfloat16's step is 2^-8, 0.4 %; measured: 0.9 % of the largest output, 0.012 of a probability.
     error = np.abs(np.asarray(y, np.float32) - plain_y)[REAL]
     assert error.max() < 0.02 * np.abs(plain_y).max()
@@ -317,13 +312,12 @@ def test_bfloat16_stays_near_float32(case):
 @pytest.mark.parametrize("norm", [False, True])
 def test_the_relative_table_is_a_parameter_through_layer_norm_where_asked(norm):
     config = dataclasses.replace(V2, relative_norm=norm, dtype="bfloat16")
-    module = disentangled.RelativeTable(config)
-    params = filled(jax.eval_shape(module.init, jax.random.key(0))["params"])
+    params = filled(jax.eval_shape(deberta.RelativeTable(config).init, jax.random.key(0))["params"])
     rows = np.asarray(params["table"], np.float64)
     assert rows.shape == (12, D) and set(params) == ({"table", "norm"} if norm else {"table"})
     if norm:
         rows = layer_norm(rows, params["norm"])
-    y = module.apply({"params": params})
+    y = deberta.relative_table(params, config=config)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.asarray(y, np.float64), rows, rtol=2**-7, atol=2**-8)
 
@@ -335,15 +329,14 @@ def layer_norm(x, params):
 
 
 def convolution_params(config):
-    module = disentangled.Convolution(config)
-    x = np.zeros((B, L, D), np.float32)
-    return filled(jax.eval_shape(module.init, jax.random.key(0), x, x, jnp.asarray(PACK_IDS), None)["params"])
+    return filled(jax.eval_shape(deberta.Convolution(config).init, jax.random.key(0))["params"])
 
 
 @functools.partial(jax.jit, static_argnames="config")
 def convolve(config, params, x, layer, pack_ids=PACK_IDS, keys_B=None):
-    module = disentangled.Convolution(config)
-    return module.apply({"params": params}, x, layer, jnp.asarray(pack_ids), keys_B)
+    return deberta.convolution(
+        params, x, config=config, layer_BLD=layer, pack_ids_BL=jnp.asarray(pack_ids), keys_B=keys_B
+    )
 
 
 @pytest.mark.parametrize("taps", [3, 5])
@@ -381,7 +374,7 @@ def test_the_convolution_and_its_gradients_are_hugging_faces(taps):
     expected = torch.func.functional_call(module, names, (x * mask[..., None], layer, mask), strict=True)
     (expected * torch.tensor(given.weights)).sum().backward()
     np.testing.assert_allclose(np.asarray(y)[REAL], expected.detach().numpy()[REAL], atol=5e-6)
-    assert_gradients_close(torch, gradients, theirs)
+    assert_gradients_close(gradients, theirs)
 
 
 def test_a_convolution_keeps_to_each_example_and_drops_out_before_the_activation():

@@ -1,14 +1,15 @@
-"""Dropout, activations and attention masks by themselves."""
+"""Dense layers and LayerNorm against flax's, dropout and activations by themselves."""
 
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bert_jax.config.model import ModelConfig
 from bert_jax.models import layers
-from bert_jax.models.attention import visibility
 
 KEY = jax.random.key(3, impl="threefry2x32")
 
@@ -61,24 +62,58 @@ def test_gelu_is_x_times_the_normal_distribution():
     assert np.abs(exact - tanh).max() > 1e-4  # the two are not the same function
 
 
-def test_visibility_of_a_packed_row_drawn_by_hand():
-    seen = visibility(jnp.array([[1, 1, 2, 2, 2, 0]]), packed=True)
-    drawing = """
-        xx....
-        xx....
-        ..xxx.
-        ..xxx.
-        ..xxx.
-        xxxxx.
-    """  # the last row is padding: its output is never used
-    expected = [[mark == "x" for mark in line.strip()] for line in drawing.strip().split("\n")]
-    np.testing.assert_array_equal(seen.mask[0, 0], expected)
-    assert seen.lengths_B is None
-
-
-def test_visibility_of_an_unpacked_row_is_one_line():
-    seen = visibility(jnp.array([[1, 1, 1, 0], [1, 0, 0, 0]]), packed=False)
-    np.testing.assert_array_equal(
-        seen.mask[:, 0, 0], [[True, True, True, False], [True, False, False, False]]
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("shape", "inputs", "use_bias"), [((12, 7), 1, True), ((12, 3, 5), 1, False), ((3, 4, 7), 2, True)]
+)
+def test_dense_has_the_parameters_output_and_gradients_of_flaxs(shape, inputs, use_bias, dtype):
+    config = ModelConfig(initializer_range=0.3)
+    x = jax.random.normal(jax.random.key(0), (2, 6, *shape[:inputs]), dtype)
+    flaxs = nn.DenseGeneral(
+        shape[inputs:], axis=tuple(range(-inputs, 0)), use_bias=use_bias, dtype=dtype,
+        kernel_init=layers.kernel_init(config),
+    )  # fmt: skip
+    module = layers.Dense(config, shape, inputs=inputs, use_bias=use_bias)
+    params = module.init(jax.random.key(1))["params"]
+    assert_equal(params, flaxs.init(jax.random.key(1), x)["params"])
+    assert_same_function(
+        lambda params, x: layers.dense(params, x, inputs=inputs),
+        lambda params, x: flaxs.apply({"params": params}, x),
+        perturbed(params),
+        x,
     )
-    np.testing.assert_array_equal(seen.lengths_B, [3, 1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layer_norm_has_the_parameters_output_and_gradients_of_flaxs(dtype):
+    x = 3 + jax.random.normal(jax.random.key(0), (2, 6, 12), dtype)
+    flaxs = nn.LayerNorm(epsilon=1e-3, dtype=dtype, use_fast_variance=False)
+    params = layers.LayerNorm(12).init(jax.random.key(1))["params"]
+    assert_equal(params, flaxs.init(jax.random.key(1), x)["params"])
+    assert_same_function(
+        lambda params, x: layers.layer_norm(params, x, eps=1e-3),
+        lambda params, x: flaxs.apply({"params": params}, x),
+        perturbed(params),
+        x,
+    )
+
+
+def perturbed(params):
+    return jax.tree.map(lambda leaf: leaf + jnp.linspace(0.1, 1, leaf.size).reshape(leaf.shape), params)
+
+
+def assert_same_function(ours, theirs, params, x):
+    """Bit for bit, with the gradients of a sum of squares."""
+
+    def run(function):
+        y = function(params, x)
+        grad = jax.grad(lambda params, x: jnp.sum(function(params, x) ** 2), argnums=(0, 1))
+        return y, grad(params, x)
+
+    found, expected = run(ours), run(theirs)
+    assert found[0].dtype == x.dtype
+    assert_equal(found, expected)
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)

@@ -1,4 +1,4 @@
-"""The enhanced mask decoder, which Hugging Face never shipped, against NumPy loops over its description."""
+"""The enhanced mask decoder, which Hugging Face has no code for, against NumPy loops over its description."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What holds for every variant whatever its weights are."""
+"""Properties of every variant, whatever its weights are."""
 
 import dataclasses
 import functools
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bert_jax.models.bert import BertForPretraining, init_params, pretraining_heads
+from bert_jax.models.block import PARTS
 from bert_jax.models.parameters import TABLE
 from tests.models.variants import VARIANTS, random_params, row, variant
 
@@ -25,21 +26,21 @@ def params_of(name):
 
 
 @functools.cache
-def program(config, heads):
-    def run(params, batch, dropout_key):
+def compiled(config, heads):
+    def apply(params, batch, dropout_key):
         model = BertForPretraining(config, heads)
         return model.apply({"params": params}, batch, dropout_key=dropout_key, attentions=True)
 
-    return jax.jit(run)
+    return jax.jit(apply)
 
 
 def forward(name, batch, *, params=None, dropout_key=None, **fields):
-    run = program(variant(name, **fields), HEADS[name])
-    return run(params_of(name) if params is None else params, batch, dropout_key)
+    function = compiled(variant(name, **fields), HEADS[name])
+    return function(params_of(name) if params is None else params, batch, dropout_key)
 
 
 def real(output, tokens):
-    """What an output says of the first `tokens` positions."""
+    """The outputs at the first `tokens` positions."""
     return {
         "hidden": [state[:, :tokens] for state in output.hidden_states],
         "attentions": [att[:, :, :tokens, :tokens] for att in output.attentions],
@@ -59,8 +60,10 @@ def test_padding_changes_no_real_token(name):
     other = short | {"tokens_BL": np.where(short["pack_ids_BL"] > 0, short["tokens_BL"], 7)}
     a, b = real(forward(name, short), 12), real(forward(name, other), 12)
     assert_close(a, b, 0)
-    seen = forward(name, other | {"pack_ids_BL": np.ones((1, 20), int), "positions_BL": np.arange(20)[None]})
-    assert np.abs(real(seen, 12)["hidden"][-1] - a["hidden"][-1]).max() > 1e-3  # unpadded, they count
+    unpadded = forward(
+        name, other | {"pack_ids_BL": np.ones((1, 20), int), "positions_BL": np.arange(20)[None]}
+    )
+    assert np.abs(real(unpadded, 12)["hidden"][-1] - a["hidden"][-1]).max() > 1e-3
 
 
 @every_variant
@@ -68,11 +71,11 @@ def test_packing_equals_each_example_alone(name):
     packed, alone = forward(name, row(FIRST, SECOND)), [forward(name, row(each)) for each in (FIRST, SECOND)]
     for start, each, tokens in ((0, alone[0], FIRST), (12, alone[1], SECOND)):
         window = slice(start, start + len(tokens))
-        for mine, theirs in zip(packed.hidden_states, each.hidden_states, strict=True):
-            np.testing.assert_allclose(mine[0, window], theirs[0, : len(tokens)], atol=2e-5)
-        for mine, theirs in zip(packed.attentions, each.attentions, strict=True):
+        for found, expected in zip(packed.hidden_states, each.hidden_states, strict=True):
+            np.testing.assert_allclose(found[0, window], expected[0, : len(tokens)], atol=2e-5)
+        for found, expected in zip(packed.attentions, each.attentions, strict=True):
             np.testing.assert_allclose(
-                mine[0, :, window, window], theirs[0, :, : len(tokens), : len(tokens)], atol=2e-5
+                found[0, :, window, window], expected[0, :, : len(tokens), : len(tokens)], atol=2e-5
             )
         np.testing.assert_allclose(
             packed.mlm_logits_BMV[0, window], each.mlm_logits_BMV[0, : len(tokens)], atol=1e-4
@@ -124,11 +127,10 @@ def test_sharing_equals_layers_that_hold_equal_parameters(name):
     """The unshared model with every layer's parameters copied from their owner; and the gradient of a shared
     parameter is the sum of the copies'."""
     config, shared = VARIANTS[name], params_of(name)
-    parts = {"attention": ("attention", "attention_norm"), "ffn": ("mlp_in", "mlp_out", "mlp_norm")}
     layers = {
         f"layer_{i}": {
             leaf: shared["bert"]["encoder"][f"layer_{config.owner(part, i)}"][leaf]
-            for part, names in parts.items()
+            for part, names in PARTS.items()
             for leaf in names
         }
         for i in range(config.num_layers)
@@ -143,21 +145,21 @@ def test_sharing_equals_layers_that_hold_equal_parameters(name):
         return jax.jit(jax.grad(loss, has_aux=True))(params)
 
     unshared = dataclasses.replace(config, sharing="none", groups=1)
-    (ours, expected), (theirs, found) = gradient(shared, config), gradient(copies, unshared)
+    (of_owners, expected), (of_copies, found) = gradient(shared, config), gradient(copies, unshared)
     assert_close(found, expected, 1e-5)
-    ours, theirs = ours["bert"]["encoder"], theirs["bert"]["encoder"]
-    for part, names in parts.items():
+    of_owners, of_copies = of_owners["bert"]["encoder"], of_copies["bert"]["encoder"]
+    for part, names in PARTS.items():
         for owner in {config.owner(part, i) for i in range(config.num_layers)}:
             followers = [i for i in range(config.num_layers) if config.owner(part, i) == owner]
             for leaf in names:
-                total = jax.tree.map(lambda *g: sum(g), *(theirs[f"layer_{i}"][leaf] for i in followers))
-                assert_close(ours[f"layer_{owner}"][leaf], total, 1e-5 * largest(ours))
+                total = jax.tree.map(lambda *g: sum(g), *(of_copies[f"layer_{i}"][leaf] for i in followers))
+                assert_close(of_owners[f"layer_{owner}"][leaf], total, 1e-5 * largest(of_owners))
 
 
 @every_variant
 def test_bfloat16_stays_near_float32(name):
-    """Eight bits of mantissa: after LayerNorm states are of unit scale, and three or four layers with weights
-    far from neutral stay within 0.15 at every place and 0.02 on average."""
+    """bfloat16 has eight bits of mantissa. After LayerNorm states are of unit scale, and two to four layers with
+    weights far from their initial values stay within 0.15 everywhere and 0.02 on average."""
     low, full = forward(name, row(FIRST, SECOND), dtype="bfloat16"), forward(name, row(FIRST, SECOND))
     assert low.hidden_BLD.dtype == jnp.bfloat16
     assert low.mlm_logits_BMV.dtype == low.rtd_logits_BL.dtype == jnp.float32

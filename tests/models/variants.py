@@ -1,4 +1,4 @@
-"""One tiny model for each way the papers build one: odd sizes, so that no two axes can be confused."""
+"""A tiny model for each architecture of the papers; odd sizes, so that no two axes can be confused."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def row(*examples: np.ndarray, length: int = 20, slots: int = 20) -> dict[str, n
 
 
 def random_params(params, seed: int = 0):
-    """Parameters like `params`, none at a neutral value: biases not 0, LayerNorm scales not 1."""
+    """Parameters like `params`, far from initial values: biases are not 0, LayerNorm scales not 1."""
     import jax
 
     rng = np.random.default_rng(seed)
