@@ -10,6 +10,7 @@ import re
 import pytest
 from matplotlib.image import imread
 
+from bert_jax.config import PhaseConfig
 from bert_jax.data.batches.pipeline import Batches
 from bert_jax.data.corpus.open import open_corpus
 from bert_jax.inspection.measure import measure
@@ -110,8 +111,8 @@ def test_rows_that_fill_up_an_evaluation_are_not_shown(prepared, capsys):
 
 
 def test_the_first_phase_has_its_own_length(prepared, capsys):
-    data = dataclasses.replace(prepared.data, first_length=16, first_share=0.5)
-    config = dataclasses.replace(prepared, data=data)  # 12 steps: the sixth is the first of 32
+    parts = (PhaseConfig(share=0.5, sequence_length=16), PhaseConfig(share=0.5))
+    config = dataclasses.replace(prepared, phases=parts)  # 12 steps: the sixth is the first of 32
     for step, length in ((5, 16), (6, 32)):
         show_rows(config, step=step, rows=8)
         found = re.findall(r": (\d+) tokens(?: \+ (\d+))?", capsys.readouterr().out)

@@ -97,16 +97,21 @@ def test_a_trial_of_another_machine_counts_as_running_while_it_logs(tmp_path, tr
     assert status(tmp_path, trial)[0] == "running"
 
 
+def holder(process):
+    """What a lock file says of its holder."""
+    return json.dumps({"process": process, "host": os.uname().nodename})
+
+
 def test_asking_for_a_lock_neither_takes_it_nor_trusts_a_dead_holder(tmp_path, monkeypatch):
     path = tmp_path / "lock"
     assert not locks.is_held(path)
     with locks.held(path, "it"):
         assert locks.is_held(path)
-    path.write_text(f"process {os.getpid()} on {os.uname().nodename}")  # left by one whose number is ours now
+    path.write_text(holder(os.getpid()))  # left by one whose number is now this process's
     assert not locks.is_held(path)
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    path.write_text(f"process {child.pid} on {os.uname().nodename}")
+    path.write_text(holder(child.pid))
     assert not locks.is_held(path)
     monkeypatch.setattr("fcntl.flock", lambda *_: pytest.fail("another may be taking it now"))
     assert not locks.is_held(path)
