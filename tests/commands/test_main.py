@@ -200,7 +200,7 @@ def test_a_corpus_that_does_not_fit_goes_on_where_there_is_room(experiment, tmp_
     done = call_with_files_up_to(5000, *command)
     assert done.returncode == 1
     assert re.fullmatch(
-        r"bert-jax: .* cannot be written: .*; make room there and run the same command again, which continues from"
+        r"bert-jax: .* cannot be written: .*; free space there and run the same command again, which continues from"
         r" there, or set config\.data\.directory",
         done.stderr.splitlines()[-1],
     )

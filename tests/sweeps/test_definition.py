@@ -69,7 +69,7 @@ def test_a_budget_is_met_to_within_half_an_update_whatever_the_shape_of_the_batc
         Variant(name='a', values={}),
         Variant(name='long', values={'data.sequence_length': 64}),
         Variant(name='wide', values={'train.batch_size': 48}),
-        Variant(name='phases', values={'data.sequence_length': 64, 'phases': 'share=0.9,sequence_length=16;share=0.1'}),
+        Variant(name='phases', values={'data.sequence_length': 64, 'phases': ({'share': 0.9, 'sequence_length': 16}, {'share': 0.1})}),
     )"""
     plan = definition.load(write(f"{variants}, tokens=40_150, seeds=(0,)"))
     for trial in plan.trials:
