@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import sys
-import warnings
 from collections.abc import Sequence
 
-from bert_jax import __version__
+from bert_jax import __version__, logs
 from bert_jax.commands import split_overrides
-from bert_jax.errors import UserError
+from bert_jax.errors import UsageError, exit_status, summary
 
-# Each is a module of bert_jax.commands with `add_arguments(parser)` and `main(args)`. Modules import
-# jax and tensorflow inside `run`, so that --help and a typo answer at once.
+# Each is a module of bert_jax.commands with `add_arguments(parser)` and `main(args)`. The modules import jax and
+# tensorflow inside functions, so that --help and a misspelt option answer at once.
 COMMANDS = {
     "config": "check an experiment and print its resolved configuration",
     "prepare": "raw text -> vocabulary and token shards",
@@ -25,8 +23,8 @@ COMMANDS = {
     "plot": "draw the loss curves of one or more runs",
     "predict": "fill masks or embed sentences with a trained model",
     "export": "write a model for transformers, jax, TensorFlow Serving or this package",
-    "probe": "score a checkpoint on what it was not trained on, too",
-    "sweep": "run an ablation: every arm with every seed",
+    "probe": "score a checkpoint on held-out text and sentence pairs",
+    "sweep": "run an ablation: every variant with every seed",
     "trial": "run one trial of a sweep",
     "report": "tables and plots of a sweep",
     "bench": "measure the training step or the input pipeline",
@@ -45,17 +43,23 @@ The usual way:
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
     """The parser with every command's summary, and the arguments of `command`."""
+    common = _verbosity_options()
     parser = argparse.ArgumentParser(
         prog="bert-jax",
         description="Pretraining of BERT-family encoders in JAX.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common],
     )
     parser.add_argument("--version", action="version", version=f"bert-jax {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    for name, summary in COMMANDS.items():
+    for name, description in COMMANDS.items():
         sub = commands.add_parser(
-            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=description,
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[common],
         )
         if name == command:
             module = importlib.import_module(f"bert_jax.commands.{name}")
@@ -64,47 +68,45 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _verbosity_options() -> argparse.ArgumentParser:
+    """-v and -q, before or after the command. No defaults: the command's would overwrite what came before it."""
+    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="log details, the libraries' messages, and tracebacks"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="log errors only; no progress bars")
+    return parser
+
+
+def _verbosity(args: argparse.Namespace) -> logs.Verbosity:
+    verbose, quiet = hasattr(args, "verbose"), hasattr(args, "quiet")
+    if verbose and quiet:
+        raise UsageError("--verbose and --quiet exclude each other: give one of them")
+    return "verbose" if verbose else "quiet" if quiet else "normal"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; a fault the user can mend is one line on stderr, never a traceback."""
-    _quiet_libraries()
+    """Runs one command and returns its exit status.
+
+    An error that the user can correct is one line on stderr; with --verbose its traceback comes first. Any other
+    exception is a bug and is raised.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     command = next((word for word in argv if word in COMMANDS), None)
     try:
         rest, overrides = split_overrides(argv)
         args = build_parser(command).parse_args(rest)
         args.overrides = overrides
+        logs.configure(_verbosity(args))
         importlib.import_module(f"bert_jax.commands.{args.command}").main(args)
-    except UserError as error:
-        print(f"bert-jax: {error}", file=sys.stderr)
-        return error.exit_status
-    except OSError as error:  # a full or read-only disk, a folder one may not write
-        place = f": {error.filename}" if error.filename else ""
-        print(f"bert-jax: {error.strerror or error}{place}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("bert-jax: interrupted", file=sys.stderr)
-        return 130
+    except (Exception, KeyboardInterrupt) as error:  # of any type: `summary` says which are bugs
+        text = summary(error)
+        if text is None:
+            raise
+        logging.getLogger("bert_jax").debug("traceback:", exc_info=error)
+        print(f"bert-jax: {text}", file=sys.stderr)
+        return exit_status(error)
     return 0
-
-
-def _quiet_libraries() -> None:
-    """What TensorFlow and orbax say of their own workings is not news to a user.
-
-    A checkpoint that cannot be written is reported by us, in one line. Orbax logs it too, with its traceback;
-    its other tasks, failing alike, are reported by asyncio as exceptions that nobody fetched; and what tensorstore
-    still writes then finds orbax's event loop gone, or is never begun.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # unused by the pipeline, but announced at import
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = _unraisablehook
-    warnings.filterwarnings("ignore", message="coroutine .* was never awaited", category=RuntimeWarning)
-
-
-def _unraisablehook(unraisable) -> None:
-    if str(unraisable.exc_value) != "Event loop is closed":
-        sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":

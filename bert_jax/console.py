@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def table(title: str, rows: Mapping[str, Any]) -> None:
-    """Two columns: what, and its value. Paths are never cut, so that they can be copied."""
+    """Prints names and values in two columns. Paths are never cut, so that they can be copied."""
     drawn = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     drawn.add_column(style="bold")
     drawn.add_column(overflow="fold")

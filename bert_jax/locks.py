@@ -1,22 +1,30 @@
-"""One process at a time, by a lock that dies with its process."""
+"""Locks between processes: files locked with flock(2), so on Linux and macOS alone.
+
+The system frees such a lock when its process ends, however it ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bert_jax.errors import UserError
 
 
 @contextlib.contextmanager
 def held(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock file `path`, which stands for `what` ("--workdir runs/x"); gone afterwards.
+    """Holds the lock file `path`, which protects `what` ("--workdir runs/x"); removed afterwards.
+
+    While it is held, the file says by whom: {"process": number, "host": name}.
 
     Raises:
       UserError: another process holds it; names `what` and that process.
+      OSError: the file cannot be written, or its file system has no locks.
     """
     while True:
         stream = path.open("a+")
@@ -24,15 +32,19 @@ def held(path: Path, what: str) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             stream.seek(0)
-            owner = stream.read().strip()
+            owner = _owner(stream.read())
             stream.close()
-            raise UserError(f"{what} is in use by another process{f' ({owner})' if owner else ''}") from None
+            who = f" (process {owner.process} on {owner.host})" if owner else ""
+            raise UserError(f"{what} is in use by another process{who}") from None
+        except OSError:
+            stream.close()
+            raise
         if _is_at(stream.fileno(), path):
             break
-        stream.close()  # its last holder removed it while we waited
+        stream.close()  # its last holder removed it meanwhile
     try:
         stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {os.uname().nodename}")
+        stream.write(json.dumps({"process": os.getpid(), "host": os.uname().nodename}))
         stream.flush()
         yield
     finally:
@@ -40,24 +52,64 @@ def held(path: Path, what: str) -> Iterator[None]:
         stream.close()
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process of this machine holds the lock file `path`.
+@contextlib.contextmanager
+def awaited(path: Path) -> Iterator[bool]:
+    """Waits for the lock file `path` and holds it; the file stays.
 
-    Looks first at what its holder wrote, so that asking never stands in the way of one that is taking it.
+    Yields False, without a lock, where the file system has none: then several processes may enter.
+    """
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process of this machine holds the lock file `path` (of `held`).
+
+    Looks first at what its holder wrote, so that asking does not hinder one that is taking it.
     """
     try:
         with path.open("r") as stream:
-            owner = stream.read().split()  # "process 12 on host"
-            if len(owner) != 4:
+            text = stream.read()
+            if not text:
                 return True  # being taken
-            if owner[3] != os.uname().nodename or not Path(f"/proc/{owner[1]}").exists():
+            owner = _owner(text)
+            if owner and (owner.host != os.uname().nodename or not _exists(owner.process)):
                 return False
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)  # its number may be another process's by now
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the number may be another process's by now
     except FileNotFoundError:
         return False
     except BlockingIOError:
         return True
     return False
+
+
+class _Owner(NamedTuple):
+    process: int
+    host: str
+
+
+def _owner(text: str) -> _Owner | None:
+    """What a holder wrote; None if it is incomplete, or of an older version."""
+    try:
+        owner = json.loads(text)
+        return _Owner(int(owner["process"]), str(owner["host"]))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

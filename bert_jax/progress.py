@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
 from tqdm import tqdm
 
 
-def bar(iterable=None, *, description: str, total: float | None = None, unit: str = "it", **options: Any):
-    """A tqdm bar on stderr: live on a terminal, one line every 15 seconds in a log file."""
+def bar(
+    iterable: Any = None, *, description: str, total: float | None = None, unit: str = "it", **options: Any
+) -> Any:
+    """A tqdm bar on stderr: live on a terminal, one line every 15 seconds in a log file, off with --quiet.
+
+    `options` are tqdm's.
+    """
     to_terminal = sys.stderr.isatty()
+    is_quiet = logging.getLogger("bert_jax").getEffectiveLevel() >= logging.ERROR
     return tqdm(
         iterable,
         desc=description,
@@ -19,7 +26,7 @@ def bar(iterable=None, *, description: str, total: float | None = None, unit: st
         unit_scale=options.pop("unit_scale", unit in ("B", "tokens")),
         dynamic_ncols=to_terminal,
         mininterval=0.2 if to_terminal else 15.0,
-        leave=options.pop("leave", True),
+        disable=options.pop("disable", False) or is_quiet,
         file=sys.stderr,
         **options,
     )

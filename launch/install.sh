@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: makes .venv in the project folder, installs the package there
-# with the pinned versions of constraints.txt, and activates it.
+# Sourced by the other scripts: creates .venv in the project folder, installs the package there with the versions
+# pinned in constraints.txt, and activates it.
 #
 #   install_package            the package
 #   install_package test,gpu   and these extras
 #
-# PYTHON=python3.12 chooses the interpreter a new .venv is made with.
+# PYTHON=python3.12 selects the interpreter of a new .venv.
 
 install_package() {
   local extras="${1:+[$1]}" stamp
@@ -16,9 +16,9 @@ install_package() {
     }
     "${PYTHON:-python3}" -m venv .venv
   fi
-  # shellcheck disable=SC1091 # made above
+  # shellcheck disable=SC1091 # created above
   . .venv/bin/activate
-  # What is installed already for these very files is not asked for again.
+  # Skips pip if these extras are already installed for these versions of the files.
   stamp="$(cat setup.py launch/constraints.txt | cksum | tr -d ' ')$extras"
   if ! grep -qxF "$stamp" .venv/installed 2>/dev/null; then
     echo "installing bert_jax$extras into .venv (a few minutes the first time)"

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Trains with several processes on this machine, as on the hosts of a cluster, over loopback:
+# Trains with several processes on this machine, connected as on a cluster, over loopback:
 #
 #   bash launch/local.sh N pretrain --config FILE --workdir DIR [...]
 #   bash launch/local.sh 4 pretrain --config experiments/bert_base.py --workdir runs/base
 #
-# Starts N times `python -m bert_jax ARGUMENTS --coordinator 127.0.0.1:PORT --processes N --process-id I`.
-# GPUs (those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists) are shared out in order, as many to each
-# process, and their number must be a multiple of N; without GPUs each process has the CPU.
-# Process 0 speaks here; what the others say goes to $LOGS/process-I.txt (default: a new folder in the temporary
-# one) and, should one fail, its last lines come here too. Ctrl-C and SIGTERM go to every process once, so that
+# Runs `python -m bert_jax ARGUMENTS --coordinator 127.0.0.1:PORT --processes N --process-id I` N times.
+# The GPUs (CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists) are divided equally, in order; their number must be
+# a multiple of N. Without GPUs every process uses the CPU.
+# Process 0 prints here; the output of the others goes to $LOGS/process-I.txt (default: a new temporary folder), and
+# the last lines of one that fails are printed here. Ctrl-C and SIGTERM are forwarded once to every process, so that
 # all save and end; a second Ctrl-C interrupts. Exit status: 0, or that of the first process that failed.
-# PYTHON=... chooses the interpreter: by default the active environment's, or that of .venv. Needs bash 5.1.
+# PYTHON=... selects the interpreter: by default that of the active environment, else of .venv. Needs bash 5.1.
 set -euo pipefail
 
 usage() {
@@ -47,10 +47,10 @@ forward() {
 }
 trap 'forward INT' INT
 trap 'forward TERM' TERM HUP
-trap 'kill -KILL "${pids[@]}" 2>/dev/null || true' EXIT # of those that are left: none, usually
+trap 'kill -KILL "${pids[@]}" 2>/dev/null || true' EXIT # those still running: usually none
 
-# Each in a session of its own, so that a Ctrl-C of the terminal reaches it once, from here; bash has what it
-# starts in the background ignore Ctrl-C, which env undoes.
+# Every process has its own session, so that Ctrl-C reaches it only once, by `forward`. bash makes background
+# processes ignore SIGINT; env restores it.
 for ((i = 0; i < count; i++)); do
   if [ "$each" -gt 0 ]; then
     share="${gpu[*]:i*each:each}"
@@ -73,7 +73,7 @@ while [ "${#left[@]}" -gt 0 ]; do
   ended=""
   code=0
   wait -n -p ended "${waiting[@]}" || code=$?
-  [ -n "${ended:-}" ] || continue # a signal came: it was forwarded, wait on
+  [ -n "${ended:-}" ] || continue # a signal interrupted `wait`, and was forwarded
   still=()
   for i in "${left[@]}"; do
     if [ "${pids[i]}" != "$ended" ]; then

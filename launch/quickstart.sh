@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a trained, exported BERT: installs into .venv, then prepares, pretrains, evaluates,
-# fills masks and exports. Interrupted and run again, it goes on where it was.
+# Trains and exports a small BERT: installs into .venv, then prepares, pretrains, evaluates, exports and
+# fills masks. If it is interrupted, the same command resumes.
 #
 #   bash launch/quickstart.sh [RUN]      RUN: folder of the run, default runs/quickstart
 set -euo pipefail
@@ -30,7 +30,7 @@ Done in $((SECONDS / 60)) min $((SECONDS % 60)) s.
   curves   $run/loss.png
   model    $run/hf (Hugging Face format)
 
-Next, the same with next-sentence prediction instead of sentence order, and both in one picture:
+Next: the same with next-sentence prediction instead of sentence order, and both in one plot:
   . .venv/bin/activate; export BERT_JAX_DATA=$BERT_JAX_DATA
   bert-jax pretrain --config $config:nsp --workdir runs/nsp
   bert-jax plot --workdir $run --workdir runs/nsp --out runs/compare.png

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Pretraining on a TPU VM slice of any number of hosts, by gcloud. Every worker runs the same command; jax finds
-# the others by the slice's own metadata.
+# Pretraining on a TPU VM slice of any number of hosts, with gcloud. Every worker runs the same command; jax finds
+# the others through the slice's metadata.
 #
-#   launch/tpu_pod.sh create  --name N             asks for a slice, queued until there is one, and waits for it
+#   launch/tpu_pod.sh create  --name N             requests a slice through the queue and waits for it
 #   launch/tpu_pod.sh run     --name N -- COMMAND  installs this checkout on every worker and starts bert-jax COMMAND
-#   launch/tpu_pod.sh logs    --name N [--worker I]       follows what a worker says; default 0, the one that speaks
-#   launch/tpu_pod.sh collect --name N --workdir W [--out D]   copies metrics, curves and the export W/hf here
-#   launch/tpu_pod.sh delete  --name N             gives the slice back; what is on --storage stays
+#   launch/tpu_pod.sh logs    --name N [--worker I]       follows the output of a worker; default 0, which prints
+#   launch/tpu_pod.sh collect --name N --workdir W [--out D]   copies metrics, plots and the export W/hf here
+#   launch/tpu_pod.sh delete  --name N             deletes the slice; --storage keeps its files
 #
-#   --storage S   what all workers share, mounted at /mnt/shared: gs://BUCKET (by gcsfuse) or HOST:/SHARE (NFS, as
-#                 Filestore has it). Workdir, corpus and vocabulary belong there: --workdir /mnt/shared/runs/base
-#   --project P --zone Z --type T --version V   else TPU_PROJECT (gcloud's own), TPU_ZONE, TPU_TYPE, TPU_VERSION
-#   --on-demand   create: not a spot slice, which costs less and may be taken away at any time
+#   --storage S   shared by all workers, mounted at /mnt/shared: gs://BUCKET (by gcsfuse) or HOST:/SHARE (NFS, such
+#                 as Filestore). Put workdir, corpus and vocabulary there: --workdir /mnt/shared/runs/base
+#   --project P --zone Z --type T --version V   defaults: TPU_PROJECT (else gcloud's), TPU_ZONE, TPU_TYPE, TPU_VERSION
+#   --on-demand   create: no spot slice; a spot slice costs less and may be preempted at any time
 #   --queued Q    the queued resource, default N-queued
-#   --restarts R  run: times that a command that failed is started again, default 3; never one that is wrong
-#   --dry-run     prints the commands that would run here, and runs none
+#   --restarts R  run: how often a command that fails is started again, default 3; wrong usage (2) never is
+#   --dry-run     prints the commands without running them
 #
-# A spot slice that was taken away is gone with its disks: `create` deletes what is left of it and asks again, then
-# the same `run` resumes from the last checkpoint of the workdir. Names also come from TPU_NAME and TPU_STORAGE.
+# A preempted spot slice loses its disks: `create` deletes what is left of it and requests another; then the same
+# `run` resumes from the last checkpoint in the workdir. TPU_NAME and TPU_STORAGE are the defaults of their options.
 set -euo pipefail
 
 readonly MOUNT=/mnt/shared PLACE=bert_jax
@@ -28,7 +28,7 @@ fail() { # one line, exit status 2
   exit 2
 }
 
-step() { # runs its arguments, or prints them as bash would read them
+step() { # runs its arguments; with --dry-run, prints them quoted
   if [ -n "$dry_run" ]; then
     printf '%q ' "$@" | sed 's/ $//'
     echo
@@ -43,7 +43,7 @@ on_workers() { # WORKER SCRIPT
   tpu tpu-vm ssh "$name" --worker="$1" --command="$2"
 }
 
-quoted() { # its arguments as one line for the shell of a worker
+quoted() { # its arguments, quoted for the shell of a worker
   printf '%q ' "$@" | sed 's/ $//'
 }
 
@@ -53,7 +53,7 @@ create() {
   local left=''
   [ -n "$dry_run" ] || left="$(describe 2>/dev/null)" || left=''
   case "$left" in
-    ACTIVE) echo "$name is there already" && return ;;
+    ACTIVE) echo "$name is active already" && return ;;
     SUSPENDED | SUSPENDING | FAILED) delete ;;&
     '' | SUSPENDED | SUSPENDING | FAILED)
       tpu queued-resources create "$queued" --node-id="$name" --accelerator-type="$type" \
@@ -63,7 +63,7 @@ create() {
   wait_until_active
 }
 
-wait_until_active() { # minutes, hours or days; Ctrl-C and the same command again waits on
+wait_until_active() { # minutes to days; after Ctrl-C, the same command waits again
   local state=''
   if [ -n "$dry_run" ]; then
     describe
@@ -79,7 +79,7 @@ wait_until_active() { # minutes, hours or days; Ctrl-C and the same command agai
   done
 }
 
-# Mounts $storage at $MOUNT, once. gcsfuse is not part of every image.
+# Mounts $storage at $MOUNT unless it is mounted. Not every image has gcsfuse.
 mount_script() {
   case "$storage" in
     gs://*)
@@ -99,7 +99,7 @@ EOF
   echo "sudo mkdir -p $MOUNT"
   case "$storage" in
     gs://*)
-      # A checkpoint is written beside its place and renamed, with all of its files.
+      # A checkpoint is written to a temporary folder and renamed, with all of its files: hence the limit.
       echo "sudo chown \"\$(id -un)\" $MOUNT"
       echo "mountpoint -q $MOUNT || gcsfuse --implicit-dirs --rename-dir-limit 200000 $(quoted "${storage#gs://}") $MOUNT"
       ;;
@@ -126,8 +126,8 @@ install_package tpu
 EOF
 }
 
-# It goes on when the connection ends. A run that is done (0), wrong (2) or was stopped (130, 143) is left at that;
-# one that failed is tried again on every worker, for when one fails all do.
+# The command keeps running when the connection ends. It is not run again if it finished (0), has wrong usage (2) or
+# was stopped (130, 143). If it failed it is, on every worker: when one process fails, all do.
 start_script() {
   cat <<EOF
 set -e
@@ -148,7 +148,7 @@ for ((attempt = 0; attempt <= restarts; attempt++)); do
   python -m bert_jax "${command[@]}" & child=$!
   wait "$child"
   status=$?
-  while kill -0 "$child" 2>/dev/null; do # a signal ended wait, but not the child
+  while kill -0 "$child" 2>/dev/null; do # a signal interrupted `wait`; the child still runs
     wait "$child"
     status=$?
   done
@@ -163,15 +163,15 @@ EOF
 }
 
 run() {
-  [ -n "$storage" ] || fail "run needs --storage gs://BUCKET or HOST:/SHARE, which all workers mount at $MOUNT"
+  [ -n "$storage" ] || fail "run needs --storage gs://BUCKET or HOST:/SHARE, which every worker mounts at $MOUNT"
   [ $# -gt 0 ] || fail "run needs a command after --: run --name N -- pretrain --config FILE --workdir $MOUNT/runs/base"
   local folder install start
   folder=/tmp
   [ -n "$dry_run" ] || folder="$(mktemp -d)"
   install="$(install_script)"
   start="$(start_script "$@")"
-  # What git knows of, as it is here: no corpus, no run, no .venv.
-  # shellcheck disable=SC2016 # expands in that shell
+  # The files that git tracks or would track, as they are now: no corpus, no run, no .venv.
+  # shellcheck disable=SC2016 # expanded by that shell
   step bash -c 'git ls-files -z --cached --others --exclude-standard | tar -czf "$1" --null --files-from=-' \
     pack "$folder/bert_jax.tar.gz"
   tpu tpu-vm scp "$folder/bert_jax.tar.gz" "$name:bert_jax.tar.gz" --worker=all

@@ -15,3 +15,29 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="bert_jax-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--skipped-to", metavar="FILE", help="append the file of every skipped test to FILE")
+
+
+def _note_skip(config, report):
+    file = config.getoption("--skipped-to")
+    if file and report.skipped and not hasattr(config, "workerinput"):
+        with open(file, "a", encoding="utf-8") as stream:
+            stream.write(report.nodeid.partition("::")[0] + "\n")
+
+
+class _Skips:
+    def __init__(self, config):
+        self._config = config
+
+    def pytest_runtest_logreport(self, report):
+        _note_skip(self._config, report)
+
+    def pytest_collectreport(self, report):
+        _note_skip(self._config, report)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(_Skips(config))

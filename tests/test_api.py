@@ -11,7 +11,7 @@ from bert_jax.api import Model
 from bert_jax.config import TokenizerConfig
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.interop.native import save_ours
+from bert_jax.interop.native import save_native
 from bert_jax.models import bert
 from bert_jax.models.bert import parameter_count
 from bert_jax.text import tokenizer as tokenizers
@@ -77,7 +77,7 @@ def test_a_model_trained_with_cudnn_runs_where_there_is_none(tmp_path):
     config = dataclasses.replace(CONFIG, dtype="bfloat16")
     model = model_of(config)
     fused = dataclasses.replace(config, attention_backend="cudnn", attention_dropout_rate=0.0)
-    save_ours(tmp_path / "model", model.params, config=fused, tokenizer=None)
+    save_native(tmp_path / "model", model.params, config=fused, tokenizer=None)
     tokens_BL = np.arange(6)[None]
     found = bert_jax.load(tmp_path / "model")
     assert found.config == fused
@@ -104,7 +104,7 @@ def test_what_is_no_model_is_listed(tmp_path):
 
 def test_only_a_run_of_two_encoders_has_parts(tmp_path):
     model = model_of()
-    save_ours(tmp_path / "model", model.params, config=CONFIG, tokenizer=None)
+    save_native(tmp_path / "model", model.params, config=CONFIG, tokenizer=None)
     assert bert_jax.load(tmp_path / "model").config == CONFIG
     with pytest.raises(UserError, match=r"model: has no generator: only the workdir of a run with objective"):
         bert_jax.load(tmp_path / "model", part="generator")

@@ -7,10 +7,10 @@ import pytest
 
 from bert_jax.batch import PRETRAINING, Batch, BatchSpec, pretraining_spec
 from bert_jax.benchmarks.synthetic import synthetic
-from bert_jax.config import Config, resolve
+from bert_jax.config import PretrainConfig, resolve
 
 
-def config_of(length: int, vocabulary: int, objective: str, *, packing: int = 1, **groups) -> Config:
+def config_of(length: int, vocabulary: int, objective: str, *, packing: int = 1, **groups) -> PretrainConfig:
     data = {"sequence_length": length, "sentence_objective": objective, "packing": packing}
     return resolve(
         {

@@ -10,7 +10,7 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax.config.phases import token_slots
-from bert_jax.data.corpus.prepare import corpus_folder
+from bert_jax.data.corpus.open import corpus_folder
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.sweeps.definition import load as load_sweep
 from bert_jax.tasks.choose import task_of
@@ -77,8 +77,8 @@ def test_arms_resolve_differ_and_leave_the_tokens_alone(name):
 def test_every_trial_of_every_sweep_resolves_to_its_budget_and_has_parameters(file, size):
     plan = load_sweep(f"{ROOT / file}:{size}")
     assert (ROOT / file).read_text().startswith('"""'), "a sweep opens with its command"
-    assert {trial.arm for trial in plan.trials} == {arm.name for arm in plan.sweep.arms}
-    assert len(plan.trials) == len(plan.sweep.arms) * len(plan.sweep.seeds)
+    assert {trial.variant for trial in plan.trials} == {v.name for v in plan.sweep.variants}
+    assert len(plan.trials) == len(plan.sweep.variants) * len(plan.sweep.seeds)
     for trial in plan.trials:
         update = trial.config.train.batch_size * trial.config.data.sequence_length
         assert abs(token_slots(trial.config) - plan.sweep.tokens) < update
@@ -88,7 +88,7 @@ def test_every_trial_of_every_sweep_resolves_to_its_budget_and_has_parameters(fi
 
 @functools.cache
 def _parameters(model, objective):
-    config = dataclasses.replace(configs.Config(), model=model, objective=objective)
+    config = dataclasses.replace(configs.PretrainConfig(), model=model, objective=objective)
     params = jax.eval_shape(task_of(config).init, jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 

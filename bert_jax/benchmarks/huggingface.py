@@ -1,16 +1,18 @@
-"""The peers that `bench` is measured against: Hugging Face's models in PyTorch, and its masking collator."""
+"""The baselines of `bench`: Hugging Face's models in PyTorch, and its masking collator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from bert_jax.config import Config
-from bert_jax.errors import UserError
+from bert_jax.batch import Batch
+from bert_jax.config import PretrainConfig
+from bert_jax.errors import ConfigError, UserError
 from bert_jax.interop.config_json import config_to_hf
 from bert_jax.interop.families import FAMILIES
 
@@ -18,26 +20,46 @@ from bert_jax.interop.families import FAMILIES
 _PAIR_LABELS = {"bert": "next_sentence_label", "albert": "sentence_order_label"}
 
 
-def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], None]:
-    """One training step of the family's class with the same heads on `batch`: the same shapes, dropout, dtype
-    and update.
+def check_step(config: PretrainConfig) -> None:
+    """Checks that `torch_step` can run: the configuration first, then what is installed.
+
+    Raises:
+      ConfigError: Hugging Face's classes have no such step.
+      UserError: PyTorch or transformers is not installed.
+    """
+    faults = []
+    if config.data.packing > 1:
+        faults.append(f"has no packed rows: config.data.packing={config.data.packing} must be 1")
+    if config.objective.name != "mlm":
+        faults.append(f"has no such objective: config.objective.name={config.objective.name!r} must be 'mlm'")
+    if config.model.enhanced_mask_decoder:
+        faults.append("has no enhanced mask decoder: config.model.enhanced_mask_decoder=True must be False")
+    elif architecture(config) is None:
+        faults.append(
+            f"has no {config.model.family!r} with a sentence-pair head:"
+            f" config.data.sentence_objective={config.data.sentence_objective!r} must be 'none'"
+        )
+    if faults:
+        raise ConfigError([f"--baseline hf {fault}" for fault in faults])
+    _installed()
+
+
+def torch_step(config: PretrainConfig, batch: Batch) -> Callable[[], None]:
+    """One training step, on `batch`, of the family's class with the same heads: the same shapes, dropout, dtype and
+    update.
 
     On a GPU the model is compiled with torch.compile and uses SDPA; labels cover all positions, as
     Hugging Face's heads compute them.
 
     Raises:
-      UserError: PyTorch or transformers is not installed, or transformers has no such model.
+      ConfigError, UserError: see `check_step`.
     """
-    model_config = config.model
-    if model_config.enhanced_mask_decoder:
-        raise UserError(
-            "--peer hf has no enhanced mask decoder: set --config.model.enhanced_mask_decoder=False to compare the"
-            " rest"
-        )
+    check_step(config)
     torch, transformers = _installed()
+    model_config = config.model
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with_pairs = config.data.sentence_objective != "none"
-    name = _architecture(model_config.family, with_pairs)
+    name = architecture(config)
+    assert name is not None
     pad = max(0, model_config.position_offset - 1)
     entries = config_to_hf(model_config, pad_token_id=pad, architecture=name)
     cls = getattr(transformers, name)
@@ -55,7 +77,7 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
     }
     if model_config.type_vocab_size > 1:
         arrays["token_type_ids"] = batch["type_ids_BL"]
-    if with_pairs:
+    if config.data.sentence_objective != "none":
         arrays[_PAIR_LABELS[model_config.family]] = batch["pair_labels_BP"][:, 0]
     inputs = {name: torch.from_numpy(array.astype(np.int64)).to(device) for name, array in arrays.items()}
     run_model = torch.compile(model) if device.type == "cuda" else model
@@ -73,22 +95,21 @@ def torch_step(config: Config, batch: Mapping[str, np.ndarray]) -> Callable[[], 
     return step
 
 
-def _architecture(family: str, with_pairs: bool) -> str:
-    """The family's class with an MLM head and, if asked for, a pair head."""
-    for name, heads in FAMILIES[family].architectures:
+def architecture(config: PretrainConfig) -> str | None:
+    """The family's class with an MLM head and, for a sentence objective, a pair head; None: there is none."""
+    with_pairs = config.data.sentence_objective != "none"
+    for name, heads in FAMILIES[config.model.family].architectures:
         if "mlm_head" in heads and ("pair_head" in heads) == with_pairs:
             return name
-    raise UserError(
-        f"--peer hf has no {family!r} with a sentence-pair head: set --config.data.sentence_objective=none"
-    )
+    return None
 
 
-def masking_collator(
-    config: Config, vocabulary: Path, batch: Mapping[str, np.ndarray]
-) -> Callable[[], object]:
-    """`DataCollatorForLanguageModeling` on the rows of `batch`, unmasked, as lists of ids: what it gets from a
-    `datasets` table. It hides single tokens, at the configured rate and shares; `vocabulary` is a folder that
-    `transformers` reads.
+def masking_collator(config: PretrainConfig, vocabulary: Path, batch: Batch) -> Callable[[], object]:
+    """`DataCollatorForLanguageModeling` on the unmasked rows of `batch`, given as lists of ids, as a `datasets` table
+    gives them.
+
+    It masks single tokens, at the configured rate and 80/10/10 split; `vocabulary` is a folder that `transformers`
+    reads.
 
     Raises:
       UserError: PyTorch or transformers is not installed.
@@ -121,12 +142,18 @@ def masking_collator(
 
 
 def _installed() -> tuple[ModuleType, ModuleType]:
-    """PyTorch and transformers, if both are here."""
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
+    """(torch, transformers).
+
+    Raises:
+      UserError: one of them is not installed; names every missing one.
+    """
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
         raise UserError(
-            f"--peer hf needs torch and transformers, and {error.name} is not installed"
-        ) from None
+            f"--baseline hf needs torch and transformers; not installed: {', '.join(missing)}"
+            " (pip install torch transformers)"
+        )
+    import torch
+    import transformers
+
     return torch, transformers

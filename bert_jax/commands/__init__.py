@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from bert_jax.config import Config, load
+from bert_jax.config import PretrainConfig, load
 from bert_jax.errors import UsageError
 
 _PREFIX = "--config."
@@ -42,7 +42,7 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace) -> PretrainConfig:
     """The configuration of `args.config` with the overrides of the command line."""
     return load(args.config, args.overrides)
 

@@ -1,10 +1,10 @@
 """Reads the text of an experiment, trains or loads its vocabulary, and writes token shards.
 
-The corpus goes into a folder of its own under config.data.directory (default $BERT_JAX_DATA, else
-~/.cache/bert_jax), named by everything that decides its tokens, so experiments that differ in other
-things share it. A prepared corpus is found again, its checksums compared, and nothing is written.
+The corpus gets a folder of its own in config.data.directory (default $BERT_JAX_DATA, else ~/.cache/bert_jax), named by
+everything that decides its tokens, so experiments that differ in other things share it. A prepared corpus is found
+again, its checksums are compared, and nothing is written.
 
-Work that was stopped or killed is kept beside, in FOLDER.partial: the same command goes on from there. The corpus
+Work that was stopped or killed is kept beside it, in FOLDER.partial: the same command continues from there. The corpus
 is the same, byte for byte, for any number of processes and on Apache Beam.
 
   bert-jax prepare --config X --beam                                        Beam's own runner on this machine
@@ -17,16 +17,13 @@ this machine share.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import shlex
-import signal
 import time
-from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
+from bert_jax import signals
 from bert_jax.commands import add_config_argument, load_config
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.errors import Interrupted, UsageError
 
 
@@ -36,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--processes",
         type=int,
         metavar="N",
-        help="processes that work on the text (default: one for each core)",
+        help="processes that work on the text (default: one per core)",
     )
     parser.add_argument(
         "--beam",
@@ -52,64 +49,49 @@ def main(args: argparse.Namespace) -> None:
         raise UsageError("--processes has no effect with --beam: its options say how many workers there are")
     if args.processes is not None and args.processes < 1:
         raise UsageError(f"--processes {args.processes} must be >= 1")
-    run(
-        load_config(args),
-        processes=args.processes,
-        beam=None if args.beam is None else shlex.split(args.beam),
-    )
+    run(load_config(args), processes=args.processes, beam=args.beam)
 
 
-def run(config: Config, *, processes: int | None = None, beam: list[str] | None = None) -> None:
+def run(config: PretrainConfig, *, processes: int | None = None, beam: str | None = None) -> None:
     """Prepares the corpus and prints what is in it.
 
-    processes: None: one for each core. beam: pipeline options, if it is to run there.
+    processes: None: one per core. beam: pipeline options as on a command line, to run on Apache Beam.
     """
     from bert_jax.console import table
+    from bert_jax.data.cores import usable_cores
     from bert_jax.data.corpus.beam import BeamEngine
-    from bert_jax.data.corpus.prepare import corpus_folder, prepare
+    from bert_jax.data.corpus.open import corpus_folder
+    from bert_jax.data.corpus.prepare import prepare
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        kept = f"{corpus_folder(config)}.partial"
+        raise Interrupted(
+            f"stopped; what is done is kept in {kept}: the same command goes on from there", number
+        )
 
     engine = None if beam is None else BeamEngine(beam)
     start = time.perf_counter()
-    with _stopped_with_a_word(f"{corpus_folder(config)}.partial"):
-        shards, made = prepare(config, processes=processes or len(os.sched_getaffinity(0)), engine=engine)
+    with signals.handled_by(stop):
+        shards, made = prepare(config, processes=processes or usable_cores(), engine=engine)
     seconds = time.perf_counter() - start
-    counts = shards.manifest["counts"]
-    tokens, unused = counts["tokens"], counts["unused_entries"]
-    rows = {
-        "folder": shards.folder,
-        "documents": f"{counts['documents']:,}",
-        "sentences": f"{counts['sentences']:,}",
-        "tokens": f"{tokens:,}",
-        "characters a token": f"{counts['characters'] / tokens:.2f}",
-        "unknown tokens": f"{100 * counts['unknown'] / tokens:.3f} %",
-        "vocabulary": f"{shards.vocab_size:,}" + (f" ({unused} unused)" if unused else ""),
-    }
-    if len(shards.manifest["sources"]) > 1:
-        rows |= {f"documents of {s['name']}": f"{s['documents']:,}" for s in shards.manifest["sources"]}
-    rows |= {name.replace("_", " "): f"{n:,}" for name, n in counts.items() if n and name not in _SHOWN}
+    values = {"folder": shards.folder} | _describe(shards.manifest)
     if made:
-        rows["speed"] = (
-            f"{counts['characters'] / 1e6 / seconds:.1f} million characters a second, {seconds:.0f} s in all"
-        )
-    table("prepared" if made else "already prepared", rows)
+        speed = shards.manifest["counts"]["characters"] / 1e6 / seconds
+        values["speed"] = f"{speed:.1f} million characters per second, {seconds:.0f} s in all"
+    table("prepared" if made else "already prepared", values)
 
 
 _SHOWN = {"documents", "sentences", "tokens", "characters", "unknown", "unused_entries", "documents_read"}
 
 
-@contextlib.contextmanager
-def _stopped_with_a_word(partial: str) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the work in order, and the last line says how to go on."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(
-            f"stopped; what is done is kept in {partial}: the same command goes on from there", number
-        )
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+def _describe(manifest: dict[str, Any]) -> dict[str, str]:
+    counts = manifest["counts"]
+    tokens, unused = counts["tokens"], counts["unused_entries"]
+    described = {name: f"{counts[name]:,}" for name in ("documents", "sentences", "tokens")}
+    described["characters per token"] = f"{counts['characters'] / tokens:.2f}"
+    described["unknown tokens"] = f"{100 * counts['unknown'] / tokens:.3f} %"
+    described["vocabulary"] = f"{manifest['vocab_size']:,}" + (f" ({unused} unused)" if unused else "")
+    if len(manifest["sources"]) > 1:
+        described |= {f"documents of {s['name']}": f"{s['documents']:,}" for s in manifest["sources"]}
+    others = {name: n for name, n in counts.items() if n and name not in _SHOWN}
+    return described | {name.replace("_", " "): f"{n:,}" for name, n in others.items()}

@@ -21,14 +21,14 @@ from bert_jax.commands import refuse_overrides
 from bert_jax.config import PretrainConfig
 from bert_jax.probes.scores import Probed
 
-_PROBES, _PAIRS = ("mlm", "nsp", "sop"), 4_000
+PROBES, _PAIRS = ("mlm", "nsp", "sop"), 4_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="folder of a pretraining run")
     parser.add_argument("--checkpoint", default="last", help="last (default), best, or a step")
     parser.add_argument(
-        "--probes", default=",".join(_PROBES), help=f"which, comma-separated (default {','.join(_PROBES)})"
+        "--probes", default=",".join(PROBES), help=f"which, comma-separated (default {','.join(PROBES)})"
     )
     parser.add_argument(
         "--like",
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
 def run(
     workdir: Path,
     *,
-    probes: Sequence[str] = _PROBES,
+    probes: Sequence[str] = PROBES,
     checkpoint: str = "last",
     reference: PretrainConfig | None = None,
     pairs: int = _PAIRS,

@@ -6,7 +6,6 @@ from bert_jax.config.rules import validate
 from bert_jax.config.schema import (
     CheckpointConfig,
     CleaningConfig,
-    Config,
     DataConfig,
     LogConfig,
     MaskingConfig,
@@ -23,7 +22,6 @@ from bert_jax.config.schema import (
 __all__ = [
     "CheckpointConfig",
     "CleaningConfig",
-    "Config",
     "DataConfig",
     "LogConfig",
     "MaskingConfig",

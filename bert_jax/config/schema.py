@@ -289,6 +289,3 @@ class PretrainConfig(RunConfig):
     masking: MaskingConfig = MaskingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     model: ModelConfig = ModelConfig()
-
-
-Config = PretrainConfig

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: a draw is a function of what it is for, never of the draws before it.
+"""Counter-based random numbers: each is a function of its purpose, never of the numbers drawn before it.
 
 A key is 64 bits. `fold(key, number)` is output `number` of the SplitMix64 generator started at `key`
 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), so keys chain:
@@ -21,21 +21,21 @@ _PURPOSES = 2**48  # above all documents, repetitions and pieces, whose numbers 
 class Purpose(enum.IntEnum):
     """What a draw decides: the last number folded into its key."""
 
-    VISIT = _PURPOSES  # whether a document is visited once more
-    BACKWARD = _PURPOSES + 1  # whether a visit is read from its end
+    VISIT = _PURPOSES  # whether a document is read once more
+    BACKWARD = _PURPOSES + 1  # whether a document is read from its end
     SHORT = _PURPOSES + 2  # whether the chunk is built to a shorter length
     LENGTH = _PURPOSES + 3  # that length
     SPLIT = _PURPOSES + 4  # where A ends and B begins
     COIN = _PURPOSES + 5  # nsp: B from another document; sop: A and B swapped
     SENTENCE = _PURPOSES + 6  # B's first sentence in another document
-    ORDER = _PURPOSES + 7  # place of an example among those of its length
-    FRONT_A = _PURPOSES + 16  # one bit a token cut from A: at its front or its back
+    ORDER = _PURPOSES + 7  # order of an example among those of its length
+    FRONT_A = _PURPOSES + 16  # one bit per token cut from A: at its front or its back
     FRONT_B = _PURPOSES + 17
     DOCUMENT = _PURPOSES + 32  # another document; + attempt
 
 
 _WORD = 64
-"""Added to a purpose for each further 64 bits of it."""
+"""Added to a purpose for each further 64 bits."""
 
 
 def root(seed: int) -> np.ndarray:
@@ -44,7 +44,7 @@ def root(seed: int) -> np.ndarray:
 
 
 def fold(keys: np.ndarray, numbers: np.ndarray | int) -> np.ndarray:
-    """The keys, or 64 random bits each, of `numbers` (>= 0) under `keys`; they broadcast together."""
+    """The keys, or 64 random bits each, of `numbers` (>= 0) under `keys`; the two broadcast."""
     if isinstance(numbers, int):
         step: np.ndarray | int = (int(numbers) + 1) * GOLDEN % 2**64
     else:
@@ -53,17 +53,17 @@ def fold(keys: np.ndarray, numbers: np.ndarray | int) -> np.ndarray:
 
 
 def uniform(keys: np.ndarray, purpose: int) -> np.ndarray:
-    """One float64 a key, uniform in [0, 1)."""
+    """One float64 per key, uniform in [0, 1)."""
     return (fold(keys, purpose) >> 11) * 2.0**-53
 
 
 def below(keys: np.ndarray, purpose: int, counts: np.ndarray | int) -> np.ndarray:
-    """One int64 a key, uniform among 0 ... counts - 1 (0 where that is 0)."""
+    """One int64 per key, uniform among 0 ... counts - 1 (0 where `counts` is 0)."""
     return (uniform(keys, purpose) * counts).astype(np.int64)
 
 
 def heads(keys: np.ndarray, purpose: int, tosses: np.ndarray) -> np.ndarray:
-    """Heads among `tosses` fair coins a key, Binomial(tosses, 1/2): int64 [keys].
+    """Heads among `tosses` fair coins per key, Binomial(tosses, 1/2): int64 [keys].
 
     Toss t is bit t % 64 of output t // 64.
     """

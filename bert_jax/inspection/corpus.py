@@ -1,7 +1,7 @@
-"""Figures of a prepared corpus and of the rows cut from it, as JSON-ready dictionaries.
+"""Statistics of a prepared corpus and of its rows, as JSON-ready dictionaries.
 
-Everything is read in pieces. What is more than `AT_MOST` sentences, documents or rows is measured on a sample: runs
-of consecutive ones, evenly spaced from the first to the last, so that few pages of a large file are read.
+Everything is read in pieces. More than `AT_MOST` sentences, documents or rows are measured on a sample: blocks of
+consecutive ones, evenly spaced from the first to the last, so that few pages of a large file are read.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from bert_jax.data.corpus.windows import cut_windows
 from bert_jax.data.instances.index import FIRST, Index
 
 if TYPE_CHECKING:
     from bert_jax.data.corpus.shards import TokenShards
 
 AT_MOST = 2_000_000
-_RUNS = 256  # that a sample is made of
-_PIECE = 64  # tokens read together: a sentence is a few of them
+_BLOCKS = 256  # of a sample
+_PIECE = 64  # tokens read together: a sentence has a few pieces
 _SENTENCES = 2**14  # read at once
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _BINS = 60
 
 
 def sample(count: int, at_most: int) -> list[slice]:
-    """All of `count` items as one run, or evenly spaced runs of `at_most` in all."""
+    """All of `count` items as one slice, or evenly spaced slices of `at_most` items in all."""
     if count <= at_most:
         return [slice(0, count)]
-    each = max(1, at_most // _RUNS)
+    each = max(1, at_most // _BLOCKS)
     firsts = np.linspace(0, count - each, at_most // each).astype(np.int64)
     return [slice(first, first + each) for first in firsts.tolist()]
 
@@ -67,7 +68,7 @@ def distribution(
 def ratio(parts: np.ndarray, wholes: np.ndarray) -> dict[str, float | None]:
     """sum(parts) / sum(wholes) over independent rows, with the standard error of this ratio of sums.
 
-    Tokens of one row, or of one span, are not independent of each other: rows are, so the error is theirs.
+    Tokens of one row, or of one span, are not independent of each other; rows are, so the error is computed over rows.
     """
     whole = float(wholes.sum())
     if not whole:
@@ -77,13 +78,13 @@ def ratio(parts: np.ndarray, wholes: np.ndarray) -> dict[str, float | None]:
 
 
 def describe_corpus(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[str, Any]:
-    """Sizes, sources, lengths, and how the vocabulary is used.
+    """Sizes, sources, lengths, and the use of the vocabulary.
 
-    ordinary_ids: entries that text can give: neither special nor [unused0] and the like.
+    ordinary_ids: entries that text can contain: neither special nor [unused0] and the like.
     """
     counts = shards.manifest["counts"]
     sentences, documents = shards.sentence_starts, shards.document_starts
-    # Sources lie one after another, so their tokens are found from their documents.
+    # Sources are stored one after another, so their documents bound their tokens.
     bounds = np.cumsum([0, *(source["documents"] for source in shards.manifest["sources"])])
     tokens = np.diff(sentences[documents[bounds]]).tolist()
     return {
@@ -98,11 +99,16 @@ def describe_corpus(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[str, 
             for source, size in zip(shards.manifest["sources"], tokens, strict=True)
         ],
         "sentence_tokens": distribution(
-            np.concatenate([np.diff(sentences[_bounds(run)]) for run in sample(len(sentences) - 1, AT_MOST)])
+            np.concatenate(
+                [np.diff(sentences[_bounds(block)]) for block in sample(len(sentences) - 1, AT_MOST)]
+            )
         ),
         "document_tokens": distribution(
             np.concatenate(
-                [np.diff(sentences[documents[_bounds(run)]]) for run in sample(len(documents) - 1, AT_MOST)]
+                [
+                    np.diff(sentences[documents[_bounds(block)]])
+                    for block in sample(len(documents) - 1, AT_MOST)
+                ]
             ),
             scale="log",
         ),
@@ -110,23 +116,22 @@ def describe_corpus(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[str, 
     }
 
 
-def _bounds(run: slice) -> slice:
-    """A run of items -> its part of an array of their starts and the end."""
-    return slice(run.start, run.stop + 1)
+def _bounds(block: slice) -> slice:
+    """A slice of items -> the slice of the array of their starts, with the end of the last."""
+    return slice(block.start, block.stop + 1)
 
 
 def _describe_vocabulary(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[str, Any]:
-    """Entries that occur, and words, over at most `AT_MOST` sentences."""
+    """Use of the entries, and the number of words, over at most `AT_MOST` sentences."""
     uses = np.zeros(shards.vocab_size, np.int64)
     words = 0
     runs = sample(len(shards.sentence_starts) - 1, AT_MOST)
     for run in runs:
         for first in range(run.start, run.stop, _SENTENCES):
             starts = shards.sentence_starts[first : min(first + _SENTENCES, run.stop) + 1]
-            pieces, lengths = _pieces(starts)
-            inside = np.arange(_PIECE) < lengths[:, None]
-            uses += np.bincount(shards.gather(pieces, lengths, _PIECE)[inside], minlength=len(uses))
-            words += int(shards.gather_words(pieces, lengths, _PIECE)[inside].sum())
+            windows = cut_windows(starts[:-1], np.diff(starts), width=_PIECE)
+            uses += np.bincount(windows.read(shards.gather), minlength=len(uses))
+            words += int(windows.read(shards.gather_words).sum())
     return {
         "entries": len(uses),
         "usable": len(ordinary_ids),
@@ -134,14 +139,6 @@ def _describe_vocabulary(shards: TokenShards, ordinary_ids: np.ndarray) -> dict[
         "tokens": int(uses.sum()),
         "words": words,
     }
-
-
-def _pieces(starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, lengths) of runs of at most `_PIECE` tokens that make up the sentences between `starts`."""
-    lengths = np.diff(starts)
-    each = -(-lengths // _PIECE)
-    behind = (np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)) * _PIECE
-    return np.repeat(starts[:-1], each) + behind, np.minimum(np.repeat(lengths, each) - behind, _PIECE)
 
 
 def describe_split(shards: TokenShards, documents: np.ndarray) -> dict[str, int]:
@@ -152,13 +149,13 @@ def describe_split(shards: TokenShards, documents: np.ndarray) -> dict[str, int]
 
 
 def describe_rows(index: Index, *, length: int) -> dict[str, Any]:
-    """Row and example lengths with their special tokens, fill, examples a row, balance of the pair labels.
+    """Lengths of rows and examples with special tokens, fill, examples per row, balance of the pair labels.
 
-    `length`: slots of a row, L.
+    length: token slots of a row, L.
     """
     rows, examples, starts, labels = [], [], [], []
-    for run in sample(len(index), AT_MOST):
-        bounds = np.asarray(index.rows[_bounds(run)])
+    for block in sample(len(index), AT_MOST):
+        bounds = np.asarray(index.rows[_bounds(block)])
         segments = np.asarray(index.segments[bounds[0] : bounds[-1]])
         opens = segments["role"] == FIRST
         first = np.flatnonzero(opens)

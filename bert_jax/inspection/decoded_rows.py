@@ -1,16 +1,16 @@
-"""Rows of a batch as text: what is hidden and what stood there, segments, packed examples, labels.
+"""Rows of a batch as text: predicted tokens and their originals, segments, packed examples, labels.
 
-Every mark is a sign as well as a colour, so that a row can be read in a log and by the colour-blind:
+Every mark is a sign as well as a colour, so that rows can be read in a log and by the colour-blind:
 
-    [MASK]‹cat›   hidden; "cat" stood there
-    dog‹≠cat›     shown as a random vocabulary entry; "cat" stood there
-    cat‹=›        predicted, but shown as it is
+    [MASK]‹cat›   masked; the text has "cat"
+    dog‹≠cat›     replaced by a random vocabulary entry; the text has "cat"
+    cat‹=›        predicted, but shown unchanged
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,15 +19,16 @@ from rich.table import Table
 from rich.text import Text
 from tokenizers import decoders
 
+from bert_jax.batch import Batch
 from bert_jax.config import DataConfig
 from bert_jax.text.tokenizer import Tokenizer
 
 Mark = Literal["", "special", "masked", "random", "kept"]
 
 LEGEND: tuple[tuple[str, Mark, str], ...] = (
-    ("[MASK]‹cat›", "masked", "hidden, cat stood there"),
-    ("dog‹≠cat›", "random", "random entry, cat stood there"),
-    ("cat‹=›", "kept", "predicted, shown as it is"),
+    ("[MASK]‹cat›", "masked", "masked, the text has cat"),
+    ("dog‹≠cat›", "random", "random entry, the text has cat"),
+    ("cat‹=›", "kept", "predicted, shown unchanged"),
 )
 _STYLES: dict[Mark, str] = {
     "": "",
@@ -40,7 +41,7 @@ _STYLES: dict[Mark, str] = {
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A token as it is shown; `original` is what stood there, where it is predicted."""
+    """A token as it is shown; `original` is the token of the text, where it is predicted."""
 
     text: str
     mark: Mark = ""
@@ -53,7 +54,7 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One example of a row: its pair label in words ("" if the objective has none), its tokens by segment."""
+    """An example of a row: its pair label in words ("" if the objective has none), its tokens by segment."""
 
     label: str
     segments: tuple[tuple[str, tuple[Piece, ...]], ...]
@@ -66,7 +67,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row: its global number in the run, its examples, and the padding behind them."""
+    """A row: its global number in the run, its examples, and its padding."""
 
     number: int
     examples: tuple[Example, ...]
@@ -81,20 +82,18 @@ class Row:
         return f"row {self.number}: {several}{tokens} tokens{padding}, {self.predictions} predicted"
 
     def parts(self) -> Iterator[tuple[str, tuple[tuple[str, tuple[Piece, ...]], ...]]]:
-        """(heading, segments) of each example: its number and size where there are several, and its label."""
+        """(heading, segments) of each example; the heading has its label and, in a packed row, its number and size."""
         for number, example in enumerate(self.examples, start=1):
             size = f"example {number}: {example.tokens} tokens" if len(self.examples) > 1 else ""
             yield ", ".join(part for part in (size, example.label) if part), example.segments
 
 
-def decode_rows(
-    batch: Mapping[str, np.ndarray], rows: Iterable[int], tokenizer: Tokenizer, data: DataConfig
-) -> list[Row]:
+def decode_rows(batch: Batch, rows: Iterable[int], tokenizer: Tokenizer, data: DataConfig) -> list[Row]:
     """The `rows` of a batch, by their number in it."""
     return [_decode_row(batch, int(b), tokenizer, data) for b in rows]
 
 
-def _decode_row(batch: Mapping[str, np.ndarray], b: int, tokenizer: Tokenizer, data: DataConfig) -> Row:
+def _decode_row(batch: Batch, b: int, tokenizer: Tokenizer, data: DataConfig) -> Row:
     ids_L, types_L, packs_L = (batch[name][b] for name in ("tokens_BL", "type_ids_BL", "pack_ids_BL"))
     used_M = batch["mlm_weights_BM"][b] > 0
     positions = batch["mlm_positions_BM"][b][used_M].tolist()
@@ -115,11 +114,11 @@ def _decode_row(batch: Mapping[str, np.ndarray], b: int, tokenizer: Tokenizer, d
 
 
 def label_words(label: int, data: DataConfig) -> str:
-    """What label 1, 0 or -1 (none) says of a pair; "" where the objective has no labels."""
+    """The meaning of label 1, 0 or -1 (unlabelled); "" where the objective has no labels."""
     if data.sentence_objective == "none":
         return ""
     if label < 0:
-        return "no label"
+        return "unlabelled"
     if data.sentence_objective == "nsp":
         return "B is from another document" if label else "B is the next text"
     if label and "lone_is_random" in data.quirks:
@@ -141,17 +140,17 @@ def _piece(index: int, target: int | None, tokenizer: Tokenizer) -> Piece:
 
 
 def _readable(index: int, tokenizer: Tokenizer) -> str:
-    """The entry as it stands in the vocabulary; of a byte-level one the text, with Ġ for its space."""
+    """The vocabulary entry; of a byte-level vocabulary its text, with Ġ for a leading space."""
     token = tokenizer.token(index)
     if isinstance(tokenizer.backend.decoder, decoders.ByteLevel):
         text = tokenizer.decode([index])
-        if "\N{REPLACEMENT CHARACTER}" not in text:  # else it is part of a character
+        if "\N{REPLACEMENT CHARACTER}" not in text:  # otherwise it is part of a character
             token = text.replace(" ", "Ġ")
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in token)
 
 
 def print_rows(rows: Sequence[Row], console: Console) -> None:
-    """The rows and their legend: wrapped in a terminal; elsewhere a segment is one line and nothing is cut."""
+    """Prints the rows and a legend: wrapped on a terminal; elsewhere each segment is one line."""
     for row in rows:
         console.print(Text(row.title, style="bold"), soft_wrap=not console.is_terminal)
         for lead, text in _lines(row):

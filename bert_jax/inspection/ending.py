@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bert_jax.config import RunConfig
 from bert_jax.console import table
+from bert_jax.inspection.curves import draw_curves
 from bert_jax.training.metrics import METRICS_FILE, read_metrics
 
 _SHOWN = ("mlm_loss", "mlm_accuracy", "pair_loss", "pair_accuracy", "rtd_loss", "rtd_recall")
@@ -14,10 +15,8 @@ _CAPITALS = {"mlm": "MLM", "rtd": "RTD"}
 
 def show_ending(workdir: Path, config: RunConfig) -> None:
     """Draws the curves and prints a table of the last values."""
-    from bert_jax.commands import plot
-
     lines = read_metrics(workdir / METRICS_FILE)
-    picture = plot.run([workdir], workdir / "loss.png")
+    picture = draw_curves([workdir], workdir / "loss.png")
     rows = {"steps": f"{config.train.steps:,}", "curves": picture}
     held_out = [line for line in lines if line["split"] == "eval"]
     trained = [line for line in lines if line["split"] == "train"]

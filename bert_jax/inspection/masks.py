@@ -1,13 +1,13 @@
-"""Figures of masks, counted batch by batch, as JSON-ready dictionaries."""
+"""Statistics of masks, counted batch by batch, as JSON-ready dictionaries."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bert_jax.batch import Batch
 from bert_jax.config import MaskingConfig
 from bert_jax.data.batches.masking_words import choose_units, length_thresholds
 from bert_jax.inspection.corpus import ratio
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MaskingMeter:
-    """Counts over batches what is predicted and how it is shown; keeps five integers a row.
+    """Counts over batches which tokens are predicted and how they are shown; keeps five integers per row.
 
     Args:
       slots: M of the batches.
@@ -30,8 +30,11 @@ class MaskingMeter:
         self._text_L = self._predicted_L = np.zeros(1, np.int64)
         self._words = np.zeros(2, np.int64)
 
-    def add(self, batch: Mapping[str, np.ndarray], is_text_BL: np.ndarray, word_BL: np.ndarray) -> None:
-        """Counts the rows of a batch: which tokens are text, and what word each belongs to."""
+    def add(self, batch: Batch, is_text_BL: np.ndarray, word_BL: np.ndarray) -> None:
+        """Counts the rows of a batch.
+
+        is_text_BL: neither special tokens nor padding. word_BL: number of the word that each token belongs to.
+        """
         used_BM = batch["mlm_weights_BM"] > 0
         b, positions = np.nonzero(used_BM)[0], batch["mlm_positions_BM"][used_BM]
         shown, target = batch["tokens_BL"][b, positions], batch["mlm_targets_BM"][used_BM]
@@ -54,14 +57,14 @@ class MaskingMeter:
         self._count_words(predicted_BL, word_BL)
 
     def _count_words(self, predicted_BL: np.ndarray, word_BL: np.ndarray) -> None:
-        """Words of which all tokens are predicted, and of which some are."""
+        """Counts words of which all tokens are predicted, and words of which some are."""
         word = (word_BL - word_BL.min()).ravel()
         touched = np.bincount(word, weights=predicted_BL.ravel()) > 0
         missed = np.bincount(word, weights=~predicted_BL.ravel()) > 0
         self._words += [int((touched & ~missed).sum()), int((touched & missed).sum())]
 
     def result(self) -> dict[str, Any]:
-        """What was counted; shares with the standard error that rows give them."""
+        """The counts; fractions have their standard error over rows."""
         tokens, predictions, masked, random, kept = np.concatenate(self._rows, axis=1).astype(np.int64)
         whole, part = self._words.tolist()
         return {
@@ -87,9 +90,9 @@ class MaskingMeter:
 
 
 def expected_shown(masking: MaskingConfig, *, entries: int, holds_mask: bool) -> dict[str, float]:
-    """The shares that `MaskingMeter` should find: a random entry may by chance be [MASK], or what stood there.
+    """The fractions that `MaskingMeter` should find: a random entry may by chance be [MASK], or the original token.
 
-    entries: those that random ones are drawn from; holds_mask: [MASK] is among them.
+    entries: number of entries that random ones are drawn from; holds_mask: [MASK] is among them.
     """
     by_chance = masking.random / entries
     to_mask = by_chance if holds_mask else 0.0
@@ -101,7 +104,7 @@ def expected_shown(masking: MaskingConfig, *, entries: int, holds_mask: bool) ->
 
 
 def unit_lengths(masking: MaskingConfig) -> dict[int, float]:
-    """Probability of each length in words of an n-gram or span that is hidden together.
+    """Probability of each length, in words, of an n-gram or span that is masked as a unit.
 
     ngram: proportional to 1/n (Lan et al. 2020, section 4.1); span: geometric, cut at `max_span` and rescaled
     (Joshi et al. 2020, section 3.1).
@@ -115,9 +118,9 @@ def unit_lengths(masking: MaskingConfig) -> dict[int, float]:
 
 
 class UnitMeter:
-    """Counts how many words are hidden together, by the rule of `masking_words` with draws of its own.
+    """Counts the words of each unit that `masking_words` masks, with random numbers of its own.
 
-    A batch does not tell where one unit ends and its neighbour begins, so the rows are masked once more.
+    A batch does not record where one unit ends and the next begins, so the rows are masked a second time.
     """
 
     def __init__(self, masking: MaskingConfig, *, seed: int = 0):
@@ -126,7 +129,7 @@ class UnitMeter:
         self._words: dict[str, Counter[int]] = {"all": Counter(), "first": Counter()}
 
     def add(self, rows: Rows, word_BL: np.ndarray) -> None:
-        """Masks `rows`, of which `word_BL` says what word a token belongs to."""
+        """Masks `rows`; word_BL: number of the word that each token belongs to."""
         assert rows.word_starts_BL is not None
         masking, count = self._masking, len(rows.tokens_BL)
         wanted_B = np.clip(np.rint(masking.rate * rows.lengths_B), 1, masking.max_predictions).astype(
@@ -146,8 +149,8 @@ class UnitMeter:
             self._words[name].update(chosen.tolist())
 
     def result(self) -> dict[str, dict[int, float]]:
-        """words -> number, of "all" units and of the "first" of each row, which alone are never cut to what is
-        left of the row's predictions; and their "expected" distribution."""
+        """words -> number, for "all" units and for the "first" of each row, which alone are never shortened to the
+        remaining predictions of the row; and their "expected" distribution."""
         return {
             **{name: dict(sorted(c.items())) for name, c in self._words.items()},
             "expected": unit_lengths(self._masking),
@@ -155,8 +158,8 @@ class UnitMeter:
 
 
 def number_words(rows: Rows) -> np.ndarray:
-    """Numbers the words of `rows` through: int64 [B, L]. Special tokens and padding are words of their own, and
-    so is the rest of a word of which a segment's beginning was cut."""
+    """Numbers the words of all `rows` in order: int64 [B, L]. Each special token and padding slot is a word of its own,
+    and so is the rest of a word whose beginning was cut from the segment."""
     text_BL = rows.is_text_BL
     starts_BL = rows.word_starts_BL | ~text_BL
     starts_BL[:, 1:] |= ~text_BL[:, :-1]

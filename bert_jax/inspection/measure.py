@@ -1,12 +1,12 @@
-"""Everything that a corpus report says, measured: one JSON-ready dictionary."""
+"""The measurements of a corpus report, as one JSON-ready dictionary."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from bert_jax.batch import Batch
 from bert_jax.data.batches.pipeline import Batches
 from bert_jax.data.batches.rows import Rows, assemble
 from bert_jax.data.instances.index import Split, split_documents
@@ -16,12 +16,12 @@ from bert_jax.inspection.decoded_rows import label_words
 from bert_jax.progress import bar
 from bert_jax.text.tokenizer import Tokenizer
 
-_BATCHES, _ROWS = 200, 50_000  # whose masks are measured, at most
+_BATCHES, _ROWS = 200, 50_000  # at most, for the statistics of masks
 _SIZES = ("documents", "sentences", "tokens", "characters", "unknown", "unused_entries", "documents_read")
 
 
 def measure(batches: Batches, vocabulary: Tokenizer, *, experiment: str = "X") -> dict[str, Any]:
-    """The figures of the corpus under `batches`, of their rows and of their masks."""
+    """The statistics of the corpus of `batches`, of their rows and of their masks. experiment: for the title."""
     config, shards = batches.config, batches.shards
     data = config.data
     ordinary = vocabulary.ordinary_ids()
@@ -56,7 +56,7 @@ def measure(batches: Batches, vocabulary: Tokenizer, *, experiment: str = "X") -
 
 
 def _measure_masks(batches: Batches, ordinary: int) -> dict[str, Any]:
-    """Figures of the masks of the split's first batches: training rows come in random order, so they are a sample.
+    """Statistics of the masks of the split's first batches: training rows are in random order, so these are a sample.
 
     ordinary: entries of the vocabulary that are neither special nor unused.
     """
@@ -68,7 +68,8 @@ def _measure_masks(batches: Batches, ordinary: int) -> dict[str, Any]:
     for batch in bar(
         batches.iterate(0, number), description="masks", total=number, unit="batches", leave=False
     ):
-        batch = {name: values[: present(batches, batch)] for name, values in batch.items()}
+        rows = present(batches, batch)
+        batch = cast(Batch, {name: values[:rows] for name, values in batch.items()})
         unmasked = _unmasked(batches, batch["example_ids_B"])
         word_BL = mask_report.number_words(unmasked)
         meter.add(batch, unmasked.is_text_BL, word_BL)
@@ -86,14 +87,14 @@ def _measure_masks(batches: Batches, ordinary: int) -> dict[str, Any]:
     }
 
 
-def present(batches: Batches, batch: Mapping[str, np.ndarray]) -> int:
-    """Rows of a batch that are of the split: the last of an evaluation is filled up behind them."""
+def present(batches: Batches, batch: Batch) -> int:
+    """The number of leading rows of a batch that belong to the split; the last batch of an evaluation is filled up."""
     numbers = batch["example_ids_B"]
     return len(numbers) if batches.split == "train" else int((numbers < len(batches.index)).sum())
 
 
 def _unmasked(batches: Batches, numbers: np.ndarray) -> Rows:
-    """The rows of these global numbers before they are masked, and where their words begin."""
+    """The rows with these global numbers, unmasked, with the starts of their words."""
     data = batches.config.data
     return assemble(
         batches.shards,

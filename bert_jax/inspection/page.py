@@ -1,44 +1,22 @@
-"""A corpus report as text and as one HTML page that needs no other file."""
+"""The corpus report as text and as one HTML page that needs no other file."""
 
 from __future__ import annotations
 
-import base64
 import math
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Sequence
 from typing import Any
 
-from bert_jax.inspection.decoded_rows import LEGEND, Piece, Row
+from bert_jax import html
+from bert_jax.html import Html
+from bert_jax.inspection.decoded_rows import LEGEND, Row
 from bert_jax.inspection.plots import draw
 
 Report = dict[str, Any]
 Figures = dict[str, dict[str, str]]
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #24292f; --soft: #656d76; --page: #ffffff; --line: #d8dee4; --band: #f6f8fa;
-  --masked: #bfe3ff; --random: #ffe08a; --kept: #f3c6e6; }
-@media (prefers-color-scheme: dark) { :root { --ink: #d0d7de; --soft: #8b949e; --page: #0d1117; --line: #30363d;
-  --band: #161b22; --masked: #0b4a78; --random: #6b4e00; --kept: #6d2a5b; } }
-body { margin: 2rem auto; max-width: 72rem; padding: 0 1.2rem; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; margin-bottom: 0; } h2 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
-.soft { color: var(--soft); overflow-wrap: anywhere; }
-.columns { columns: 26rem; column-gap: 2.5rem; } section { break-inside: avoid; }
-table { border-collapse: collapse; width: 100%; } td { padding: .15rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; } td + td { text-align: right; font-variant-numeric: tabular-nums; padding-left: 1rem; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem; margin-top: 2rem; }
-.plots img { width: 100%; } figure { margin: 0; flex: 1 1 22rem; max-width: 36rem; }
-.row { background: var(--band); border-radius: 6px; padding: .6rem .9rem; margin: .6rem 0; }
-.row p { margin: .2rem 0 .2rem 1.6rem; text-indent: -1.6rem; overflow-wrap: anywhere; }
-.segment { display: inline-block; width: 1.6rem; text-indent: 0; color: var(--soft); }
-.B span { text-decoration: underline; text-underline-offset: 3px; } .special { color: var(--soft); }
-.masked, .random, .kept { border-radius: 3px; padding: 0 .15em; } .masked { background: var(--masked); }
-.random { background: var(--random); } .kept { background: var(--kept); }
-"""
-
 
 def figures(report: Report) -> Figures:
-    """section -> name -> value in words: what the terminal, the text file and the page all show."""
+    """section -> name -> value as text, as the terminal, the text file and the page show it."""
     sections = {
         "corpus": _corpus_figures(report["corpus"], report["weights"]),
         "cleaning": {
@@ -65,55 +43,38 @@ def as_text(report: Report) -> str:
 
 
 def as_html(report: Report, rows: Sequence[Row]) -> str:
-    """The figures, plots for light and dark, and decoded rows."""
-    tables = "".join(
-        f"<section><h2>{escape(title.capitalize())}</h2><table>"
-        + "".join(
-            f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in values.items()
-        )
-        + "</table></section>\n"
-        for title, values in figures(report).items()
+    """The figures, their plots, and decoded rows."""
+    about = (html.element("div", line, class_="soft") for line in report["about"])
+    tables = (
+        html.section(title.capitalize(), html.values(entries)) for title, entries in figures(report).items()
     )
-    light, dark = draw(report, "light"), draw(report, "dark")
-    plots = "".join(
-        f'<figure><picture><source srcset="{_inline(dark[title])}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{_inline(light[title])}" alt="{escape(title)}"></picture></figure>\n'
-        for title in light
-    )
-    about = "".join(f'<div class="soft">{escape(line)}</div>' for line in report["about"])
-    title = escape(report["title"])
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style></head>\n'
-        f'<body>\n<h1>{title}</h1>\n{about}\n<div class="columns">\n{tables}</div>\n'
-        f'<div class="plots">\n{plots}</div>\n{"".join(_html_rows(rows))}</body>\n</html>\n'
+    plots = (html.figure(plot.title, light=plot.light, dark=plot.dark) for plot in draw(report))
+    return html.page(
+        report["title"],
+        *about,
+        html.element("div", *tables, class_="columns"),
+        html.figures(*plots),
+        html.section("Decoded rows", _legend(), *map(_row, rows)),
     )
 
 
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _legend() -> Html:
+    signs = [
+        html.element("span", html.element("span", shown, class_=mark), f" {meaning}")
+        for shown, mark, meaning in LEGEND
+    ]
+    return html.element("p", *signs, html.element("span", "B is underlined"), class_="legend")
 
 
-def _html_rows(rows: Sequence[Row]) -> Iterator[str]:
-    yield "<h2>Decoded rows</h2>\n<p>"
-    yield " &nbsp; ".join(
-        f'<span class="{mark}">{escape(shown)}</span> {escape(meaning)}' for shown, mark, meaning in LEGEND
-    )
-    yield " &nbsp; B is underlined</p>\n"
-    for row in rows:
-        yield f'<div class="row" dir="auto"><b>{escape(row.title)}</b>\n'
-        for heading, segments in row.parts():
-            yield f"<div><i>{escape(heading)}</i></div>\n" if heading else ""
-            for letter, pieces in segments:
-                yield f'<p class="{letter}"><b class="segment">{letter}</b>'
-                yield " ".join(map(_html_piece, pieces))
-                yield "</p>\n"
-        yield "</div>\n"
-
-
-def _html_piece(piece: Piece) -> str:
-    mark = f' class="{piece.mark}"' if piece.mark else ""
-    return f"<span{mark}>{escape(str(piece))}</span>"
+def _row(row: Row) -> Html:
+    parts: list[Html] = [html.element("b", row.title)]
+    for heading, segments in row.parts():
+        if heading:
+            parts.append(html.element("div", html.element("i", heading)))
+        for letter, pieces in segments:
+            shown = html.join((html.element("span", str(piece), class_=piece.mark) for piece in pieces), " ")
+            parts.append(html.element("p", html.element("b", letter, class_="segment"), shown, class_=letter))
+    return html.element("div", *parts, class_="row", dir="auto")
 
 
 def _corpus_figures(corpus: dict[str, Any], weights: Sequence[float]) -> dict[str, str]:
@@ -121,22 +82,22 @@ def _corpus_figures(corpus: dict[str, Any], weights: Sequence[float]) -> dict[st
     values = {"documents": f"{corpus['documents']:,}"}
     if len(corpus["sources"]) > 1:
         for source, weight in zip(corpus["sources"], weights or [1.0] * len(corpus["sources"]), strict=True):
-            passes = f", {weight:g} passes an epoch" if weights else ""
+            passes = f", {weight:g} passes per epoch" if weights else ""
             values[f"from {source['name']}"] = (
                 f"{source['documents']:,} documents, {_share(source['tokens'] / tokens)} of the tokens{passes}"
             )
     values["sentences"] = f"{corpus['sentences']:,}"
     values["tokens"] = f"{tokens:,}"
-    values["characters a token"] = f"{corpus['characters'] / tokens:.2f}"
-    values["tokens a word"] = f"{vocabulary['tokens'] / vocabulary['words']:.3f}"
+    values["characters per token"] = f"{corpus['characters'] / tokens:.2f}"
+    values["tokens per word"] = f"{vocabulary['tokens'] / vocabulary['words']:.3f}"
     values["unknown tokens"] = f"{corpus['unknown']:,} = {_share(corpus['unknown'] / tokens, 3)}"
     values["vocabulary"] = f"{vocabulary['entries']:,}, {vocabulary['usable']:,} of them for text"
     unused = _share(vocabulary["never_used"] / max(1, vocabulary["usable"]))
-    values["never used in the corpus"] = f"{vocabulary['never_used']:,} = {unused}"
+    values["entries never used"] = f"{vocabulary['never_used']:,} = {unused}"
     if vocabulary["tokens"] < tokens:
         values["words, use of the vocabulary"] = f"measured on a sample of {vocabulary['tokens']:,} tokens"
-    values["tokens a sentence"] = _lengths(corpus["sentence_tokens"], corpus["sentences"])
-    values["tokens a document"] = _lengths(corpus["document_tokens"], corpus["documents"])
+    values["tokens per sentence"] = _lengths(corpus["sentence_tokens"], corpus["sentences"])
+    values["tokens per document"] = _lengths(corpus["document_tokens"], corpus["documents"])
     return values
 
 
@@ -146,16 +107,16 @@ def _row_figures(report: Report) -> dict[str, str]:
     values = {
         "rows": f"{rows['rows']:,} = {report['batches']:,} batches of {report['batch_size']:,}",
         "token slots filled": _share(rows["fill"]),
-        "tokens a row": _lengths(rows["row_tokens"], rows["rows"]),
+        "tokens per row": _lengths(rows["row_tokens"], rows["rows"]),
     }
     if report["packing"] > 1:
-        values["tokens an example"] = _lengths(rows["example_tokens"])
-        values["examples a row"] = _lengths(rows["examples_a_row"], rows["rows"])
+        values["tokens per example"] = _lengths(rows["example_tokens"])
+        values["examples per row"] = _lengths(rows["examples_a_row"], rows["rows"])
     if report["label_words"]:
         one, zero = report["label_words"]
         labelled = labels["one"] + labels["zero"]
         of = "" if rows["row_tokens"]["measured"] == rows["rows"] else " (of the sample)"
-        values["pairs labelled"] = f"{labelled:,}, without label {labels['none']:,}{of}"
+        values["labelled pairs"] = f"{labelled:,}, unlabelled {labels['none']:,}{of}"
         if labelled:
             values[f"label 1, {one}"] = _measured(labels)
             values[f"label 0, {zero}"] = _measured({**labels, "share": 1 - labels["share"]})
@@ -164,23 +125,25 @@ def _row_figures(report: Report) -> dict[str, str]:
 
 def _masking_figures(masking: dict[str, Any]) -> dict[str, str]:
     values = {
-        "measured on": f"{masking['batches']:,} batches, {masking['rows']:,} rows, {masking['predictions']:,} predictions",
+        "measured on": (
+            f"{masking['batches']:,} batches, {masking['rows']:,} rows, {masking['predictions']:,} predictions"
+        ),
         "unit, mode": f"{masking['unit']}, {masking['mode']}",
-        "predicted, of all tokens": _measured(masking["rate"])
+        "predicted tokens": _measured(masking["rate"])
         + f" (masking.rate {_share(masking['configured_rate'], 2)})",
     }
     for name, words in (
         ("mask", "shown as [MASK]"),
-        ("random", "as a random entry"),
-        ("keep", "as they are"),
+        ("random", "shown as a random entry"),
+        ("keep", "shown unchanged"),
     ):
         values[words] = (
             f"{_measured(masking['shown'][name])} (expected {_share(masking['expected_shown'][name], 2)})"
         )
     slots = masking["slots"]
     mean = masking["predictions"] / masking["rows"]
-    values["predictions a row"] = (
-        f"mean {mean:.2f} of M = {slots}; {_share(masking['full_rows'])} of the rows use all"
+    values["predictions per row"] = (
+        f"mean {mean:.2f} of M = {slots}; {_share(masking['full_rows'])} of the rows use all of them"
     )
     whole, part = masking["words"]["whole"], masking["words"]["in_part"]
     values["words with a prediction"] = (
@@ -189,7 +152,7 @@ def _masking_figures(masking: dict[str, Any]) -> dict[str, str]:
     if "units" in masking:
         units = masking["units"]
         means = [_mean_of(units[name]) for name in ("all", "first", "expected")]
-        values["words hidden together"] = "mean {:.3f}; first of each row {:.3f} (expected {:.3f})".format(
+        values["words masked together"] = "mean {:.3f}; first of each row {:.3f} (expected {:.3f})".format(
             *means
         )
     return values
@@ -218,7 +181,7 @@ def _lengths(distribution: dict[str, Any], total: int | None = None) -> str:
 
 
 def _measured(ratio: dict[str, Any]) -> str:
-    """A share with its standard error, to the error's second digit or thereabouts."""
+    """A share with its standard error, to about the second digit of the error."""
     percent = 100 * ratio["error"]
     if percent < 0.0005:
         return f"{_share(ratio['share'], 2)} ± < 0.001 %"

@@ -1,54 +1,50 @@
-"""The plots of a corpus report, as PNGs for a light and for a dark page."""
+"""The plots of a corpus report."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-# Told apart by the colour-blind (Okabe and Ito), and against white as against near-black.
-_MEASURED, _SECOND, _EXPECTED = "#3d8fd1", "#e69f00", "#d55e00"
-_INK = {"light": "#24292f", "dark": "#d0d7de"}
+from bert_jax.plotting import COLOURS, REFERENCE, Drawing, Plot
+from bert_jax.plotting import draw as draw_plot
+
+_MEASURED, _SECOND = COLOURS[:2]
 
 Report = dict[str, Any]
 
 
-def draw(report: Report, theme: str) -> dict[str, bytes]:
-    """title -> PNG of each plot, transparent, with ink for the `theme` "light" or "dark"."""
-    ink = _INK[theme]
-    settings: dict[Any, Any] = dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), ink
-    )
-    settings |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "axes.axisbelow": True}
-    drawn = {}
-    with matplotlib.rc_context(settings):
-        for title, plot in _plots(report).items():
-            figure = Figure(figsize=(5.2, 3.1), layout="constrained")
-            axes = figure.subplots()
-            axes.grid(axis="y", alpha=0.18, linewidth=0.6)
-            plot(axes, report)
-            axes.set_title(title, fontsize=10, loc="left", pad=14)  # room for the names of marks
-            stream = io.BytesIO()
-            figure.savefig(stream, dpi=130, format="png", transparent=True)
-            drawn[title] = stream.getvalue()
-    return drawn
+def draw(report: Report) -> Iterator[Plot]:
+    """Every plot of the report."""
+    for title, paint in _painters(report).items():
+        yield draw_plot(
+            Drawing(
+                name=title.lower().replace(" ", "-"),
+                title=title,
+                size=(5.2, 3.1),
+                title_pad=14,  # room for the names of reference lines
+                draw=lambda axes, paint=paint: _paint(axes, report, paint),  # type: ignore[misc]
+            )
+        )
 
 
-def _plots(report: Report) -> dict[str, Callable[[Axes, Report], None]]:
+def _paint(axes: Axes, report: Report, paint: Callable[[Axes, Report], None]) -> None:
+    axes.grid(False, axis="x")
+    paint(axes, report)
+
+
+def _painters(report: Report) -> dict[str, Callable[[Axes, Report], None]]:
     chosen = {
         "Sentence lengths": _sentences,
         "Document lengths": _documents,
         "Row lengths": _rows,
-        "Predictions a row": _predictions,
+        "Predictions per row": _predictions,
         "How predicted tokens are shown": _shown,
     }
     if "units" in report["masking"]:
-        return {**chosen, "Words hidden together": _units}
+        return {**chosen, "Words masked together": _units}
     return {**chosen, "Predictions by position": _positions}
 
 
@@ -70,6 +66,9 @@ def _documents(axes: Axes, report: Report) -> None:
     lengths = report["corpus"]["document_tokens"]
     _histogram(axes, lengths, colour=_MEASURED, fill=True)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _mark(axes, lengths["quantiles"]["0.5"], "median")
     axes.set_xlabel("tokens in a document")
     axes.set_ylabel("documents")
@@ -79,13 +78,13 @@ def _rows(axes: Axes, report: Report) -> None:
     rows = report["rows"]
     _histogram(axes, rows["row_tokens"], colour=_MEASURED, fill=True, alpha=0.8, label="rows")
     if report["packing"] > 1:
-        _histogram(axes, rows["example_tokens"], colour=_SECOND, linewidth=1.4, label="examples in them")
-        axes.legend(frameon=False, loc="upper center", ncols=2)
+        _histogram(axes, rows["example_tokens"], colour=_SECOND, linewidth=1.4, label="their examples")
+        axes.legend(loc="upper center", ncols=2)
     axes.set_yscale("symlog", linthresh=10)
     axes.set_ylim(0, 20 * max(rows["row_tokens"]["counts"] + rows["example_tokens"]["counts"]))
     axes.set_xlim(0, rows["length"] * 1.03)
     _mark(axes, rows["length"], f"L = {rows['length']}")
-    axes.set_xlabel("tokens, special ones included")
+    axes.set_xlabel("tokens, with special tokens")
     axes.set_ylabel("number (log)")
 
 
@@ -102,19 +101,20 @@ def _predictions(axes: Axes, report: Report) -> None:
 
 def _shown(axes: Axes, report: Report) -> None:
     masking = report["masking"]
-    names = {"mask": "[MASK]", "random": "random entry", "keep": "as it is"}
+    names = {"mask": "[MASK]", "random": "random entry", "keep": "unchanged"}
     found = [masking["shown"][name]["share"] or 0 for name in names]
     expected = [masking["expected_shown"][name] for name in names]
     axes.bar(range(3), found, width=0.6, color=_MEASURED, label="measured")
-    axes.plot(range(3), expected, "D", color=_EXPECTED, markersize=6, label="expected")
+    axes.plot(range(3), expected, "D", color=REFERENCE, markersize=6, label="expected")
     for place, value in enumerate(found):
-        axes.annotate(f"{100 * value:.2f} %", (place, value), (0, 6), textcoords="offset points", ha="center")
+        above = (place, max(value, expected[place]))  # both the bar and the mark
+        axes.annotate(f"{100 * value:.2f} %", above, (0, 7), textcoords="offset points", ha="center")
     axes.set_xticks(range(3), list(names.values()))
     axes.set_ylim(0, 1.15 * max(found + expected))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("shown to the encoder")
-    axes.set_ylabel("share of predicted tokens")
-    axes.legend(frameon=False, loc="upper right")
+    axes.set_ylabel("fraction of predicted tokens")
+    axes.legend(loc="upper right")
 
 
 def _units(axes: Axes, report: Report) -> None:
@@ -127,13 +127,13 @@ def _units(axes: Axes, report: Report) -> None:
         label = "all units" if name == "all" else "the first of each row"
         axes.bar([place + offset for place in places], shares, width=0.38, color=colour, label=label)
     axes.plot(
-        places, list(expected.values()), "D", color=_EXPECTED, markersize=5, label="expected of the first"
+        places, list(expected.values()), "D", color=REFERENCE, markersize=5, label="expected of the first"
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("words hidden together (the last of a row is cut to fit)")
-    axes.set_ylabel("share of units")
-    axes.legend(frameon=False)
+    axes.set_xlabel("words masked together (the last unit of a row is shortened to fit)")
+    axes.set_ylabel("fraction of units")
+    axes.legend()
 
 
 def _positions(axes: Axes, report: Report) -> None:
@@ -142,17 +142,17 @@ def _positions(axes: Axes, report: Report) -> None:
     places = [place for place, share in enumerate(shares) if share is not None]
     axes.plot(places, [shares[place] for place in places], color=_MEASURED, linewidth=1.2, label="measured")
     axes.axhline(
-        masking["configured_rate"], color=_EXPECTED, linestyle="--", linewidth=1, label="masking.rate"
+        masking["configured_rate"], color=REFERENCE, linestyle="--", linewidth=1, label="masking.rate"
     )
     axes.set_ylim(0, None)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("position in the row")
-    axes.set_ylabel("share of the text predicted")
-    axes.legend(frameon=False, loc="lower right")
+    axes.set_ylabel("fraction of text predicted")
+    axes.legend(loc="lower right")
 
 
 def _mark(axes: Axes, place: float, name: str) -> None:
-    axes.axvline(place, color=_EXPECTED, linestyle="--", linewidth=1)
+    axes.axvline(place, color=REFERENCE, linestyle="--", linewidth=1)
     axes.annotate(
         name,
         (place, 1),
@@ -160,7 +160,7 @@ def _mark(axes: Axes, place: float, name: str) -> None:
         xycoords=("data", "axes fraction"),
         textcoords="offset points",
         ha="center",
-        color=_EXPECTED,
+        color=REFERENCE,
     )
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
+from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.interop.folder import whole
 from bert_jax.models import bert, inference
 from bert_jax.models.parameters import flatten, nest
 from bert_jax.text import files
@@ -31,22 +31,22 @@ CONFIG_FILE, WEIGHTS_FILE = "bert_jax.json", "model.safetensors"
 _FORMAT = 1
 
 
-def save_ours(
+def save_native(
     folder: str | Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
 ) -> None:
-    """Writes a folder for `load_ours`; it appears whole or not at all.
+    """Writes a folder for `load_native`; it appears whole or not at all.
 
     Raises:
       UserError: the folder is taken or cannot be written.
     """
-    with whole(Path(folder)) as partial:
+    with export_folder(Path(folder), faults=(safetensors.SafetensorError,)) as partial:
         write(partial, params, config=config, tokenizer=tokenizer)
 
 
 def write(
     folder: Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
 ) -> None:
-    """The files of `save_ours`, into a folder that is there."""
+    """The files of `save_native`, into a folder that is there."""
     config, heads = inference.fitted(config, params)
     parts = {"bert", *(f"{head}_head" for head in heads)}
     leaves = flatten({part: params[part] for part in params if part in parts})
@@ -58,12 +58,12 @@ def write(
         tokenizer.save(folder, max_length=config.max_positions)
 
 
-def is_ours(folder: str | Path) -> bool:
+def is_native(folder: str | Path) -> bool:
     return (Path(folder) / CONFIG_FILE).is_file()
 
 
-def load_ours(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """The config and the nested float32 NumPy parameters that `save_ours` wrote.
+def load_native(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
+    """The config and the nested float32 NumPy parameters that `save_native` wrote.
 
     Raises:
       UserError: another format number; a field or a tensor that is unknown, missing or of the wrong type

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import config_to_hf
 from bert_jax.interop.families import FAMILIES
-from bert_jax.interop.folder import whole
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -72,7 +73,7 @@ def save_hf(
     pad = tokenizer.special.pad
     raw = config_to_hf(config, pad_token_id=pad, architecture=architecture)
     tensors = names.to_hf(params, config, heads=heads)
-    with whole(Path(folder)) as partial:
+    with export_folder(Path(folder), faults=(SafetensorError,)) as partial:
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
         files.write_json(partial / "config.json", raw)
         tokenizer.save(partial, max_length=config.max_positions)

@@ -18,11 +18,11 @@ import numpy as np
 from jax.extend.mlir import ir
 from jax.extend.mlir.dialects import func
 
+from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import exported as program
 from bert_jax.interop import stablehlo
-from bert_jax.interop.folder import whole
 from bert_jax.text.tokenizer import Tokenizer
 
 
@@ -44,7 +44,7 @@ def save_savedmodel(
             "--format savedmodel needs TensorFlow, which is not installed: pip install tensorflow-cpu"
         ) from None
 
-    with whole(Path(folder)) as partial:
+    with export_folder(Path(folder)) as partial:
         call = _op(stablehlo.exported(config, params))
         module = tf.Module()
         with tf.device("CPU"):  # the accelerators are JAX's

@@ -20,12 +20,13 @@ import jax.export
 import jax.numpy as jnp
 from jax.extend import mlir
 from jax.extend.mlir import ir, passmanager
+from safetensors import SafetensorError
 
+from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import exported as program
-from bert_jax.interop import native as ours
-from bert_jax.interop.folder import whole
+from bert_jax.interop import native
 from bert_jax.models.parameters import nest
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
@@ -50,9 +51,9 @@ def save_stablehlo(
     Raises:
       UserError: the folder is taken or cannot be written.
     """
-    with whole(Path(folder)) as partial:
-        ours.write(partial, params, config=config, tokenizer=tokenizer)
-        params = nest(ours.read_tensors(partial / ours.WEIGHTS_FILE))  # the tree a reader will build
+    with export_folder(Path(folder), faults=(SafetensorError,)) as partial:
+        native.write(partial, params, config=config, tokenizer=tokenizer)
+        params = nest(native.read_tensors(partial / native.WEIGHTS_FILE))  # the tree a reader will build
         (partial / PROGRAM_FILE).write_bytes(exported(config, params).serialize())
         files.write_json(partial / DESCRIPTION_FILE, _describe(config, params))
 
@@ -110,8 +111,8 @@ def load(folder: str | Path) -> Callable[..., dict[str, jax.Array]]:
     except Exception as error:  # the flatbuffers library raises whatever the bytes lead to
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{folder / PROGRAM_FILE}: not a program ({reason}): export it again") from None
-    path = folder / ours.WEIGHTS_FILE
-    params = jax.tree.map(jnp.asarray, nest(ours.read_tensors(path)))
+    path = folder / native.WEIGHTS_FILE
+    params = jax.tree.map(jnp.asarray, nest(native.read_tensors(path)))
     (shapes, *_), _ = jax.tree.unflatten(compiled.in_tree, [aval.shape for aval in compiled.in_avals])
     if jax.tree.map(jnp.shape, params) != shapes:
         raise UserError(

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from bert_jax.data.corpus.windows import cut_windows_in_groups
 from bert_jax.data.instances.index import split_documents
 from bert_jax.progress import bar
 
@@ -30,19 +31,11 @@ def token_counts(shards: Text, eval_fraction: float) -> np.ndarray:
     bounds = shards.sentence_starts[shards.document_starts]
     documents = split_documents(len(bounds) - 1, eval_fraction, "train")
     starts, lengths = bounds[:-1][documents], np.diff(bounds)[documents]
-    pieces = -(-lengths // _PIECE)
-    ends = np.cumsum(pieces)
     counts = np.zeros(shards.vocab_size, np.int64)
-    total = int(ends[-1]) if len(ends) else 0
     with bar(
         description="counting training tokens", total=int(lengths.sum()), unit="tokens", delay=1.0
     ) as done:
-        for first in range(0, total, _PIECES):
-            number = np.arange(first, min(first + _PIECES, total))
-            document = np.searchsorted(ends, number, side="right")
-            offset = (number - (ends[document] - pieces[document])) * _PIECE
-            length = np.minimum(lengths[document] - offset, _PIECE)
-            read = shards.gather(starts[document] + offset, length, _PIECE)
-            counts += np.bincount(read[np.arange(_PIECE) < length[:, None]], minlength=len(counts))
-            done.update(int(length.sum()))
+        for windows in cut_windows_in_groups(starts, lengths, width=_PIECE, most=_PIECES):
+            counts += np.bincount(windows.read(shards.gather), minlength=len(counts))
+            done.update(int(windows.lengths.sum()))
     return counts

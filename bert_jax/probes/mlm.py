@@ -10,7 +10,7 @@ import numpy as np
 from bert_jax.probes.scores import Breakdown, Score
 
 _DECADES = (1, 10, 100, 1_000, 10_000)
-"""Bounds between bins of frequency, occurrences a million tokens."""
+"""Bounds between bins of frequency, occurrences per million tokens."""
 _PLACES = 8
 """Bins of the positions of a row."""
 
@@ -41,7 +41,9 @@ def scores(found: Predictions) -> tuple[Score, Score]:
     loss_R = (found.loss_RM * found.weights_RM).sum(1, dtype=np.float64)
     hits_R = (found.hit_RM * found.weights_RM).sum(1, dtype=np.float64)
     return (
-        Score(name="mlm.loss", total_R=loss_R, weight_R=weight_R, better="lower", unit="nats a masked token"),
+        Score(
+            name="mlm.loss", total_R=loss_R, weight_R=weight_R, better="lower", unit="nats per masked token"
+        ),
         Score(name="mlm.accuracy", total_R=hits_R, weight_R=weight_R, better="higher"),
     )
 
@@ -59,7 +61,11 @@ def breakdowns(found: Predictions, counts_V: np.ndarray, length: int) -> tuple[B
     places = tuple(f"{a}-{b - 1}" for a, b in zip(bounds[:-1], bounds[1:], strict=True))
     return (
         *_by(
-            found, "frequency", "occurrences a million tokens of training text", decade_labels(), by_frequency
+            found,
+            "frequency",
+            "occurrences per million tokens of training text",
+            decade_labels(),
+            by_frequency,
         ),
         *_by(found, "position", "position in the row", places, by_place),
     )

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.data.batches.rows import Rows, assemble
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.instances.index import Split, load_index
@@ -39,7 +39,7 @@ class LabelledPairs:
 
 
 def labelled_pairs(
-    shards: TokenShards, config: Config, split: Split, *, limit: int, each: int = 1
+    shards: TokenShards, config: PretrainConfig, split: Split, *, limit: int, each: int = 1
 ) -> LabelledPairs:
     """At most `limit` pairs of a split, drawn without replacement by a fixed seed; rows without label are left out.
 

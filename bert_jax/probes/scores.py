@@ -50,7 +50,7 @@ class Breakdown:
     name: str
     """such as "mlm.loss by frequency" """
     axis: str
-    """what the labels mean, with the unit: "occurrences a million tokens" """
+    """what the labels mean, with the unit: "occurrences per million tokens" """
     labels: tuple[str, ...]
     values: tuple[float | None, ...]
     """None where the part is empty"""

@@ -1,5 +1,5 @@
-"""Ablations: what a sweep is, where its trials stand, and what their numbers say. A sweep file imports from here."""
+"""Ablations: the definition of a sweep, the state of its trials, its report. Sweep files import from here."""
 
-from bert_jax.sweeps.definition import Arm, Column, Published, Sweep, sized
+from bert_jax.sweeps.definition import Column, Published, Sweep, Variant, sized
 
-__all__ = ["Arm", "Column", "Published", "Sweep", "sized"]
+__all__ = ["Column", "Published", "Sweep", "Variant", "sized"]

@@ -1,26 +1,26 @@
-"""What a sweep is: a question, a base experiment, arms, seeds and a budget; and the trials it stands for.
+"""The definition of a sweep: a question, a base experiment, variants, seeds and a budget; and its trials.
 
-experiments/sweeps/x.py: get_sweep(size) -> Sweep     base and arms, no more than what differs
-load()                                               -> Plan: every trial resolved, or ConfigError with every fault
+experiments/sweeps/x.py: get_sweep(size) -> Sweep    the base, and the values in which the variants differ
+load(x.py)                               -> Plan     every trial resolved, or a ConfigError with every fault
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bert_jax import config as configs
-from bert_jax.config import Config, experiment
+from bert_jax.config import PretrainConfig, experiment
 from bert_jax.config.phases import token_slots
 from bert_jax.errors import ConfigError, UsageError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One answer to the question: a name, and the values that make it, as {"group.field": value}."""
+class Variant:
+    """One answer to the question: a name, and its values as {"group.field": value}."""
 
     name: str
     values: Mapping[str, Any]
@@ -28,64 +28,63 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column of a paper's table and the measure that is its like here."""
+    """A column of a paper's table, and the measure here that corresponds to it."""
 
     title: str
     measure: str | None = None
-    """None: nothing here measures it yet, such as a fine-tuned task's score"""
+    """None: not measured here, such as the score of a fine-tuned task"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Published:
-    """A paper's table, beside which the sweep's numbers are put."""
+    """A paper's table that the report shows beside the sweep's numbers."""
 
     source: str
     """such as "Lan et al. 2020, table 5" """
     columns: tuple[Column, ...]
     rows: Mapping[str, tuple[float | str | None, ...]]
     """title of a row -> its value in each column, as the paper writes them"""
-    arms: Mapping[str, str]
-    """title of a row -> the arm that is its like here; rows without one stand for themselves"""
+    variants: Mapping[str, str]
+    """title of a row -> the variant that corresponds to it; a row without one is shown alone"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A question that costs one file."""
+    """A question, and everything that answering it takes."""
 
     question: str
     base: str
-    """the experiment that the arms change, FILE[:ARGUMENT], relative to the sweep file"""
-    arms: tuple[Arm, ...]
+    """the experiment that the variants change, FILE[:ARGUMENT], relative to the sweep file"""
+    variants: tuple[Variant, ...]
     tokens: int
     """budget of every trial, in token slots: steps x rows x length. It decides train.steps"""
     baseline: str = ""
-    """the arm that others are compared with; empty: the first"""
+    """the variant that others are compared with; empty: the first"""
     seeds: tuple[int, ...] = (0, 1, 2)
     common: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """values of every arm"""
+    """values that every variant has"""
     probes: tuple[str, ...] = ("mlm", "nsp", "sop")
     measures: tuple[str, ...] = ("mlm.loss", "mlm.accuracy", "nsp.accuracy", "sop.accuracy")
     """what is tested against the baseline: scores of the probes, or held_out.X, X a field of an eval line"""
     published: Published | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "baseline", self.baseline or (self.arms[0].name if self.arms else ""))
-
-    def arm(self, name: str) -> Arm:
-        return next(arm for arm in self.arms if arm.name == name)
+        object.__setattr__(
+            self, "baseline", self.baseline or (self.variants[0].name if self.variants else "")
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trial:
     """One run of a sweep."""
 
-    arm: str
+    variant: str
     seed: int
-    config: Config
+    config: PretrainConfig
 
     @property
     def name(self) -> str:
-        return f"{self.arm}-seed{self.seed}"
+        return f"{self.variant}-seed{self.seed}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,14 +92,18 @@ class Plan:
     """A sweep with every trial resolved."""
 
     file: str
-    """FILE[:SIZE] that states it"""
+    """FILE[:SIZE] that defines it"""
     sweep: Sweep
-    reference: Config
-    """the base without an arm's values and without pairs: all trials are probed on its rows and masks"""
+    reference: PretrainConfig
+    """the base without a variant's values and without pairs: all trials are probed on its rows and masks"""
     trials: tuple[Trial, ...]
 
     def trial(self, name: str) -> Trial:
-        """Raises UsageError where there is none of that name."""
+        """The trial of this name.
+
+        Raises:
+          UsageError: there is none; lists the names.
+        """
         for trial in self.trials:
             if trial.name == name:
                 return trial
@@ -120,18 +123,24 @@ def sized(size: str, **sizes: Any) -> Any:
 
 
 def load(
-    path: str, overrides: Sequence[str] = (), *, tokens: int | None = None, seeds: Sequence[int] | None = None
+    path: str,
+    overrides: Sequence[str] = (),
+    *,
+    tokens: int | None = None,
+    seeds: Sequence[int] | None = None,
+    known_probes: Collection[str] | None = None,
 ) -> Plan:
     """The sweep of the file `path` with every trial resolved.
 
     Args:
       path: FILE, or FILE:SIZE, which calls its `get_sweep(SIZE)`.
-      overrides: "group.field=value" for every arm, such as where the text is.
-      tokens, seeds: others than the file's.
+      overrides: "group.field=value" for every variant, such as where the text is.
+      tokens, seeds: instead of the file's.
+      known_probes: names that probes must be of; None: not checked.
 
     Raises:
       UsageError: no such file, or it returns something else.
-      ConfigError: every fault of every arm at once, before anything runs.
+      ConfigError: every fault of every variant at once, before anything runs.
     """
     sweep = experiment.call(path, "get_sweep")
     if not isinstance(sweep, Sweep):
@@ -142,56 +151,61 @@ def load(
         seeds=sweep.seeds if seeds is None else tuple(seeds),
     )
     faults = [*_sweep_faults(sweep), *_override_faults(sweep, overrides)]
+    if known_probes is not None:
+        unknown = [name for name in sweep.probes if name not in known_probes]
+        faults += [f"probes: {name!r} must be one of {', '.join(known_probes)}" for name in unknown]
     if faults:
         raise ConfigError([f"{path}: {fault}" for fault in faults])
     file, _, argument = sweep.base.partition(":")
     base = str(Path(path.partition(":")[0]).parent / file) + (f":{argument}" if argument else "")
 
-    found: dict[str, Config] = {}
-    arm_faults: dict[str, list[str]] = {}
-    for arm in (*sweep.arms, _REFERENCE):
+    found: dict[str, PretrainConfig] = {}
+    variant_faults: dict[str, list[str]] = {}
+    for variant in (*sweep.variants, _REFERENCE):
         try:
-            found[arm.name] = _with_budget(base, sweep, arm, overrides)
+            found[variant.name] = _with_budget(base, sweep, variant, overrides)
         except ConfigError as error:
             for fault in error.faults:
-                arm_faults.setdefault(fault, []).append(arm.name)
+                variant_faults.setdefault(fault, []).append(variant.name)
     for one, other in _equal_pairs(sweep, found):
-        arm_faults.setdefault("the same configuration: arms must differ", []).extend([one, other])
-    if arm_faults:
-        raise ConfigError([f"{path}: {_whose(names, sweep)}: {fault}" for fault, names in arm_faults.items()])
+        variant_faults.setdefault("the same configuration: variants must differ", []).extend([one, other])
+    if variant_faults:
+        raise ConfigError(
+            [f"{path}: {_whose(names, sweep)}: {fault}" for fault, names in variant_faults.items()]
+        )
     trials = tuple(
-        Trial(arm=arm.name, seed=seed, config=dataclasses.replace(found[arm.name], seed=seed))
-        for seed in sweep.seeds  # so that a sweep that is cut short has compared all arms
-        for arm in sweep.arms
+        Trial(variant=variant.name, seed=seed, config=dataclasses.replace(found[variant.name], seed=seed))
+        for seed in sweep.seeds  # outermost, so that a sweep that is stopped early has compared all variants
+        for variant in sweep.variants
     )
     return Plan(file=path, sweep=sweep, reference=found[_REFERENCE.name], trials=trials)
 
 
-# The rows that all trials are probed on: natural text, whatever pairs an arm is trained on.
-_REFERENCE = Arm(name="(no arm)", values={"data.sentence_objective": "none", "data.quirks": ()})
+# The rows that all trials are probed on: running text, whatever pairs a variant is trained on.
+_REFERENCE = Variant(name="(no variant)", values={"data.sentence_objective": "none", "data.quirks": ()})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*(-[A-Za-z0-9_.+]+)*")
 
 
 def _sweep_faults(sweep: Sweep) -> Iterator[str]:
-    names = [arm.name for arm in sweep.arms]
+    names = [variant.name for variant in sweep.variants]
     if len(names) < 2:
-        yield f"arms={names} must be two or more: there is nothing to compare"
+        yield f"variants={names} must be two or more: there is nothing to compare"
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"{names.count(name)} arms are named {name!r}: names must differ"
+        yield f"{names.count(name)} variants are named {name!r}: names must differ"
     for name in names:
         if not _NAME.fullmatch(name):
-            yield f"arm {name!r} must be letters, digits and ._+-: it names files"
+            yield f"variant {name!r} must be letters, digits and ._+-: it names files"
     if names and sweep.baseline not in names:
-        yield f"baseline={sweep.baseline!r} must be one of the arms {', '.join(names)}"
+        yield f"baseline={sweep.baseline!r} must be one of the variants {', '.join(names)}"
     if not sweep.seeds or len(set(sweep.seeds)) != len(sweep.seeds) or min(sweep.seeds) < 0:
         yield f"seeds={sweep.seeds} must be different whole numbers >= 0, one or more"
     if sweep.tokens <= 0:
         yield f"tokens={sweep.tokens} must be > 0"
-    for arm in sweep.arms:
-        for key in sorted(arm.values.keys() & sweep.common.keys()):
-            yield f"arm {arm.name}: {key} is set in common too: it must be one of them"
-        if "seed" in arm.values:
-            yield f"arm {arm.name}: seed={arm.values['seed']} must be left to seeds={sweep.seeds}"
+    for variant in sweep.variants:
+        for key in sorted(variant.values.keys() & sweep.common.keys()):
+            yield f"variant {variant.name}: {key} is set in common too: it must be one of them"
+        if "seed" in variant.values:
+            yield f"variant {variant.name}: seed={variant.values['seed']} must be left to seeds={sweep.seeds}"
     for measure in sweep.measures:
         probe = measure.partition(".")[0]
         if probe not in (*sweep.probes, "held_out"):
@@ -205,32 +219,32 @@ def _published_faults(published: Published, names: Sequence[str]) -> Iterator[st
     for title, row in published.rows.items():
         if len(row) != columns:
             yield f"published row {title!r} has {len(row)} values, must have {columns}: one a column"
-    for title, arm in published.arms.items():
-        if title not in published.rows or arm not in names:
-            yield f"published.arms: {title!r}: {arm!r} must go from one of its rows to one of the arms"
+    for title, variant in published.variants.items():
+        if title not in published.rows or variant not in names:
+            yield f"published.variants: {title!r}: {variant!r} must go from one of its rows to one of the variants"
 
 
 def _override_faults(sweep: Sweep, overrides: Sequence[str]) -> Iterator[str]:
     for text in overrides:
         key = text.partition("=")[0].strip()
-        arms = [arm.name for arm in sweep.arms if key in arm.values]
-        if arms:
-            yield f"--config.{key} would undo what arm {arms[0]} is about: leave it out"
+        variants = [variant.name for variant in sweep.variants if key in variant.values]
+        if variants:
+            yield f"--config.{key} would override a value of variant {variants[0]}: leave it out"
         elif key == "seed":
             yield f"--config.seed has no effect on a sweep: its seeds={sweep.seeds} are in the file"
         elif key == "train.steps":
-            yield "--config.train.steps has no effect on a sweep: its budget decides, set --tokens"
+            yield "--config.train.steps has no effect on a sweep: the budget decides, set --tokens"
 
 
-def _with_budget(base: str, sweep: Sweep, arm: Arm, overrides: Sequence[str]) -> Config:
-    """The arm's configuration, its steps such that the budget is spent to within half an update.
+def _with_budget(base: str, sweep: Sweep, variant: Variant, overrides: Sequence[str]) -> PretrainConfig:
+    """The variant's configuration, its steps such that the budget is spent to within half an update.
 
     Raises:
       ConfigError: its faults; or it sets its own steps, which spend another budget.
     """
-    values = {**sweep.common, **arm.values}
+    values = {**sweep.common, **variant.values}
     if "train.steps" not in values:
-        # So many steps that none of the rules between steps and other values is broken by them.
+        # So many steps that no rule about steps and other values fails.
         draft = configs.load(base, overrides, values={**values, "train.steps": _MANY})
         values["train.steps"] = max(1, round(sweep.tokens * _MANY / token_slots(draft)))
     config = configs.load(base, overrides, values=values)
@@ -248,8 +262,8 @@ def _with_budget(base: str, sweep: Sweep, arm: Arm, overrides: Sequence[str]) ->
 _MANY = 10**9
 
 
-def _equal_pairs(sweep: Sweep, found: Mapping[str, Config]) -> Iterator[tuple[str, str]]:
-    names = [arm.name for arm in sweep.arms if arm.name in found]
+def _equal_pairs(sweep: Sweep, found: Mapping[str, PretrainConfig]) -> Iterator[tuple[str, str]]:
+    names = [variant.name for variant in sweep.variants if variant.name in found]
     for place, one in enumerate(names):
         for other in names[place + 1 :]:
             if one != other and found[one] == found[other]:
@@ -257,8 +271,8 @@ def _equal_pairs(sweep: Sweep, found: Mapping[str, Config]) -> Iterator[tuple[st
 
 
 def _whose(names: Sequence[str], sweep: Sweep) -> str:
-    """The arms that share a fault: all of them if the base has it already."""
+    """Names of the variants with a fault; "every variant" where the base has it already."""
     own = [name for name in dict.fromkeys(names) if name != _REFERENCE.name]
     if not own:
         return "the base"
-    return "every arm" if len(own) == len(sweep.arms) > 2 else f"arm {', '.join(own)}"
+    return "every variant" if len(own) == len(sweep.variants) > 2 else f"variant {', '.join(own)}"

@@ -1,4 +1,4 @@
-"""Runs the trials of a sweep on this machine, several at a time, each on its share of the devices."""
+"""Runs the trials of a sweep on this machine, several at a time, each in a slot: some of its devices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from bert_jax import signals
 from bert_jax.errors import Interrupted, UsageError
-from bert_jax.sweeps import folder as folders
+from bert_jax.sweeps import trials as records
 from bert_jax.sweeps.definition import Trial
 from bert_jax.sweeps.watch import Watch
 
@@ -24,22 +24,23 @@ _CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
-    """What of the machine one trial at a time gets."""
+class Slot:
+    """The devices that one trial at a time runs on."""
 
     environment: Mapping[str, str]
+    """variables that make the devices visible to the trial"""
     cores: frozenset[int] | None = None
     """None: all of them"""
 
 
-def shares(jobs: int | None, *, machine: Machine | None = None) -> tuple[Share, ...]:
-    """The machine in `jobs` parts; None: a part for each GPU, else one part.
+def slots(jobs: int | None, *, machine: Machine | None = None) -> tuple[Slot, ...]:
+    """The machine divided into `jobs` slots; None: a slot for each GPU, else one.
 
-    GPUs are dealt out, several trials to a GPU if there are more trials; of TPU chips each trial gets one or all;
-    without either, the cores are dealt out: trials of small models use two cores better apart than together.
+    GPUs are dealt out; with more jobs than GPUs several trials run on one GPU. Of TPU chips a trial gets one or all.
+    On a machine with neither the cores are dealt out: small models use two cores better apart than together.
 
     Raises:
-      UsageError: the machine cannot be divided so.
+      UsageError: the machine cannot be divided into so many.
     """
     machine = machine or Machine.this()
     gpus, chips, cores = machine.gpus, machine.tpu_chips, machine.cores
@@ -50,7 +51,7 @@ def shares(jobs: int | None, *, machine: Machine | None = None) -> tuple[Share, 
         together = -(-jobs // len(gpus))
         memory = {} if together == 1 else {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 / together:.2f}"}
         return tuple(
-            Share({"CUDA_VISIBLE_DEVICES": ",".join(gpus[job % len(gpus) :: jobs]), **memory})
+            Slot({"CUDA_VISIBLE_DEVICES": ",".join(gpus[job % len(gpus) :: jobs]), **memory})
             for job in range(jobs)
         )
     if chips:
@@ -58,11 +59,11 @@ def shares(jobs: int | None, *, machine: Machine | None = None) -> tuple[Share, 
             raise UsageError(f"--jobs {jobs} must be 1 (all chips a trial) or {chips} (one chip a trial)")
         one = {"TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1", "TPU_PROCESS_BOUNDS": "1,1,1"}
         return tuple(
-            Share({**one, "TPU_VISIBLE_CHIPS": str(chip)} if jobs > 1 else {}) for chip in range(jobs)
+            Slot({**one, "TPU_VISIBLE_CHIPS": str(chip)} if jobs > 1 else {}) for chip in range(jobs)
         )
     if jobs > len(cores):
         raise UsageError(f"--jobs {jobs} must be <= {len(cores)}, the cores of this machine")
-    return tuple(Share({}, frozenset(cores[job::jobs]) if jobs > 1 else None) for job in range(jobs))
+    return tuple(Slot({}, frozenset(cores[job::jobs]) if jobs > 1 else None) for job in range(jobs))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Machine:
 
     @classmethod
     def this(cls) -> Machine:
-        """This one, asked without starting JAX, which would take the devices."""
+        """This machine, found without starting JAX, which would occupy the devices."""
         cores = tuple(sorted(os.sched_getaffinity(0)))
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         if os.environ.get("JAX_PLATFORMS") == "cpu":
@@ -96,56 +97,58 @@ class Machine:
 @dataclasses.dataclass
 class _Running:
     trial: Trial
-    share: Share
+    slot: Slot
     process: subprocess.Popen
-    seen: float
-    """when its metrics were last seen to change, on the monotonic clock"""
+    changed: float
+    """when its metrics last changed, on the monotonic clock"""
     written: float = 0.0
-    """the metrics' time of change then"""
-    killed: str = ""
-    """why we ended it"""
+    """modification time of the metrics then"""
+    end_reason: str = ""
+    """why this executor sent it a signal"""
 
 
 def command(folder: Path, trial: Trial) -> list[str]:
-    """What runs one trial, anywhere."""
+    """The command that runs one trial, on any machine."""
     return [sys.executable, "-m", "bert_jax", "trial", str(folder.absolute()), trial.name]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Trials of one shape compile once, in the folder's cache, unless the user has one."""
+    """The variables of a trial: compiled programs go to the sweep's cache, unless the user has set another."""
     cache = {_CACHE: str(folder.absolute() / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5"}
     return {**os.environ, **({} if _CACHE in os.environ else cache)}
 
 
-def run(
-    folder: Path, trials: Sequence[Trial], *, shares: Sequence[Share], attempts: int, stall: float
-) -> None:
-    """Runs `trials` until each is finished or has failed `attempts` times; one bad trial stops no other.
+def run(folder: Path, trials: Sequence[Trial], *, slots: Sequence[Slot], attempts: int, stall: float) -> None:
+    """Runs `trials` until each is finished or has failed `attempts` times; a trial that fails stops no other.
 
     Args:
-      stall: seconds without a new line of metrics after which a trial counts as hung and is killed.
+      stall: seconds without a new line of metrics after which a trial counts as stalled and is killed.
 
     Raises:
-      Interrupted: Ctrl-C or SIGTERM; running trials saved first. A second Ctrl-C kills them.
+      Interrupted: Ctrl-C or SIGTERM; running trials have saved a checkpoint. A second signal kills them.
     """
     queue = collections.deque(trials)
-    free = collections.deque(shares)
+    free = collections.deque(slots)
     failures: collections.Counter[str] = collections.Counter()
     running: list[_Running] = []
-    with _Stop() as stop, Watch(folder, trials) as watch:
+    received: list[int] = []
+    with (
+        signals.handled_by(lambda number, frame: received.append(number)),
+        Watch(folder, trials) as watch,
+    ):
         try:
-            while (queue and not stop.number) or running:
-                while queue and free and not stop.number:
+            while (queue and not received) or running:
+                while queue and free and not received:
                     running.append(_start(folder, queue.popleft(), free.popleft()))
-                if stop.number:
-                    _end(running, signal.SIGTERM if stop.count == 1 else signal.SIGKILL, "stopped")
+                if received:
+                    _end(running, signal.SIGTERM if len(received) == 1 else signal.SIGKILL, "stopped")
                 time.sleep(_POLL)
                 for one in list(running):
-                    _kill_if_hung(folder, one, stall)
+                    _kill_if_stalled(folder, one, stall)
                     if one.process.poll() is None:
                         continue
                     running.remove(one)
-                    free.append(one.share)
+                    free.append(one.slot)
                     if _has_failed(folder, one, watch):
                         failures[one.trial.name] += 1
                         if failures[one.trial.name] < attempts and one.process.returncode != 2:
@@ -153,30 +156,30 @@ def run(
                 watch.update()
         finally:
             _end(running, signal.SIGKILL, "killed")
-    if stop.number:
+    if received:
         raise Interrupted(
-            f"stopped by {signal.Signals(stop.number).name}; what ran is saved, the same command goes on",
-            stop.number,
+            f"stopped by {signal.Signals(received[0]).name}; running trials are saved, the same command resumes them",
+            received[0],
         )
 
 
-def _start(folder: Path, trial: Trial, share: Share) -> _Running:
-    log = folders.log_file(folder, trial)
-    with log.open("a", encoding="utf-8") as stream, _on(share.cores):
+def _start(folder: Path, trial: Trial, slot: Slot) -> _Running:
+    log = records.log_file(folder, trial)
+    with log.open("a", encoding="utf-8") as stream, _cores_limited_to(slot.cores):
         process = subprocess.Popen(
             command(folder, trial),
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**environment(folder), **share.environment},
-            start_new_session=True,  # the terminal's Ctrl-C is ours alone: we pass it on, once
+            env={**environment(folder), **slot.environment},
+            start_new_session=True,  # the terminal's Ctrl-C reaches this process alone, which passes it on once
         )
-    return _Running(trial, share, process, seen=time.monotonic())
+    return _Running(trial, slot, process, changed=time.monotonic())
 
 
 @contextlib.contextmanager
-def _on(cores: frozenset[int] | None) -> Iterator[None]:
-    """What is started meanwhile has these cores alone."""
+def _cores_limited_to(cores: frozenset[int] | None) -> Iterator[None]:
+    """Processes started inside run on these cores alone; None: on all."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores or before)
     try:
@@ -185,76 +188,55 @@ def _on(cores: frozenset[int] | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _kill_if_hung(folder: Path, one: _Running, stall: float) -> None:
+def _kill_if_stalled(folder: Path, one: _Running, stall: float) -> None:
     written = 0.0
     with contextlib.suppress(FileNotFoundError):
-        written = (folders.workdir(folder, one.trial) / "metrics.jsonl").stat().st_mtime
+        written = (records.workdir(folder, one.trial) / "metrics.jsonl").stat().st_mtime
     now = time.monotonic()
     if written != one.written:
-        one.written, one.seen = written, now
-    elif now - one.seen > stall and not one.killed:
+        one.written, one.changed = written, now
+    elif now - one.changed > stall and not one.end_reason:
         _end([one], signal.SIGKILL, f"killed: no line of metrics for {stall / 60:.3g} minutes (--stall)")
 
 
 def _has_failed(folder: Path, one: _Running, watch: Watch) -> bool:
-    """Sees to the end of a trial: whether it counts as a failure."""
+    """Whether a trial that ended counts as failed; records its end if it could not."""
     status = one.process.returncode
     if status == 0:
         return False
-    name, log = one.trial.name, folders.log_file(folder, one.trial)
-    state = folders.trial_state(folder, one.trial)
-    last = (folders.read_attempts(folder, one.trial) or [{}])[-1]
-    if "ended" not in last:  # it could not say why
-        reason = one.killed or (_signal_name(-status) if status < 0 else _last_line(log))
-        is_fault = status > 0 or one.killed not in ("", "stopped")
-        folders.note_end(folder, one.trial, status=1 if is_fault else 128 + max(-status, 0), reason=reason)
-        state = folders.trial_state(folder, one.trial)
-    if one.killed == "stopped":
+    name, log = one.trial.name, records.log_file(folder, one.trial)
+    state = records.trial_state(folder, one.trial)
+    last = (records.read_attempts(folder, one.trial) or [{}])[-1]
+    if "ended" not in last:
+        reason = one.end_reason or (_signal_name(-status) if status < 0 else _last_line(log))
+        is_fault = status > 0 or one.end_reason not in ("", "stopped")
+        records.record_end(folder, one.trial, status=1 if is_fault else 128 + max(-status, 0), reason=reason)
+        state = records.trial_state(folder, one.trial)
+    if one.end_reason == "stopped":
         return False
-    watch.tell(f"{name} ended with status {status}: {state.reason or 'no reason'} ({log})")
+    watch.message(f"{name} ended with status {status}: {state.reason or 'no reason given'} ({log})")
     return True
 
 
 def _signal_name(number: int) -> str:
-    hint = ", perhaps for want of memory" if number == signal.SIGKILL else ""
+    hint = ", perhaps because memory ran out" if number == signal.SIGKILL else ""
     return f"killed by {signal.Signals(number).name}{hint}"
 
 
 def _last_line(log: Path) -> str:
     with contextlib.suppress(OSError):
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")
-        return lines[-1][-300:]
-    return "it left no word"
+        last = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
+        if last:
+            return last[-300:]
+    return "its log is empty or cannot be read"
 
 
 def _end(running: Sequence[_Running], number: int, reason: str) -> None:
-    """Sends a signal to trials and all they started, each signal once."""
+    """Sends a signal to trials and to every process they started; SIGTERM only once."""
     for one in running:
-        if one.process.poll() is None and (not one.killed or number == signal.SIGKILL):
-            one.killed = one.killed or reason
+        if one.process.poll() is None and (not one.end_reason or number == signal.SIGKILL):
+            one.end_reason = one.end_reason or reason
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(one.process.pid, number)
             if number == signal.SIGKILL:
                 one.process.wait()
-
-
-class _Stop(contextlib.AbstractContextManager):
-    """Counts SIGINT and SIGTERM for the loop to see."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self.count = 0
-
-    def __enter__(self) -> _Stop:
-        self._previous = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.number = self.number or number
-        self.count += 1

@@ -13,14 +13,21 @@ from rich.table import Table
 
 from bert_jax.config.phases import token_slots
 from bert_jax.sweeps.definition import Trial
-from bert_jax.sweeps.folder import TrialState, trial_state
+from bert_jax.sweeps.store import read_plan
+from bert_jax.sweeps.trials import TrialState, trial_state
 
-_COLOURS = {"waiting": "dim", "running": "bold", "cut": "yellow", "failed": "red", "finished": "green"}
+_COLOURS = {
+    "waiting": "dim",
+    "running": "bold",
+    "interrupted": "yellow",
+    "failed": "red",
+    "finished": "green",
+}
 _LINE_EVERY = 60.0  # seconds between two lines of a log file
 
 
 def table(folder: Path, trials: Sequence[Trial]) -> Table:
-    """Where the trials of `folder` stand."""
+    """The states of the trials."""
     drawn = Table(
         title=f"{folder}: {summary(folder, trials)}", title_justify="left", box=None, pad_edge=False
     )
@@ -42,6 +49,16 @@ def table(folder: Path, trials: Sequence[Trial]) -> Table:
     return drawn
 
 
+def print_status(folder: Path) -> None:
+    """Prints the states of the trials of a sweep's folder.
+
+    Raises:
+      UserError: it is not the folder of a sweep.
+    """
+    console = Console(highlight=False)
+    console.print(table(folder, read_plan(folder).trials), soft_wrap=not console.is_terminal)
+
+
 def summary(folder: Path, trials: Sequence[Trial]) -> str:
     """ "3 of 9 trials finished, 2 running"."""
     found: list[str] = [trial_state(folder, trial).status for trial in trials]
@@ -51,7 +68,7 @@ def summary(folder: Path, trials: Sequence[Trial]) -> str:
 
 
 def seconds_left(trial: Trial, state: TrialState) -> float | None:
-    """Of training alone, at the rate of the last train line; None where there is none."""
+    """Seconds of training that remain at the rate of the last train line; None where there is none."""
     if state.status == "finished" or not state.tokens_per_s:
         return None
     return (1 - state.step / state.steps) * token_slots(trial.config) / state.tokens_per_s
@@ -65,9 +82,9 @@ def _time(seconds: float | None) -> str:
 
 
 class Watch:
-    """Draws the table again and again: live on a terminal, a line a minute in a log file.
+    """Shows the states of trials: a live table on a terminal, a line a minute in a log file.
 
-    Use as a context manager and call `update` often. It starts no thread.
+    A context manager; call `update` often. It starts no thread.
     """
 
     def __init__(self, folder: Path, trials: Sequence[Trial]):
@@ -89,7 +106,7 @@ class Watch:
             self._live.__exit__(None, None, None)
 
     def update(self, *, now: bool = False) -> None:
-        """Draws if it is time, or `now`."""
+        """Draws if the last drawing is old enough, or `now`."""
         if not now and time.monotonic() < self._next:
             return
         if self._live:
@@ -99,8 +116,8 @@ class Watch:
             print(f"{self._folder}: {self._line()}", file=sys.stderr, flush=True)
             self._next = time.monotonic() + _LINE_EVERY
 
-    def tell(self, text: str) -> None:
-        """A line that stays, above the table."""
+    def message(self, text: str) -> None:
+        """Prints a line that stays, above the table."""
         if self._live:
             self._live.console.print(text, soft_wrap=True)
         else:

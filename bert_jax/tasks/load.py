@@ -53,8 +53,8 @@ def load_model(directory: str | Path, *, checkpoint: str = "last", part: str | N
     report: LoadReport | None = None
     if is_workdir:
         config, params = load_workdir(directory, checkpoint=checkpoint, part=part)
-    elif native.is_ours(directory):
-        config, params = native.load_ours(directory)
+    elif native.is_native(directory):
+        config, params = native.load_native(directory)
     elif tf1.is_tf1(directory):
         config, params, report = tf1.load_tf1(directory)
     elif (directory / "config.json").is_file():

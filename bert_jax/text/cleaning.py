@@ -1,7 +1,8 @@
-"""What is mended in one document before it is cut into sentences: Unicode form, invisible characters, white space.
+"""Cleaning of one document before it is cut into sentences: Unicode form, invisible characters, white space.
 
-A control character is never text, and a zero-width space or byte-order mark inside a word would make another word
-of it; both go. What scripts and emoji need stays: zero-width joiners and non-joiners, and directional marks.
+Control characters are never text, and a zero-width space or byte-order mark inside a word would make it another word:
+both are removed. Characters that scripts and emoji need are kept: zero-width joiners and non-joiners, and directional
+marks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bert_jax.config import CleaningConfig
 # Controls (Cc) that are not white space; U+200B zero-width space, U+2060 word joiner, U+FEFF byte-order mark.
 _INVISIBLE_SET = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff"
 _SURROGATE_SET = "\ud800-\udfff"
-# What str.split() takes for white space, but the line feed and the space.
+# White space for str.split(), except the line feed and the space.
 _SPACE_SET = "\t\x0b-\r\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 _UNUSUAL = re.compile(f"[{_INVISIBLE_SET}{_SURROGATE_SET}{_SPACE_SET}]")
@@ -28,10 +29,10 @@ _SPACES = re.compile("  +")
 
 
 def clean_lines(text: str | Iterable[str], config: CleaningConfig, counts: Counter[str]) -> list[str]:
-    r"""The lines of a document that are not blank, mended, with one space between words and none around.
+    r"""The cleaned lines of a document that are not blank, with one space between words and none around.
 
-    Lines end at "\n" alone; every other white space is a space. Adds to `counts`, where there is something to add:
-      surrogates          half surrogate pairs, each of which becomes U+FFFD
+    Only "\n" ends a line; every other white space becomes a space. Adds to `counts`, without entries of 0:
+      surrogates          half surrogate pairs, each replaced by U+FFFD
       control_characters  controls and zero-width characters that were removed
       normalized          lines that the Unicode form `config.normalize` changed
     """
@@ -71,7 +72,7 @@ def _without_unusual(text: str, counts: Counter[str]) -> str:
 
 
 def _normalized(text: str, form: str, counts: Counter[str]) -> str:
-    """The text in Unicode form NFC or NFKC: the check alone, which is fast, for most texts."""
+    """The text in Unicode form NFC or NFKC. Most texts are in it already, which is fast to check."""
     if unicodedata.is_normalized(form, text):  # type: ignore[arg-type]
         return text
     before = text.split("\n")

@@ -1,4 +1,4 @@
-"""The files of a tokenizer: reading the usual forms, and writing what `transformers` reads."""
+"""The files of a tokenizer: reads the usual forms, and writes what `transformers` reads."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _EXPECTED = "expected a tokenizer.json, vocab.txt, vocab.json with merges.txt, o
 
 
 def read(path: Path, *, lowercase: bool) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
-    """The tokenizer in a file, or in a folder's best one, and the tokens of its roles as the files beside say.
+    """The tokenizer in a file, or in the best file of a folder, and its special tokens as the files beside it say.
 
-    lowercase: for vocab.txt and for vocab.json with merges.txt, which do not say it themselves.
+    lowercase: for vocab.txt and for vocab.json with merges.txt, which do not contain it.
 
     Raises:
-      UserError: no such file, or one that cannot be read.
+      UserError: there is no such file, or it cannot be read.
     """
     file = _choose(path)
     try:
@@ -42,7 +42,7 @@ def read(path: Path, *, lowercase: bool) -> tuple[tokenizers.Tokenizer, dict[str
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether `read` finds something in the folder."""
+    """Whether `read` finds a tokenizer in the folder."""
     return _in_folder(folder) is not None
 
 
@@ -73,14 +73,18 @@ def _read_vocab_txt(path: Path, lowercase: bool) -> tokenizers.Tokenizer:
     tokens = tokens[:-1] if tokens[-1] == "" else tokens
     entries = {token: i for i, token in enumerate(tokens)}
     if len(tokens) != len(entries):
-        raise UserError(f"{path}: {len(tokens)} lines but {len(entries)} distinct tokens")
+        raise UserError(
+            f"{path}: {len(tokens)} lines but {len(entries)} distinct tokens; remove the repeated lines"
+        )
     return kinds.wordpiece(entries, lowercase=lowercase)
 
 
 def _read_bpe(folder: Path, lowercase: bool) -> tokenizers.Tokenizer:
     for name in ("vocab.json", "merges.txt"):
         if not (folder / name).is_file():
-            raise UserError(f"{folder}: vocab.json and merges.txt belong together, and {name} is not there")
+            raise UserError(
+                f"{folder}: vocab.json and merges.txt belong together, and {name} is missing; add it"
+            )
     entries, merges = models.BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     return kinds.bpe(entries, merges, lowercase=lowercase)
 
@@ -98,7 +102,7 @@ def _read_json(path: Path) -> tokenizers.Tokenizer:
 
 
 def roles(entries: Mapping[str, int], declared: Mapping[str, str]) -> dict[str, str]:
-    """Role -> token, as declared or else by the usual names; without the roles that the entries lack."""
+    """Role -> token, as declared or else by the usual names; roles without an entry are left out."""
     found = {}
     for role, names in kinds.NAMES.items():
         candidates = [declared[role], *names] if role in declared else names
@@ -109,7 +113,7 @@ def roles(entries: Mapping[str, int], declared: Mapping[str, str]) -> dict[str, 
 
 
 def _declared(folder: Path) -> dict[str, str]:
-    """Role -> token, as special_tokens_map.json and tokenizer_config.json say where they are there."""
+    """Role -> token, as special_tokens_map.json and tokenizer_config.json say, where they exist."""
     found = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         path = folder / name
@@ -135,7 +139,7 @@ def _declared(folder: Path) -> dict[str, str]:
 def write(
     folder: Path, backend: tokenizers.Tokenizer, names: Mapping[str, str], *, max_length: int | None
 ) -> None:
-    """tokenizer.json, tokenizer_config.json, and the older form of the kinds that have one."""
+    """Writes tokenizer.json, tokenizer_config.json, and the older form of the kinds that have one."""
     text = backend.to_str(pretty=True)
     (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
     settings = _settings(backend, names)
@@ -157,16 +161,16 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def special_tokens_map(names: Mapping[str, str]) -> dict[str, str]:
-    """special_tokens_map.json, which older `transformers` read."""
+    """The content of special_tokens_map.json, which older versions of `transformers` read."""
     return {f"{role}_token": token for role, token in names.items()}
 
 
 def _settings(backend: tokenizers.Tokenizer, names: Mapping[str, str]) -> dict[str, Any]:
-    """tokenizer_config.json.
+    """The content of tokenizer_config.json.
 
-    `transformers` 5 rebuilds a BertTokenizer or a RobertaTokenizer from its vocabulary and these settings,
-    whatever else tokenizer.json says; its generic class takes tokenizer.json as it stands. So only a
-    tokenizer that is BERT's or RoBERTa's in every part goes under that name.
+    `transformers` 5 rebuilds a BertTokenizer or a RobertaTokenizer from its vocabulary and these settings, whatever
+    else tokenizer.json says; its generic class uses tokenizer.json unchanged. So only a tokenizer that is BERT's or
+    RoBERTa's in every part gets that class.
     """
     shared = special_tokens_map(names)
     normalizer, splitting = backend.normalizer, backend.pre_tokenizer

@@ -1,4 +1,4 @@
-"""The three kinds of tokenizer: their special tokens, and how the `tokenizers` library builds them from a vocabulary."""
+"""The three kinds of tokenizer: their special tokens, and how they are built from a vocabulary."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
-# Role -> token, in the order of the ids of a vocabulary trained here. BPE's <mask> comes last of all, as RoBERTa has it.
+# Role -> token, in the order of the ids of a vocabulary trained here. BPE's <mask> is the last entry, as in RoBERTa.
 SPECIAL: dict[str, dict[str, str]] = {
     "wordpiece": {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
     "bpe": {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"},
     "unigram": {"pad": "<pad>", "unk": "<unk>", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
 }
-# What published vocabularies call each role, first match first.
+# The names of each role in published vocabularies; the first match counts.
 NAMES = {
     "pad": ("[PAD]", "<pad>"),
     "unk": ("[UNK]", "<unk>"),
@@ -24,12 +24,12 @@ NAMES = {
     "mask": ("[MASK]", "<mask>"),
 }
 UNUSED = re.compile(r"\[unused\d+\]|<unused\d+>")
-# The score of unused Unigram pieces: below any way to spell their names.
+# The score of unused Unigram pieces: below that of any other spelling of their names.
 NEVER = -10_000.0
 
 
 def unused(kind: str, count: int) -> list[str]:
-    """Names for the entries that a corpus could not fill."""
+    """Names for the entries that a small corpus leaves over."""
     return [f"<unused{i}>" if kind == "bpe" else f"[unused{i}]" for i in range(count)]
 
 
@@ -52,7 +52,7 @@ def bpe(
     vocabulary: Mapping[str, int], merges: Iterable[tuple[str, str]], *, lowercase: bool
 ) -> tokenizers.Tokenizer:
     """RoBERTa's: GPT-2's byte-level BPE, a space belonging to the word after it, between <s> and </s>."""
-    # Without an unknown token: every byte has an entry, so nothing is unknown.
+    # Without an unknown token: every byte has an entry.
     backend = tokenizers.Tokenizer(models.BPE(dict(vocabulary), list(merges)))
     if lowercase:
         backend.normalizer = normalizers.Sequence(
@@ -100,11 +100,11 @@ def unigram_words(backend: tokenizers.Tokenizer) -> None:
 
 
 def for_plain_text(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-    """The same tokenizer (itself or a copy) to which the name of a special token is a text like any other.
+    """The same tokenizer (itself or a copy), for which the name of a special token is ordinary text.
 
-    WordPiece and BPE spell such names, for `encode_special_tokens` keeps the tokens themselves out. Unigram
-    has them among its pieces and would still match them, so there a copy holds them under names that no line
-    contains, as SentencePiece keeps its control symbols out of what it searches.
+    WordPiece and BPE spell such names, because `encode_special_tokens` excludes the tokens themselves. Unigram has
+    them among its pieces and would still match them, so a copy holds them under names that no line contains, as
+    SentencePiece excludes its control symbols from its search.
     """
     if not isinstance(backend.model, models.Unigram):
         backend.encode_special_tokens = True

@@ -30,27 +30,27 @@ class Piece(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What is read of a ModelProto."""
+    """The fields of a ModelProto that are read."""
 
     pieces: list[Piece]
-    is_unigram: bool  # and marks the beginnings of words, which end at white space
+    is_unigram: bool  # and splits at white space and marks the beginnings of words
     byte_fallback: bool
-    charsmap: bytes  # the normaliser's
+    charsmap: bytes  # of the normaliser
 
 
 def read(path: Path) -> tokenizers.Tokenizer:
-    """The tokenizer of a .model, with the same ids for words parted by single spaces.
+    """The tokenizer of a .model, with the same ids for words separated by single spaces.
 
-    A [MASK] goes behind the last entry where the model has none, as DeBERTa-v3 has it.
+    A [MASK] is added after the last entry where the model has none, as in DeBERTa-v3.
 
     Raises:
-      UserError: the file is no SentencePiece model, or not of that kind.
+      UserError: the file is not a SentencePiece model, or not of the Unigram kind.
     """
     try:
         model = parse(path.read_bytes())
         unk = next(i for i, piece in enumerate(model.pieces) if piece.type == _UNKNOWN)
     except (ValueError, IndexError, KeyError, TypeError, struct.error, StopIteration) as error:
-        raise UserError(f"{path}: not a vocabulary that can be read: no SentencePiece model") from error
+        raise UserError(f"{path}: not a vocabulary that can be read: not a SentencePiece model") from error
     if not model.is_unigram:
         raise UserError(
             f"{path}: must be a SentencePiece model of the unigram kind that splits at spaces and marks the"
@@ -92,7 +92,7 @@ def parse(message: bytes) -> Model:
     """The fields of a ModelProto that decide ids; numbers and defaults as in sentencepiece_model.proto.
 
     Raises:
-      ValueError, IndexError, KeyError, TypeError, struct.error: it is none.
+      ValueError, IndexError, KeyError, TypeError, struct.error: the message is not a ModelProto.
     """
     pieces = []
     trainer: dict[int, Any] = {}
@@ -133,7 +133,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
         else:
             size = {1: 8, 5: 4}[wire_type]
         if at + size > len(message):
-            raise ValueError("a field goes beyond the end")
+            raise ValueError("a field reaches beyond the end")
         yield key >> 3, message[at : at + size]
         at += size
 

@@ -1,4 +1,4 @@
-"""English text into sentences by rule: fast, lossless, and the same on every machine."""
+"""Cuts English text into sentences by rule: fast, lossless, and the same on every machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from bert_jax.errors import UserError
 
-# A possible end: terminators, what closes after them, one space, and (looked at, not taken) what opens before
-# the next word and its first character.
+# A possible end: terminators, what closes after them, one space, and (as a lookahead) what opens before the next word
+# and its first character.
 _CANDIDATE = re.compile(
     r"""([.!?…]+)((?:[)\]}"'”’»*_]|\[\d+\])*)[ ](?=(["'“‘«(\[{_*—–-]*)([^\W_]|[$£€¿¡]))""", re.VERBOSE
 )
@@ -25,8 +25,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Stand before a name or a word of the same sentence, so their full stop never ends one. Titles as written:
-# small "gen" and "col" are more often something else.
+# Abbreviations before a name or a word of the same sentence, so their full stop never ends one. Titles are matched as
+# written: lower-case "gen" and "col" are more often something else.
 _TITLES = _words(
     "Mr Mrs Ms Messrs Mme Mlle Dr Prof Rev Hon Gen Col Capt Lieut Lt Sgt Cpl Maj Adm Gov Sen Rep Pres Supt"
     " MR MRS MESSRS DR PROF REV CAPT"
@@ -61,10 +61,10 @@ _SPEECH_TAG = re.compile(
 
 
 def cuts(line: str) -> list[int]:
-    """Where the sentences of a whitespace-normalised line begin, but for the first: ascending offsets.
+    """Where the sentences of a whitespace-normalised line begin, except the first: ascending offsets.
 
-    Each is that of the space before the sentence, or of its first character where no space stands between
-    (after 。, ！ and ？). Where a full stop may be an abbreviation's, an unsure case stays one sentence.
+    Each is that of the space before the sentence, or of its first character where there is no space (after 。, ！ and
+    ？). Where a full stop may belong to an abbreviation, an unsure case stays one sentence.
     """
     if line.isascii() or ("。" not in line and "！" not in line and "？" not in line):
         return _cuts_between(line, 0, len(line))
@@ -94,7 +94,7 @@ def split(line: str) -> list[str]:
 
 
 def splitter(name: str) -> Callable[[str], list[int]]:
-    """What finds the `cuts` of a line: "rule"; "line", where each line is one sentence; or "sentencex".
+    """The function that finds the `cuts` of a line: "rule"; "line" (each line is one sentence); or "sentencex".
 
     Raises:
       UserError: "sentencex" without that package.
@@ -142,7 +142,7 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
         if closing and not opening and following.isupper() and not _QUOTES.isdisjoint(closing):
             return not _SPEECH_TAG.match(text, match.end())  # "Stop!" Holmes cried.
         return not (stop[0] in ".…" and following.isdigit())
-    if closing.strip("*_"):  # emphasis alone says nothing: "_Mr._ Smith"
+    if closing.strip("*_"):  # emphasis alone does not decide: "_Mr._ Smith"
         return True
     at = match.start()
     before = text.rfind(" ", start, at) + 1 or start
@@ -151,7 +151,7 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
         return False  # "1. The first point", "IV. In which ..."
     word = word.lstrip(_OPENING)
     if len(word) > 1 and "." not in word and word.lower() not in _ABBREVIATIONS:
-        return True  # nearly always, so asked first
+        return True  # by far the most frequent case, so checked first
     return not _is_abbreviation(word, text, match.end(), following)
 
 
@@ -171,5 +171,5 @@ def _is_abbreviation(word: str, text: str, after: int, following: str) -> bool:
 
 
 def _is_next_initial(text: str, after: int, upcoming: str) -> bool:
-    """The "A" of "J. A. Smith", which alone would look like an article that starts a sentence."""
+    """The "A" of "J. A. Smith", which alone looks like an article that starts a sentence."""
     return len(upcoming) == 1 and text.startswith(".", after + 1)

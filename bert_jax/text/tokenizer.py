@@ -1,4 +1,4 @@
-"""Text to ids and back: a subword vocabulary, trained here or loaded, over the `tokenizers` library."""
+"""Text to ids and back: a subword vocabulary, trained or loaded, over the `tokenizers` library."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Chunks(NamedTuple):
 class Tokenizer:
     """A subword vocabulary: text to ids and back.
 
-    names: the token of each role ("pad", "unk", "cls", "sep", "mask"); roles it leaves out go to the usual
-      tokens, "[CLS]" or "<s>" and so on.
+    names: the token of each role ("pad", "unk", "cls", "sep", "mask"); by default the usual tokens, "[CLS]" or "<s>"
+      and so on.
 
     Raises:
       UserError: a role has no token.
@@ -54,7 +54,7 @@ class Tokenizer:
         if missing:
             raise UserError(f"the vocabulary lacks the special tokens {', '.join(missing)}")
         self.special = SpecialIds(**{role: entries[token] for role, token in self.names.items()})
-        # Ids, not entries: the model needs a row for the last one even where the numbering has holes.
+        # From ids, not entries: the embedding table includes the last id even where numbers are missing.
         self.vocab_size = max(entries.values()) + 1
 
     def encode(self, text: str, *, special: bool = False) -> list[int]:
@@ -64,7 +64,7 @@ class Tokenizer:
     def encode_batch(self, texts: list[str], *, special: bool = False) -> list[list[int]]:
         """Ids of each text, over all cores.
 
-        special: put [CLS] and [SEP] around each text, and read a "[MASK]" in it as the token. Without,
+        special: put [CLS] and [SEP] around each text, and read a "[MASK]" in it as the token. Otherwise
         such words are ordinary text: a corpus that mentions "[SEP]" must not get structure from it.
         """
         if special:
@@ -84,7 +84,7 @@ class Tokenizer:
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         count = int(lengths.sum())
         flat = np.fromiter(chain.from_iterable(ids), np.uint32, count)
-        # Added tokens that are not special stand outside of all words: each is one.
+        # Added tokens that are not special are outside of all words: each is a word of its own.
         words = (-1 if word is None else word for e in encodings for word in e.word_ids)
         word_ids = np.fromiter(words, np.int64, count)
         starts = np.ones(count, bool)
@@ -112,7 +112,7 @@ class Tokenizer:
         return self.backend.decode(list(ids), skip_special_tokens=False)
 
     def readable(self, index: int) -> str:
-        """A token as text has it: "the" for "Ġthe" and "▁the"; what is no text alone under its own name."""
+        """A token as it reads in text: "the" for "Ġthe" and "▁the"; one that is not text alone by its own name."""
         return self.decode([index]).strip() or self.token(index)
 
     def token(self, index: int) -> str:
@@ -125,7 +125,7 @@ class Tokenizer:
         tokenizer.json and tokenizer_config.json, and besides, for WordPiece, vocab.txt, or for BPE,
         vocab.json and merges.txt.
 
-        max_length: the model's longest row, which `transformers` is told.
+        max_length: tokens of the model's longest input, for `transformers`.
         """
         files.write(folder, self.backend, self.names, max_length=max_length)
 
@@ -134,7 +134,7 @@ def train(counts: Mapping[str, int], config: TokenizerConfig) -> Tokenizer:
     """A tokenizer of exactly `config.vocab_size` entries for a corpus of these chunks: see `vocabulary.learn`.
 
     Raises:
-      ConfigError: `vocab_size` cannot even hold the special tokens and the alphabet.
+      ConfigError: `vocab_size` is too small for the special tokens and the alphabet.
     """
     return Tokenizer(vocabulary.learn(counts, config), kinds.SPECIAL[config.kind])
 
@@ -143,7 +143,7 @@ def load(path: str | Path, *, lowercase: bool = True) -> Tokenizer:
     """The tokenizer at `path`: see `files.read`.
 
     Raises:
-      UserError: no such file, one that cannot be read, or without the special tokens.
+      UserError: there is no such file, it cannot be read, or special tokens are missing.
     """
     backend, names = files.read(Path(path), lowercase=lowercase)
     try:

@@ -1,4 +1,4 @@
-"""Learning a vocabulary from counted chunks, the same in every process."""
+"""Training a vocabulary on counted chunks, with the same result in every process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from bert_jax.errors import ConfigError, UserError
 from bert_jax.progress import bar
 from bert_jax.text import kinds, sentencepiece_model
 
-_FED_CHARACTERS = 1 << 16  # of one string, about
+_STRING_CHARACTERS = 1 << 16  # of one string for the trainer, about
 _ALPHABET = 1000  # characters kept, the most frequent ones
-# Unigram spells the names of its unused entries with these where a text mentions them.
+# Unigram spells the names of its unused entries with these, where a text mentions them.
 _PRINTABLE = [chr(code) for code in range(0x21, 0x7F)]
 _RESERVED = {"\0", "▅"}  # SentencePiece's own marks of a word's end and of an unknown character
-_DISTINCT = 1_000_000  # words that SentencePiece learns from: its time grows with them
-_LONGEST = 1000  # characters; SentencePiece leaves out what has more than 4192 bytes
-_THREADS = 16  # of SentencePiece, on any machine: the order of its sums depends on them
+_DISTINCT = 1_000_000  # words that SentencePiece is trained on: its time grows with them
+_LONGEST = 1000  # characters; SentencePiece skips words of more than 4192 bytes
+_THREADS = 16  # of SentencePiece, on any machine: the order of its sums depends on their number
 
 
 def count_chunks(lines: Iterable[str]) -> Counter[str]:
-    """How often each chunk occurs: lines, their whitespace made single, cut before every space."""
+    """How often each chunk occurs. Chunks are lines with single spaces, cut before every space."""
     counts: Counter[str] = Counter()
     for line in lines:
         if text := " ".join(line.split()):
@@ -38,7 +38,7 @@ def count_chunks(lines: Iterable[str]) -> Counter[str]:
 
 
 def check_trainable(config: TokenizerConfig) -> None:
-    """Raises `UserError` where what trains this kind is not installed: worth asking before a corpus is read."""
+    """Raises `UserError` where the package that trains this kind is missing; called before a corpus is read."""
     if config.kind != "unigram":
         return
     try:
@@ -53,12 +53,12 @@ def check_trainable(config: TokenizerConfig) -> None:
 def learn(counts: Mapping[str, int], config: TokenizerConfig) -> tokenizers.Tokenizer:
     """A tokenizer of exactly `config.vocab_size` entries for a corpus of these chunks.
 
-    A corpus too small for that many pieces leaves entries named [unused0], [unused1], ... as the published
-    vocabularies have them (<unused0>, ... for BPE). Chunks are taken in order of their text, so neither the
-    mapping's order nor the process decides anything.
+    Where a corpus is too small for that many pieces, the other entries are named [unused0], [unused1], ... as in the
+    published vocabularies (<unused0>, ... for BPE). Chunks are used in order of their text, so the result depends
+    neither on the mapping's order nor on the process.
 
     Raises:
-      ConfigError: `vocab_size` cannot even hold the special tokens and the alphabet.
+      ConfigError: `vocab_size` is too small for the special tokens and the alphabet.
       UserError: Unigram without the sentencepiece package.
     """
     check_trainable(config)
@@ -68,12 +68,12 @@ def learn(counts: Mapping[str, int], config: TokenizerConfig) -> tokenizers.Toke
 
 
 def _learn_wordpiece(ordered: list[tuple[str, int]], config: TokenizerConfig) -> tokenizers.Tokenizer:
-    # Without special tokens, or a "[MASK]" in the corpus would be learned as pieces that no text splits into.
+    # Without special tokens: otherwise a "[MASK]" in the corpus is learned as pieces into which no text is split.
     backend = kinds.wordpiece({}, lowercase=config.lowercase)
     kept = _alphabet(ordered, backend)
     inside = [c for c in kept if len(backend.pre_tokenizer.pre_tokenize_str(f"a{c}")) == 1]
-    # Given as special tokens, or the trainer numbers them in the order of a hash map with a random seed, and
-    # merges of equal frequency then follow these numbers: another vocabulary in every process.
+    # Given as special tokens: otherwise the trainer numbers them in the order of a hash map with a random seed, and
+    # merges of equal frequency follow these numbers, so every process makes another vocabulary.
     fixed = [*kinds.SPECIAL["wordpiece"].values(), *kept, *(f"##{c}" for c in inside)]
     _check_room(len(fixed), config)
     trainer = trainers.WordPieceTrainer(
@@ -113,7 +113,7 @@ def _learn_unigram(ordered: list[tuple[str, int]], config: TokenizerConfig) -> t
     _check_room(len(special) + len(alphabet), config)
     room = config.vocab_size - len(special)
     learned = _sentencepieces(_words(_scaled(ordered, config), backend, alphabet), size=room)
-    # It measures its character coverage in float32, so of a large corpus the rarest characters are missing.
+    # It computes its character coverage in float32, so the rarest characters of a large corpus are missing.
     lowest = min(learned.values(), default=-1.0)
     letters = [(character, learned.pop(character, lowest)) for character in alphabet]
     others = list(learned.items())[: room - len(letters)]
@@ -128,8 +128,8 @@ def _words(
 ) -> list[tuple[str, int]]:
     """The words of the chunks with their counts, the most frequent ones.
 
-    Characters outside of the alphabet cut a word, as its length may: the rest still teaches, and by its lacking
-    a ▁ begins no word.
+    Characters outside of the alphabet cut a word, as does the longest length. The parts are trained on too; without a
+    ▁ they do not begin a word.
     """
     known = re.compile(f"[{re.escape(''.join(sorted(alphabet - _RESERVED)))}]{{1,{_LONGEST}}}")
     counts: Counter[str] = Counter()
@@ -154,12 +154,12 @@ def _sentencepieces(words: list[tuple[str, int]], *, size: int) -> dict[str, flo
             input_format="tsv",
             model_writer=model,
             model_type="unigram",
-            vocab_size=size + 1,  # with <unk>, which it insists on
+            vocab_size=size + 1,  # with <unk>, which it requires
             hard_vocab_limit=False,
             bos_id=-1,
             eos_id=-1,
             normalization_rule_name="identity",
-            add_dummy_prefix=False,  # the words have their ▁
+            add_dummy_prefix=False,  # the words have one already
             remove_extra_whitespaces=False,
             character_coverage=1.0,
             num_threads=_THREADS,
@@ -188,7 +188,7 @@ def _joined(chunks: Iterable[str], *, separator: str) -> Iterator[str]:
     for chunk in chunks:
         batch.append(chunk)
         length += len(chunk)
-        if length >= _FED_CHARACTERS:
+        if length >= _STRING_CHARACTERS:
             yield separator.join(batch)
             batch, length = [], 0
     if batch:
@@ -197,12 +197,12 @@ def _joined(chunks: Iterable[str], *, separator: str) -> Iterator[str]:
 
 def _check_room(needed: int, config: TokenizerConfig) -> None:
     if config.vocab_size < needed:
-        held = {
+        reason = {
             "wordpiece": "the corpus has that many special tokens and characters (each at the start and inside of words)",
-            "bpe": "that many are the special tokens and the bytes",
-            "unigram": "the corpus has that many special tokens and characters, with ASCII's",
+            "bpe": "there are that many special tokens and bytes",
+            "unigram": "the corpus and ASCII have that many special tokens and characters",
         }[config.kind]
-        raise ConfigError([f"config.tokenizer.vocab_size={config.vocab_size} must be >= {needed}: {held}"])
+        raise ConfigError([f"config.tokenizer.vocab_size={config.vocab_size} must be >= {needed}: {reason}"])
 
 
 def _scaled(ordered: list[tuple[str, int]], config: TokenizerConfig) -> list[tuple[str, int]]:
@@ -217,28 +217,28 @@ def _train(
     ordered: list[tuple[str, int]],
     config: TokenizerConfig,
 ) -> None:
-    """Feeds each chunk as often as it counts."""
+    """Trains `backend` on each chunk as often as it occurs."""
     repeats = _scaled(ordered, config)
     with bar(
         description="vocabulary: words", total=sum(n for _, n in repeats), unit="words", unit_scale=True
     ) as progress:
 
-        def fed() -> Iterator[str]:
+        def texts() -> Iterator[str]:
             batch: list[str] = []
             length = 0
             for chunk, n in repeats:
-                if chunk[:1] != " ":  # begins a line, which a string's beginning stands for
+                if chunk[:1] != " ":  # begins a line, as the beginning of a string does
                     yield from (chunk for _ in range(n))
                 else:
-                    at_once = max(1, _FED_CHARACTERS // len(chunk))
+                    at_once = max(1, _STRING_CHARACTERS // len(chunk))
                     for done in range(0, n, at_once):
                         batch.append(chunk * min(at_once, n - done))
                         length += len(batch[-1])
-                        if length >= _FED_CHARACTERS:
+                        if length >= _STRING_CHARACTERS:
                             yield "".join(batch)
                             batch, length = [], 0
                 progress.update(n)
             yield "".join(batch)
             progress.set_description("vocabulary: merges")
 
-        backend.train_from_iterator(fed(), trainer)
+        backend.train_from_iterator(texts(), trainer)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import logging
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -24,6 +24,8 @@ from bert_jax.training.state import TrainState, clear_window
 from bert_jax.training.task import Phase
 
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Any]]
+
+_log = logging.getLogger(__name__)
 
 # Steps dispatched ahead of the one that is computed. Enough to hide the host's work on an accelerator;
 # none on CPU, where the host's work is the computation and collectives of two steps can starve each other.
@@ -95,10 +97,7 @@ def _train_stage(
     phase, train = stage.phase, run.config.train
     step = logged = int(state.step)
     if len(run.stages) > 1:
-        _say(
-            progress,
-            f"steps {step + 1} to {phase.stop}: {phase.batch_size} rows of {phase.spec.length} tokens",
-        )
+        _say(f"steps {step + 1} to {phase.stop}: {phase.batch_size} rows of {phase.spec.length} tokens")
     if step == 0:
         _evaluate(run, stage, state)
     processes.heartbeat("the compilation of the training step")
@@ -131,7 +130,7 @@ def _train_stage(
             _raise_if_failed(run, state)
             watch.pause()
             evaluation = _evaluate(run, stage, state)
-            _say(progress, f"step {step}: held-out " + _readable(evaluation))
+            _say(f"step {step}: held-out " + _readable(evaluation))
             watch.resume()
         if step % run.config.checkpoint.every == 0 or is_last or stop.agreed:
             _raise_if_failed(run, state)
@@ -195,10 +194,10 @@ def _readable(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
 
 
-def _say(progress: Any, text: str) -> None:
+def _say(text: str) -> None:
     """One line above the bar, of the first process."""
     if processes.is_first():
-        progress.write(text, file=sys.stderr)
+        _log.info("%s", text)
 
 
 class _Stopwatch:

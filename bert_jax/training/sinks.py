@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,7 +70,7 @@ class WeightsAndBiases:
                 "config.log.sinks=wandb needs Weights & Biases: pip install 'bert_jax[wandb]'"
             ) from error
         file = workdir / "wandb_id"
-        run_id = file.read_text(encoding="utf-8").strip() if file.is_file() else wandb.util.generate_id()
+        run_id = file.read_text(encoding="utf-8").strip() if file.is_file() else secrets.token_hex(4)
         try:
             self._run = wandb.init(
                 project=log.wandb_project,

@@ -25,7 +25,7 @@ from bert_jax.training import state as states
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.hardware import peak_flops
-from bert_jax.training.loop import Run, Stage, TrainStep, train
+from bert_jax.training.loop import Run, Stage, train
 from bert_jax.training.metrics import MetricsLog, NoLog
 from bert_jax.training.optim import frozen_leaves, make_optimizer
 from bert_jax.training.parallel import JitPlan, PmapPlan, make_plan
@@ -115,8 +115,8 @@ class Trainer:
 
     # Steps -----------------------------------------------------------------------------------------------
 
-    def compile_train(self, phase: Phase, state: TrainState, batch: Batch) -> TrainStep:
-        """(state, placed batch) -> (state, sums), compiled for the shapes of `batch`."""
+    def compile_train(self, phase: Phase, state: TrainState, batch: Batch) -> CompiledStep:
+        """The training step of a phase for the shapes of `batch`."""
         frozen = frozen_leaves(state.params, phase.frozen) if phase.frozen else None
         body = functools.partial(
             train_step,
@@ -125,8 +125,8 @@ class Trainer:
             accumulate=self.config.train.accumulate,
             frozen=frozen,
         )
-        step = self.plan.compile_train(body, state, self.constants, self.plan.place(batch))
-        return lambda state, batch: step(state, self.constants, batch)
+        program = self.plan.compile_train(body, state, self.constants, self.plan.place(batch))
+        return CompiledStep(program, self.constants)
 
     def evaluator(self, source: BatchSource, *, batches: int = 0) -> Evaluator:
         """Evaluates parameters on the first `batches` batches of `source`; 0: all."""
@@ -147,6 +147,18 @@ class Trainer:
             compile=functools.partial(self.compile_train, phase),
             evaluate=evaluate,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledStep:
+    """(state, placed batch) -> (state, sums); the old state's memory is reused."""
+
+    program: Any
+    """what XLA compiled, to be asked for its memory and cost"""
+    constants: Any
+
+    def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
+        return self.program(state, self.constants, batch)
 
 
 class Evaluator:

@@ -2,14 +2,14 @@
 
     bert-jax sweep experiments/sweeps/attention.py --workdir S --executor slurm
 
-full: the ablation setting of the paper: DeBERTa-base on rows of 512, spans masked, 1,000,000 steps of batch 256; the
-baseline is the same encoder with absolute positions, as its RoBERTa. tiny: bert-tiny for the quickstart's budget.
+full: the ablation of the paper: DeBERTa-base on rows of 512, spans masked, 1,000,000 steps of batch 256; the baseline
+is the same encoder with absolute positions, the paper's RoBERTa. tiny: bert-tiny for the quickstart's budget.
 """
 
-from bert_jax.sweeps import Arm, Column, Published, Sweep, sized
+from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     values: dict[str, dict]
     if size == "tiny":
         relative = {"model.attention": "disentangled", "model.relative_span": 64}
@@ -36,7 +36,7 @@ def get_sweep(size="full"):
     }
     return Sweep(
         question="Does disentangled attention beat absolute positions, and which of its terms matters?",
-        arms=tuple(Arm(name=name, values=value) for name, value in values.items()),
+        variants=tuple(Variant(name=name, values=value) for name, value in values.items()),
         published=Published(
             source="He et al. 2021a, table 5",
             columns=(
@@ -53,7 +53,7 @@ def get_sweep(size="full"):
                 "-C2P": ("85.9/85.7", 91.6, 81.3, 69.3, None),
                 "-P2C": ("86.0/85.8", 91.7, 80.8, 69.6, None),
             },
-            arms={title: arm for title, arm in titles.items() if arm in values},
+            variants={title: variant for title, variant in titles.items() if variant in values},
         ),
         **sized(
             size,

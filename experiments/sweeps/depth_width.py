@@ -2,23 +2,23 @@
 
     bert-jax sweep experiments/sweeps/depth_width.py --workdir S --executor slurm
 
-Arms are named layers x width. Layers x width^2, and so the multiplications of the layers, are equal to within 0.1 %;
-heads are 64 wide, the MLP four times the width. The embedding tables are not equal: wider arms have more parameters
-there. full: BERT-base as published, MLM alone (12x768). tiny: 4x128 and its like, for the quickstart's budget.
+Variants are named layers x width. Layers x width^2, and with it the multiplications of the layers, is equal to within
+0.1 %; heads are 64 wide, the MLP four times the width. The embedding tables are not equal: wider variants have more
+parameters there. full: BERT-base as published, MLM alone (12x768). tiny: 4x128 and equals, for the quickstart's budget.
 """
 
-from bert_jax.sweeps import Arm, Sweep, sized
+from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     sizes = {
         "full": ((12, 768), (3, 1536), (27, 512), (48, 384)),
         "tiny": ((4, 128), (1, 256), (16, 64)),
     }
     return Sweep(
         question="At equal arithmetic in the layers, is depth or width worth more?",
-        arms=tuple(
-            Arm(
+        variants=tuple(
+            Variant(
                 name=f"{layers}x{width}",
                 values={
                     "model.num_layers": layers,

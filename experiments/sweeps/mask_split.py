@@ -1,20 +1,21 @@
-"""What stands where a token is predicted: [MASK], a random token, or the token itself? (Devlin et al. 2019, appendix C.2)
+"""Does the 80/10/10 split of predicted tokens matter? (Devlin et al. 2019, appendix C.2)
 
     bert-jax sweep experiments/sweeps/mask_split.py --workdir S --executor slurm
 
-full: BERT-base as published, MLM alone. tiny: bert-tiny for the quickstart's budget. Arms are named
-mask/random/keep in per cent. All arms are probed with 80/10/10.
+A predicted token is shown as [MASK], as a random token or unchanged; variants are named mask-random-keep, in per cent.
+full: BERT-base as published, MLM alone. tiny: bert-tiny for the quickstart's budget. All variants are probed with
+80/10/10.
 """
 
-from bert_jax.sweeps import Arm, Sweep, sized
+from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     splits = ((80, 10, 10), (100, 0, 0), (80, 20, 0), (80, 0, 20), (0, 80, 20), (0, 100, 0))
     return Sweep(
         question="Does the 80/10/10 split of the predicted tokens matter?",
-        arms=tuple(
-            Arm(
+        variants=tuple(
+            Variant(
                 name=f"{mask}-{random}-{keep}",
                 values={
                     "masking.mask": mask / 100,

@@ -3,24 +3,25 @@
     bert-jax sweep  experiments/sweeps/nsp_vs_sop.py --workdir S --executor slurm --config.data.path='corpus/*.jsonl.gz'
     bert-jax report S
 
-full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512, each arm and seed. Published: a model that learns next
-sentence tells sentence order no better than chance (52.0), one that learns order tells next sentence (78.9) too.
-tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores; README.md has what it found on novels.
+full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512, for each variant and seed. Published: a model trained on
+next sentence predicts sentence order no better than chance (52.0), one trained on order predicts next sentence (78.9).
+tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores; README.md has its results on novels.
 
-Lengths must not tell the label: of order they do where segments are cut to fill the row (as ALBERT's code does), of
-the next sentence where they end with sentences. So sop has `data.boundaries=whole`, and the others are cut.
+Segment lengths must not reveal the label. The label of order they reveal where segments are cut to fill the row (as in
+ALBERT's code), that of next sentence where segments end with sentences. So sop has `data.boundaries=whole`, and the
+others are cut.
 """
 
-from bert_jax.sweeps import Arm, Column, Published, Sweep, sized
+from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     return Sweep(
         question="Does a sentence objective help beside masked language modelling: next sentence, or sentence order?",
-        arms=(
-            Arm(name="none", values={"data.sentence_objective": "none"}),
-            Arm(name="nsp", values={"data.sentence_objective": "nsp"}),
-            Arm(name="sop", values={"data.sentence_objective": "sop", "data.boundaries": "whole"}),
+        variants=(
+            Variant(name="none", values={"data.sentence_objective": "none"}),
+            Variant(name="nsp", values={"data.sentence_objective": "nsp"}),
+            Variant(name="sop", values={"data.sentence_objective": "sop", "data.boundaries": "whole"}),
         ),
         published=Published(
             source="Lan et al. 2020, table 5",
@@ -40,7 +41,7 @@ def get_sweep(size="full"):
                 "NSP": (54.5, 90.5, 52.0, "88.4/81.5", "77.2/74.6", 81.6, 91.1, 62.3, 79.2),
                 "SOP": (54.0, 78.9, 86.5, "89.3/82.3", "80.0/77.1", 82.0, 90.3, 64.0, 80.1),
             },
-            arms={"None": "none", "NSP": "nsp", "SOP": "sop"},
+            variants={"None": "none", "NSP": "nsp", "SOP": "sop"},
         ),
         **sized(
             size,

@@ -2,23 +2,23 @@
 
     bert-jax sweep experiments/sweeps/optimizer.py --workdir S --executor slurm
 
-full: BERT-base as published, MLM and next sentence. LAMB's updates are scaled to the weights, so its rate is not
-Adam's: 1.76e-3 is ALBERT's at batch 4,096; at other batches it should be tuned first. tiny: the quickstart's budget.
+full: BERT-base as published, MLM and next sentence. LAMB scales updates to the weights, so it needs a learning
+rate of its own: 1.76e-3 is ALBERT's at batch 4,096; tune it first for other batch sizes. tiny: the quickstart's budget.
 """
 
-from bert_jax.sweeps import Arm, Sweep, sized
+from bert_jax.sweeps import Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
-    def arm(name, **values):
-        return Arm(name=name, values={"optim.name": name, **{f"optim.{k}": v for k, v in values.items()}})
+def get_sweep(size: str = "full") -> Sweep:
+    def variant(name: str, **values: float) -> Variant:
+        return Variant(name=name, values={"optim.name": name, **{f"optim.{k}": v for k, v in values.items()}})
 
     return Sweep(
         question="Does the optimizer matter at the original batch size?",
-        arms=(
-            arm("adamw"),
-            arm("bert_adam"),
-            arm("lamb", learning_rate=sized(size, full=1.76e-3, tiny=1e-2)),
+        variants=(
+            variant("adamw"),
+            variant("bert_adam"),
+            variant("lamb", learning_rate=sized(size, full=1.76e-3, tiny=1e-2)),
         ),
         common={"optim.schedule": "linear"},
         **sized(

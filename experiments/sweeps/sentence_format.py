@@ -7,20 +7,20 @@ sentences leave most of a row empty, which is part of what the published numbers
 tiny: bert-tiny for the quickstart's budget.
 """
 
-from bert_jax.sweeps import Arm, Column, Published, Sweep, sized
+from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
-    def arm(form, objective):
+def get_sweep(size: str = "full") -> Sweep:
+    def values(form: str, objective: str) -> dict[str, str]:
         return {"data.format": form, "data.sentence_objective": objective}
 
     return Sweep(
         question="Segments or sentences with next-sentence prediction, or running text without?",
-        arms=(
-            Arm(name="segment_pair-nsp", values=arm("segment_pair", "nsp")),
-            Arm(name="sentence_pair-nsp", values=arm("sentence_pair", "nsp")),
-            Arm(name="full_sentences", values=arm("full_sentences", "none")),
-            Arm(name="doc_sentences", values=arm("doc_sentences", "none")),
+        variants=(
+            Variant(name="segment_pair-nsp", values=values("segment_pair", "nsp")),
+            Variant(name="sentence_pair-nsp", values=values("sentence_pair", "nsp")),
+            Variant(name="full_sentences", values=values("full_sentences", "none")),
+            Variant(name="doc_sentences", values=values("doc_sentences", "none")),
         ),
         published=Published(
             source="Liu et al. 2019, table 2",
@@ -38,7 +38,7 @@ def get_sweep(size="full"):
                 "DOC-SENTENCES": ("90.6/79.7", 84.7, 92.7, 65.6, None),
                 "BERT-base": ("88.5/76.3", 84.3, 92.8, 64.3, None),
             },
-            arms={
+            variants={
                 "SEGMENT-PAIR": "segment_pair-nsp",
                 "SENTENCE-PAIR": "sentence_pair-nsp",
                 "FULL-SENTENCES": "full_sentences",

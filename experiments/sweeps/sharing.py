@@ -2,18 +2,18 @@
 
     bert-jax sweep experiments/sweeps/sharing.py --workdir S --executor slurm --config.data.path='corpus/*.jsonl.gz'
 
-full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512. tiny: bert-tiny with four layers, so that there is
-something to share, for the quickstart's budget.
+full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512. tiny: bert-tiny with four layers, so that layers
+can share, for the quickstart's budget.
 """
 
-from bert_jax.sweeps import Arm, Column, Published, Sweep, sized
+from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 
 
-def get_sweep(size="full"):
+def get_sweep(size: str = "full") -> Sweep:
     choices = ("none", "all", "attention", "ffn")
     return Sweep(
         question="What does it cost to share parameters between layers: all, attention's, or the feed-forward's?",
-        arms=tuple(Arm(name=choice, values={"model.sharing": choice}) for choice in choices),
+        variants=tuple(Variant(name=choice, values={"model.sharing": choice}) for choice in choices),
         published=Published(
             source="Lan et al. 2020, table 4, ALBERT-base, E = 128",
             columns=(Column("Avg"), Column("(MLM accuracy)", "mlm.accuracy")),
@@ -23,7 +23,7 @@ def get_sweep(size="full"):
                 "shared-FFN": (80.2, None),
                 "not-shared": (81.6, None),
             },
-            arms={
+            variants={
                 "all-shared": "all",
                 "shared-attention": "attention",
                 "shared-FFN": "ffn",

@@ -78,7 +78,7 @@ def get_config():
 
 
 @pytest.fixture(scope="session")
-def prepared(experiment) -> configs.Config:
+def prepared(experiment) -> configs.PretrainConfig:
     from bert_jax.data.corpus.prepare import prepare
 
     config = configs.load(str(experiment))

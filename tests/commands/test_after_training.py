@@ -1,4 +1,4 @@
-"""What is done with a trained run: evaluate, plot, predict, export, load, bench."""
+"""What is done with a trained run: evaluate, predict, export, load."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bert_jax
-from bert_jax.commands import bench, evaluate, export, plot, predict
+from bert_jax.commands import evaluate, export, predict
 from bert_jax.errors import UserError
 from bert_jax.training.metrics import read_metrics
 
@@ -33,13 +33,6 @@ def test_evaluate_of_an_earlier_checkpoint(straight):
 
 def test_standard_error():
     assert evaluate.standard_error(0.5, 100) == 0.05
-
-
-def test_plot_of_two_runs(straight, tmp_path):
-    picture = plot.run([straight, straight], tmp_path / "both.png")
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(UserError, match=r"has no metrics.jsonl with a line in it"):
-        plot.run([tmp_path], tmp_path / "none.png")
 
 
 def test_predict_prints_candidates_for_each_mask(straight, capsys):
@@ -116,12 +109,3 @@ def test_padding_changes_nothing(straight):
 def test_load_of_nothing(tmp_path):
     with pytest.raises(UserError, match="no such directory"):
         bert_jax.load(tmp_path / "absent")
-
-
-def test_bench_step_and_pipeline(prepared, capsys):
-    values = bench.step(prepared, seconds=0.2, repeats=1)
-    assert values["sequences_per_s"] > 0
-    assert 0 < values["mfu"] < 1
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == values
-    values = bench.pipeline(prepared, seconds=0.2, repeats=1)
-    assert values["rows_per_s"] > 0

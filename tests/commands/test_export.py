@@ -7,7 +7,7 @@ import bert_jax
 from bert_jax.__main__ import main
 from bert_jax.commands import export
 from bert_jax.interop import stablehlo
-from bert_jax.interop.native import save_ours
+from bert_jax.interop.native import save_native
 from bert_jax.interop.save import save_hf
 from tests.interop.small import CONFIGS, TOKENIZER, params_of
 
@@ -51,7 +51,7 @@ def test_a_converted_model_is_the_same_model(electra, tmp_path, capsys, form, sa
 
 def test_what_a_class_has_no_place_for_is_said(tmp_path, capsys):
     config = CONFIGS["deberta"]
-    save_ours(tmp_path / "ours", params_of(config), config=config, tokenizer=TOKENIZER)
+    save_native(tmp_path / "ours", params_of(config), config=config, tokenizer=TOKENIZER)
     export.run(tmp_path / "ours", tmp_path / "hf")
     assert "transformers passes over it: bert/embeddings/position" in capsys.readouterr().out
 

@@ -15,7 +15,7 @@ from bert_jax import __main__, api
 from bert_jax.commands import export, predict, pretrain
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import ConfigError, Interrupted, UsageError, UserError
-from bert_jax.interop.native import save_ours
+from bert_jax.interop.native import save_native
 from bert_jax.interop.save import save_hf
 from bert_jax.models import electra as replaced
 from bert_jax.models.parameters import flatten
@@ -268,9 +268,9 @@ def test_sources_that_do_not_agree(rtd, two, tmp_path, sharing):
     Disentangled: each keeps its own. Heads that are not there are fresh."""
     generator, params, tokenizer, _ = load_model(two[1])
     params["bert"]["embeddings"]["token"] = params["bert"]["embeddings"]["token"] + 1
-    save_ours(tmp_path / "other", params, config=generator, tokenizer=tokenizer)
+    save_native(tmp_path / "other", params, config=generator, tokenizer=tokenizer)
     encoder, theirs, _, _ = load_model(two[0])
-    save_ours(tmp_path / "encoder", {"bert": theirs["bert"]}, config=encoder, tokenizer=tokenizer)
+    save_native(tmp_path / "encoder", {"bert": theirs["bert"]}, config=encoder, tokenizer=tokenizer)
 
     config, sources = changed(rtd, objective={"embedding_sharing": sharing}), ("encoder", "other")
     _, state, report = begin(config, tuple(tmp_path / name for name in sources), tokenizer, jax.devices()[:1])

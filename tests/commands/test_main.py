@@ -1,5 +1,7 @@
-"""The command line: help, exit statuses, and faults as single lines."""
+"""The command line: help, exit statuses, errors as single lines, and how much is logged."""
 
+import errno
+import logging
 import os
 import re
 import subprocess
@@ -7,9 +9,17 @@ import sys
 
 import pytest
 
+from bert_jax import logs
 from bert_jax.__main__ import COMMANDS, main
 from bert_jax.commands import split_overrides
+from bert_jax.errors import UserError
 from bert_jax.training.checkpoint import Checkpoints
+
+
+@pytest.fixture(autouse=True)
+def normal_verbosity():
+    yield
+    logs.configure()  # for the tests that follow: logging is set up for the whole process
 
 
 def call(capsys, *argv):
@@ -36,22 +46,22 @@ def test_help_of_every_command_says_what_it_does(command, capsys):
     assert len(out.splitlines()) > 6
 
 
-def test_help_imports_neither_jax_nor_tensorflow():
+def test_no_parser_imports_jax_or_tensorflow():
+    """--help and a misspelt option answer at once, and `logs.configure` comes before either is imported."""
     code = (
-        "import sys; from bert_jax.__main__ import main\n"
-        "try: main(['pretrain', '--help'])\n"
-        "except SystemExit: pass\n"
+        "import sys; from bert_jax.__main__ import COMMANDS, build_parser\n"
+        "for command in COMMANDS: build_parser(command)\n"
         "print({'jax', 'tensorflow'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("set()\n")
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize(
     ("argv", "status", "message"),
     [
         (["prepare", "--config", "nowhere.py"], 2, "--config=nowhere.py: no such file: nowhere.py"),
-        (["bench", "--what", "prepare", "--peer", "hf", "--config", "x.py"], 2, "--peer hf has no effect"),
+        (["bench", "--what", "prepare", "--baseline", "hf", "--config", "x.py"], 2, "--baseline hf has no effect"),
         (["predict", "--model", "nowhere", "--task", "embed", "hi"], 1, "no such directory: nowhere"),
         (["evaluate", "--workdir", "nowhere"], 1, "nowhere is not a workdir: it has no config.json"),
         (["export", "--workdir", "nowhere", "--format", "hf", "--out", "o"], 1, "nowhere is not the folder of a run"),
@@ -66,6 +76,66 @@ def test_a_fault_is_one_line_with_the_right_status(argv, status, message, capsys
     assert message in err
     assert err.startswith("bert-jax: ")
     assert err.count("\n") == 1
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """A function that makes `bert-jax config` raise an error, and calls it with some options."""
+
+    def call_with(capsys, error, *options, after=()):
+        monkeypatch.setattr("bert_jax.commands.config.main", lambda args: _raise(error))
+        return call(capsys, *options, "config", *after, "--config", "x.py")
+
+    return call_with
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("the corpus is empty"), 1, "bert-jax: the corpus is empty\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "bert-jax: No space left on device\n"),
+        (KeyboardInterrupt(), 130, "bert-jax: interrupted\n"),
+    ],
+)
+def test_what_the_user_can_correct_is_one_line(error, status, message, failing, capsys):
+    assert failing(capsys, error) == (status, "", message)
+
+
+def test_an_os_error_that_is_no_disks_names_its_place(failing, capsys):
+    status, _, err = failing(capsys, ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+    assert status == 1
+    assert re.fullmatch(
+        r"bert-jax: ConnectionRefusedError in .*test_main\.py:\d+: Connection refused; .* -v .*\n", err
+    )
+
+
+def test_a_bug_is_raised(failing, capsys):
+    with pytest.raises(KeyError, match="params"):
+        failing(capsys, KeyError("params"))
+
+
+@pytest.mark.parametrize(("before", "after"), [(["-v"], []), ([], ["--verbose"])])
+def test_verbose_shows_the_traceback(before, after, failing, capsys):
+    status, _, err = failing(capsys, UserError("the corpus is empty"), *before, after=after)
+    assert status == 1
+    assert "Traceback (most recent call last)" in err
+    assert err.endswith("\nbert-jax: the corpus is empty\n")
+
+
+@pytest.mark.parametrize(("before", "after"), [(["-q"], []), ([], ["--quiet"])])
+def test_quiet_shows_errors_alone(before, after, failing, capsys, experiment):
+    assert failing(capsys, UserError("x"), *before, after=after) == (1, "", "bert-jax: x\n")
+    assert not logging.getLogger("bert_jax.data").isEnabledFor(logging.WARNING)
+
+
+def test_verbose_and_quiet_exclude_each_other(failing, capsys):
+    status, _, err = failing(capsys, UserError("x"), "-v", after=["-q"])
+    assert status == 2
+    assert "--verbose and --quiet" in err
 
 
 def test_an_unknown_command_is_usage(capsys):
@@ -130,7 +200,7 @@ def test_a_corpus_that_does_not_fit_goes_on_where_there_is_room(experiment, tmp_
     done = call_with_files_up_to(5000, *command)
     assert done.returncode == 1
     assert re.fullmatch(
-        r"bert-jax: .* cannot be written: .*; make room there and run the same command again, which goes on from"
+        r"bert-jax: .* cannot be written: .*; free space there and run the same command again, which continues from"
         r" there, or set config\.data\.directory",
         done.stderr.splitlines()[-1],
     )

@@ -12,7 +12,7 @@ from bert_jax import config as configs
 from bert_jax.__main__ import main
 from bert_jax.commands import evaluate, probe
 from bert_jax.data.batches.pipeline import Batches
-from bert_jax.data.corpus.prepare import open_corpus
+from bert_jax.data.corpus.open import open_corpus
 from bert_jax.data.instances.index import split_documents
 from bert_jax.errors import UsageError, UserError
 from bert_jax.models.inference import Inference

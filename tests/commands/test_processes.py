@@ -1,4 +1,4 @@
-"""Several processes train one model, as a user starts them: equal to one process, stopped, killed, refused."""
+"""Several processes train one model, as a user starts them: equal to one process, stopped, killed, resumed."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
 # A pause before each training batch leaves time to be stopped in.
 SLOWLY = (
-    "import sys, time; from bert_jax import __main__ as m; m._quiet_libraries()\n"
+    "import sys, time; from bert_jax import __main__ as m, logs; logs.configure()\n"
     "from bert_jax.data.batches.pipeline import Batches\n"
     "iterate = Batches.iterate\n"
     "def slowly(self, start, stop):\n"
@@ -46,7 +46,7 @@ def free_port():
 
 @contextlib.contextmanager
 def processes(experiment, workdir, *options, count=2, program=("-m", "bert_jax")):
-    """Starts a run of `count` processes with one device each; ends what is left of it."""
+    """Starts a run of `count` processes with one device each; kills those that are left."""
     address = f"127.0.0.1:{free_port()}"
     started = []
     with contextlib.ExitStack() as stack:
@@ -73,10 +73,10 @@ def wait_for_step(workdir, step, started):
 
 def ends(started):
     """(exit status, last line of stderr) of each."""
-    said = [process.communicate(timeout=200)[1] for process in started]
+    output = [process.communicate(timeout=200)[1] for process in started]
     return [
         (process.returncode, (text.splitlines() or [""])[-1])
-        for process, text in zip(started, said, strict=True)
+        for process, text in zip(started, output, strict=True)
     ]
 
 
@@ -94,9 +94,11 @@ def assert_same_run(folder, straight):
 
 
 @pytest.mark.slow
-def test_stopped_killed_and_gone_on_with_by_any_number_of_processes(experiment, prepared, straight, tmp_path):
-    """With dropout. `straight` has eight devices in one process; here are four, two of them for each half of the
-    rows, started by the script; then two; then one again. A signal reaches only one of the four."""
+def test_a_run_that_is_stopped_and_killed_resumes_with_any_number_of_processes(
+    experiment, prepared, straight, tmp_path
+):
+    """With dropout. `straight` has eight devices in one process. Here four processes start, by the script, two for
+    each half of the rows; a signal reaches only one of them. Two processes resume, and then one."""
     folder, slow = tmp_path / "run", tmp_path / "python"
     slow.write_text(
         f'#!/bin/sh\n[ "$1" = -m ] || exec {sys.executable} "$@"\n'
@@ -115,11 +117,11 @@ def test_stopped_killed_and_gone_on_with_by_any_number_of_processes(experiment, 
         wait_for_step(folder, 3, [script])
         four = Path(f"/proc/{script.pid}/task/{script.pid}/children").read_text().split()
         os.kill(int(four[2]), signal.SIGTERM)
-        said = [script.communicate(timeout=200)[1]]
+        outputs = [script.communicate(timeout=200)[1]]
     assert len(four) == 4
     assert script.returncode == 143
-    said += [(tmp_path / f"process-{index}.txt").read_text() for index in (1, 2, 3)]
-    steps = {re.search(r"bert-jax: SIGTERM at step (\d+): saved. Resume with", text)[1] for text in said}
+    outputs += [(tmp_path / f"process-{index}.txt").read_text() for index in (1, 2, 3)]
+    steps = {re.search(r"bert-jax: SIGTERM at step (\d+): saved. Resume with", text)[1] for text in outputs}
     (stopped,) = map(int, steps)
     assert 3 <= stopped < 12
 
@@ -135,7 +137,7 @@ def test_stopped_killed_and_gone_on_with_by_any_number_of_processes(experiment, 
     assert_same_run(folder, straight)
 
 
-def test_flags_that_do_not_fit_are_bad_usage(experiment, tmp_path):
+def test_incomplete_flags_are_bad_usage(experiment, tmp_path):
     words = ["pretrain", "--config", str(experiment), "--workdir", str(tmp_path), "--processes", "2"]
     answer = subprocess.run(
         [sys.executable, "-m", "bert_jax", *words], env=environment(1), capture_output=True, text=True

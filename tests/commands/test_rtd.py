@@ -165,8 +165,8 @@ def test_flops_are_those_of_both_encoders(config):
     ) + training_flops(discriminator_config(config.model), **sizes, heads=("rtd",))
 
 
-def test_bench_has_no_peer_for_it(experiment):
-    arguments = ["--config", str(experiment), "--what", "step", "--peer", "hf"]
+def test_bench_has_no_baseline_for_it(experiment):
+    arguments = ["--config", str(experiment), "--what", "step", "--baseline", "hf"]
     overrides = ["--config.objective.name=rtd", "--config.data.sentence_objective=none"]
     from bert_jax.__main__ import main
 

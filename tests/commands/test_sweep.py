@@ -1,35 +1,35 @@
-"""A real sweep of two arms, from the first line printed to the last trial finished, a full disk in between."""
+"""A real sweep of two variants, from the first line printed to the last trial finished, with a full disk on the way."""
 
 import json
 import os
 import shlex
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from bert_jax.__main__ import main
-from bert_jax.commands import sweep
 from bert_jax.errors import UserError
 from bert_jax.probes import scores
-from bert_jax.sweeps import folder
+from bert_jax.sweeps import definition, run, store, trials
 from bert_jax.training.metrics import read_metrics
 
 
 @pytest.fixture(scope="module")
 def file(experiment, prepared) -> str:
-    """One arm is the experiment of the fixtures, so that its trial is the run that nothing stopped."""
+    """One variant is the experiment of the fixtures, so that its trial is the run that nothing stopped."""
     path = experiment.parent / "sweep.py"
     path.write_text(
         f"""
-from bert_jax.sweeps import Arm, Sweep
+from bert_jax.sweeps import Variant, Sweep
 
 def get_sweep():
     return Sweep(
         question="With sentence order, or without?",
         base={experiment.name!r},
-        arms=(
-            Arm(name="none", values={{"data.sentence_objective": "none"}}),
-            Arm(name="sop", values={{"data.sentence_objective": "sop"}}),
+        variants=(
+            Variant(name="none", values={{"data.sentence_objective": "none"}}),
+            Variant(name="sop", values={{"data.sentence_objective": "sop"}}),
         ),
         seeds=(0,),
         tokens=12 * 8 * 32,
@@ -63,17 +63,17 @@ def test_a_sweep_survives_a_full_disk_and_its_trials_are_plain_runs(
     assert all(line.startswith(f"cd {os.getcwd()} && ") for line in printed)
     # No file may grow beyond 64 KiB: the checkpoint cannot be written.
     ended = subprocess.run(["bash", "-c", f"ulimit -f 64; {printed[0]}"], capture_output=True, text=True)
-    plan = folder.read_sweep(S)
-    state = folder.trial_state(S, plan.trial("none-seed0"))
+    plan = store.read_plan(S)
+    state = trials.trial_state(S, plan.trial("none-seed0"))
     assert (ended.returncode, state.status, state.failures) == (1, "failed", 1), ended.stderr
     assert "could not be written: File too large" in state.reason
     assert ended.stderr.strip().splitlines()[-1] == f"bert-jax: {state.reason}"
 
     assert main(["sweep", file, "--workdir", str(S), "--jobs", "1"]) == 0
-    states = {trial.name: folder.trial_state(S, trial).status for trial in plan.trials}
+    states = {trial.name: trials.trial_state(S, trial).status for trial in plan.trials}
     assert states == {"none-seed0": "finished", "sop-seed0": "finished"}
     assert lines_of(S / "trials" / "sop-seed0") == lines_of(straight)
-    found = {trial.name: scores.read(folder.workdir(S, trial)) for trial in plan.trials}
+    found = {trial.name: scores.read(trials.workdir(S, trial)) for trial in plan.trials}
     assert [score.name for score in found["none-seed0"].scores] == [
         "mlm.loss",
         "mlm.accuracy",
@@ -91,12 +91,11 @@ def test_a_sweep_survives_a_full_disk_and_its_trials_are_plain_runs(
 
 
 def test_trials_that_fail_end_the_sweep_with_their_reasons(file, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "_prepare", lambda plan: None)
     monkeypatch.setattr("bert_jax.sweeps.local.run", lambda *args, **options: None)
     with pytest.raises(
         UserError, match=r"0 of 2 trials finished, 2 waiting: none-seed0 \(waiting\); sop-seed0"
     ):
-        sweep.run(sweep.load(file), tmp_path / "S")
+        run.run_sweep(definition.load(file), tmp_path / "S", prepare=lambda config: None)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +108,8 @@ def test_trials_that_fail_end_the_sweep_with_their_reasons(file, tmp_path, monke
         (["sweep", "FILE", "--workdir", "S", "--jobs", "0"], "--jobs 0 must be >= 1"),
         (["sweep", "FILE", "--workdir", "S", "--seeds", "1,x"], "--seeds 1,x must be whole numbers"),
         (["sweep", "FILE", "--workdir", "S", "--tokens", "10.5"], "--tokens 10.5 must be a whole number"),
+        (["sweep", "FILE", "--workdir", "S", "--tokens", "many"], "--tokens many must be a whole number"),
+        (["sweep", "FILE", "--workdir", "S", "--slurm", 'a "b'], '--slurm a "b must be words'),
         (["sweep", "FILE", "--workdir", "S", "--config.masking.rat=1"], "config.masking.rat is unknown"),
         (["trial", "S", "none-seed0"], "S is not the folder of a sweep"),
     ],
@@ -121,33 +122,32 @@ def test_bad_usage_is_one_line_and_writes_nothing(file, tmp_path, monkeypatch, c
     assert not (tmp_path / "S").exists()
 
 
-def test_a_probe_that_nobody_knows_is_refused(file, tmp_path):
-    from pathlib import Path
-
+def test_an_unknown_probe_is_refused(file, tmp_path, capsys):
     other = Path(file).with_name("unknown.py")
     other.write_text(Path(file).read_text().replace('("mlm", "sop")', '("mlm", "sop", "mnli")'))
     assert main(["sweep", str(other), "--workdir", str(tmp_path / "S")]) == 2
+    assert "probes: 'mnli' must be one of mlm" in capsys.readouterr().err
 
 
-def test_list_shows_arms_budget_and_trials_and_does_nothing(file, tmp_path, capsys):
+def test_list_shows_variants_budget_and_trials_and_runs_nothing(file, tmp_path, capsys):
     assert main(["sweep", file, "--workdir", str(tmp_path / "S"), "--list"]) == 0
     shown = capsys.readouterr().out
     assert "3,072 tokens a trial" in shown
-    assert "arm none (baseline)" in shown
+    assert "variant none (baseline)" in shown
     assert "2: none-seed0, sop-seed0" in shown
     assert not (tmp_path / "S").exists()
 
 
 def test_the_plan_in_the_folder_is_all_a_trial_needs(file, tmp_path, monkeypatch):
     """The trial's command takes its configuration from sweep.json, wherever the sweep file went."""
-    from bert_jax.commands import pretrain, probe, trial
+    from bert_jax.commands import pretrain, probe
 
-    plan = sweep.load(file)
-    folder.claim(tmp_path / "S", plan)
+    plan = definition.load(file)
+    store.claim(tmp_path / "S", plan)
     trained, probed = {}, {}
     monkeypatch.setattr(pretrain, "run", lambda config, workdir, **rest: trained.update({workdir: config}))
     monkeypatch.setattr(probe, "run", lambda workdir, **rest: probed.update({workdir: rest}))
-    trial.run(tmp_path / "S", "sop-seed0")
+    assert main(["trial", str(tmp_path / "S"), "sop-seed0"]) == 0
     workdir = tmp_path / "S" / "trials" / "sop-seed0"
     assert trained == {workdir: plan.trial("sop-seed0").config}
     assert probed == {workdir: {"probes": ("mlm", "sop"), "reference": plan.reference}}
@@ -156,11 +156,11 @@ def test_the_plan_in_the_folder_is_all_a_trial_needs(file, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("first", [True, False])
 def test_of_several_processes_the_first_probes_as_a_program_of_its_own(file, tmp_path, monkeypatch, first):
-    from bert_jax.commands import pretrain, probe, trial
+    from bert_jax.commands import pretrain, probe
     from bert_jax.training import processes
 
     S, done = tmp_path / "S", []
-    folder.claim(S, sweep.load(file))
+    store.claim(S, definition.load(file))
     monkeypatch.setattr(processes, "start", lambda given: done.append("started"))
     monkeypatch.setattr(processes, "is_alone", lambda: False)
     monkeypatch.setattr(processes, "is_first", lambda: first)
@@ -169,19 +169,19 @@ def test_of_several_processes_the_first_probes_as_a_program_of_its_own(file, tmp
     monkeypatch.setattr(os, "execv", lambda program, words: done.append(words[1:]))
     ends = []
     monkeypatch.setattr(processes, "on_abort", ends.append)
-    trial.run(S, "sop-seed0")
+    assert main(["trial", str(S), "sop-seed0"]) == 0
     again = ["-m", "bert_jax", "trial", str(S), "sop-seed0", "--probe"]
     assert done == ["started", "trained"] + [again] * first
     assert (S / "attempts" / "sop-seed0.jsonl").exists() == first  # one process notes what became of it
     assert len(ends) == first
     if first:
         ends[0](1, "process 0 of 2: another process is gone")
-        state = folder.trial_state(S, folder.read_sweep(S).trial("sop-seed0"))
+        state = trials.trial_state(S, store.read_plan(S).trial("sop-seed0"))
         assert (state.status, state.failures) == ("failed", 1)
         assert state.reason.startswith("process 0 of 2: another process is gone")
     monkeypatch.undo()
     monkeypatch.setattr(processes, "start", lambda given: pytest.fail("it looked for others"))
     monkeypatch.setattr(pretrain, "run", lambda *args, **rest: pytest.fail("it trained"))
     monkeypatch.setattr(probe, "run", lambda *args, **rest: done.append("probed"))
-    trial.run(S, "sop-seed0", only_probe=True)
+    assert main(["trial", str(S), "sop-seed0", "--probe"]) == 0
     assert done[-1] == "probed"

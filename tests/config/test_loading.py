@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.config import (
-    Config,
     MaskingConfig,
     OptimConfig,
+    PretrainConfig,
     base,
     describe,
     differences,
@@ -35,7 +35,7 @@ from bert_jax.errors import ConfigError, UsageError
 ROOT = Path(__file__).parents[2]
 
 
-def resolved(**changes) -> Config:
+def resolved(**changes) -> PretrainConfig:
     """`resolved(data__path="x")` is the configuration that sets config.data.path alone."""
     raw = base().to_dict()
     for name, value in changes.items():
@@ -403,7 +403,7 @@ def test_a_range_that_another_rule_needs_too_is_still_named(changes, fault):
 
 
 def test_every_range_of_an_option_has_a_case_here():
-    ranged = {key for key, _, field in walk(Config()) if field.metadata["bounds"] != Bounds()}
+    ranged = {key for key, _, field in walk(PretrainConfig()) if field.metadata["bounds"] != Bounds()}
     tried = {key for key, _, _ in _ONE_FIELD} | {"seed", "data.sequence_length", "model.max_positions"}
     tried |= {"train.steps", "model.groups", "model.relative_span", "model.relative_buckets"}
     tried |= {"model.convolution", "masking.mask", "masking.random", "masking.keep"}
@@ -719,7 +719,7 @@ def test_prediction_slots_that_are_set_stay():
 
 
 def test_base_resolves_to_the_defaults_of_the_dataclasses():
-    assert resolve(base()) == dataclasses.replace(Config(), masking=MaskingConfig(max_predictions=20))
+    assert resolve(base()) == dataclasses.replace(PretrainConfig(), masking=MaskingConfig(max_predictions=20))
     assert resolve({}) == resolve(base())
     assert resolve(base()).model == ModelConfig() == PRESETS["bert-base"]
 

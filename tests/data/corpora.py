@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.config import Config, DataConfig
+from bert_jax.config import DataConfig, PretrainConfig
 from bert_jax.data.instances.index import FIRST, Index, Split, load_index
 from tests.data.instances.oracle_instances import Example
 
@@ -49,7 +49,7 @@ class Corpus:
         self.verified += 1
 
     def index(self, data: DataConfig, split: Split = "train", *, seed: int = 0) -> Index:
-        return load_index(self, Config(seed=seed, data=data), split)  # type: ignore[arg-type]
+        return load_index(self, PretrainConfig(seed=seed, data=data), split)  # type: ignore[arg-type]
 
     def document_of(self) -> np.ndarray:
         """The document of each token."""

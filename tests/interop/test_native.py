@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from bert_jax.atomic import export_folder
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import UserError
-from bert_jax.interop.folder import whole
-from bert_jax.interop.native import is_ours, load_ours, save_ours
+from bert_jax.interop.native import is_native, load_native, save_native
 from bert_jax.models import bert
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
@@ -26,14 +26,14 @@ def drawn(config, heads=None):
 
 @pytest.fixture
 def folder(tmp_path):
-    save_ours(tmp_path / "model", drawn(CONFIG), config=CONFIG, tokenizer=TOKENIZER)
+    save_native(tmp_path / "model", drawn(CONFIG), config=CONFIG, tokenizer=TOKENIZER)
     return tmp_path / "model"
 
 
 def refusal(folder):
-    """load_ours's complaint, which must be one line."""
+    """load_native's complaint, which must be one line."""
     with pytest.raises(UserError) as caught:
-        load_ours(folder)
+        load_native(folder)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -55,8 +55,8 @@ def edit_config(folder, change):
 @pytest.mark.parametrize("name", ["bert", "albert-groups", "deberta", "deberta-v3"])
 def test_what_is_loaded_is_what_was_saved(name, heads, tmp_path):
     params = drawn(VARIANTS[name], heads)
-    save_ours(tmp_path / "model", params, config=VARIANTS[name], tokenizer=None)
-    config, found = load_ours(tmp_path / "model")
+    save_native(tmp_path / "model", params, config=VARIANTS[name], tokenizer=None)
+    config, found = load_native(tmp_path / "model")
     assert config == VARIANTS[name]
     assert jax.tree.structure(found) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, found, params)
@@ -65,8 +65,8 @@ def test_what_is_loaded_is_what_was_saved(name, heads, tmp_path):
 def test_without_its_pooler_a_model_is_saved_as_one_that_has_none(tmp_path):
     params = drawn(CONFIG)
     del params["bert"]["pooler"]
-    save_ours(tmp_path / "model", params, config=CONFIG, tokenizer=None)
-    config, found = load_ours(tmp_path / "model")
+    save_native(tmp_path / "model", params, config=CONFIG, tokenizer=None)
+    config, found = load_native(tmp_path / "model")
     assert config == variant("bert", num_layers=1, pooler="none")
     assert found.keys() == {"bert", "mlm_head"}  # a pair head reads the pooler
 
@@ -74,7 +74,7 @@ def test_without_its_pooler_a_model_is_saved_as_one_that_has_none(tmp_path):
 def test_the_tensors_have_our_names_and_the_tokenizer_is_there(folder):
     names = load_file(folder / "model.safetensors").keys()
     assert {"bert/encoder/layer_0/attention/query/kernel", "mlm_head/bias"} <= names
-    assert is_ours(folder) and not is_ours(folder.parent)
+    assert is_native(folder) and not is_native(folder.parent)
     assert tokenizers.load(folder).encode("a cat") == TOKENIZER.encode("a cat")
 
 
@@ -132,18 +132,21 @@ def test_a_config_that_is_no_json(folder):
 
 
 def stop_half_way(folder):
-    with whole(folder) as partial:
+    with export_folder(folder) as partial:
         (partial / "first").write_text("half of it")
         raise ZeroDivisionError
 
 
 def test_a_folder_is_whole_or_absent(folder, tmp_path):
     with pytest.raises(UserError, match="model: is not empty"):
-        save_ours(folder, drawn(CONFIG), config=CONFIG, tokenizer=None)
-    with pytest.raises(UserError, match=r"bert_jax.json: is a file"), whole(folder / "bert_jax.json"):
+        save_native(folder, drawn(CONFIG), config=CONFIG, tokenizer=None)
+    with pytest.raises(UserError, match=r"bert_jax.json: is a file"), export_folder(folder / "bert_jax.json"):
         pytest.fail("entered")
     with pytest.raises(ZeroDivisionError):
         stop_half_way(tmp_path / "half")
-    with pytest.raises(UserError, match=r"full: cannot be written \(No space left"), whole(tmp_path / "full"):
+    with (
+        pytest.raises(UserError, match=r"full: cannot be written \(No space left"),
+        export_folder(tmp_path / "full"),
+    ):
         raise OSError(28, "No space left on device")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -1,4 +1,4 @@
-"""A Slurm for the session, and the small experiment of the commands' tests."""
+"""A Slurm cluster for the session, and the small experiment of the commands' tests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A Slurm of its own on this machine, for as long as the tests need it: munged, slurmctld and one slurmd.
+"""A Slurm cluster on this machine for the duration of the tests: munged, slurmctld and one slurmd.
 
-Everything of it lies in one temporary folder, on free ports and a socket of its own, so that a Slurm that is
-already here is not disturbed. It needs Debian's slurm-wlm and munge, and root: slurmd starts jobs.
+Its files are in one temporary folder, and it uses free ports and its own socket, so that it does not disturb a Slurm
+that is installed here. It needs Debian's slurm-wlm and munge, and root, as slurmd starts jobs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 _SYSTEM = "/usr/sbin:/usr/local/sbin"
-# A command in a PID namespace of its own: all that comes of it ends with it.
+# Runs a command in its own PID namespace: its descendants end with it.
 _TOGETHER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-# What a job gets of our environment: the tests' cheap compilation, but one device a process.
+# The variables that a job inherits: the tests' cheap compilation, but one device per process.
 _PASSED = (
     "PATH",
     "HOME",
@@ -74,12 +74,12 @@ def missing() -> str | None:
     if os.geteuid() != 0:
         return "slurmd starts jobs only as root"
     if subprocess.run([*_TOGETHER, "true"], capture_output=True).returncode:
-        return "no PID namespace to be had, which ends jobs with the tests"
+        return "no PID namespace can be created, so jobs could outlive the tests"
     return None
 
 
 class Cluster:
-    """What the tests do with it: the commands of Slurm, and to wait for what they lead to."""
+    """Slurm's commands, and waiting for their effects."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,7 +89,7 @@ class Cluster:
     def run(
         self, *command: str | Path, folder: Path | None = None, environment: dict[str, str] | None = None
     ) -> str:
-        """Runs one of Slurm's commands, or one that calls them, in `folder` and returns its stdout."""
+        """Runs a command of Slurm, or one that calls Slurm, in `folder`; returns its stdout."""
         done = subprocess.run(
             [str(word) for word in command],
             cwd=folder,
@@ -109,12 +109,12 @@ class Cluster:
         options: tuple[str, ...] = (),
         **environment: str,
     ) -> str:
-        """Submits `script` in `folder` and returns the job; `environment` is what it gets beside the usual."""
+        """Submits `script` in `folder` and returns the job's number; `environment` is added to its variables."""
         words = ("sbatch", "--parsable", *options, script, *arguments)
         return self.run(*words, folder=folder, environment=environment).strip()
 
     def show(self, job: str) -> dict[str, str]:
-        """What Slurm knows of a job: JobState, Restarts, ExitCode ("status:signal"), ..."""
+        """The fields of a job: JobState, Restarts, ExitCode ("status:signal"), ..."""
         return dict(re.findall(r"(\w+)=(\S+)", self.run("scontrol", "show", "job", job)))
 
     def wait(self, holds: Callable[[], bool], what: str, *, seconds: float = 180, every: float = 0.1) -> None:
@@ -125,7 +125,7 @@ class Cluster:
             time.sleep(every)
 
     def end_of(self, job: str, *, seconds: float = 180) -> dict[str, str]:
-        """What `show` says of a job once it ended and will not run again."""
+        """The fields of a job once it has ended and will not run again."""
         states: list[dict[str, str]] = []
 
         def ended() -> bool:
@@ -145,8 +145,8 @@ class Cluster:
 
 @contextlib.contextmanager
 def started() -> Iterator[Cluster]:
-    """A cluster of one node with 8 CPUs (whatever this machine has); its jobs and daemons end with it."""
-    # Not below pytest's folders: munged wants every folder above its socket open to all.
+    """A cluster of one node with 8 CPUs, whatever this machine has; its jobs and daemons end with it."""
+    # Not below pytest's folders: munged requires every folder above its socket to be readable by all.
     folder = Path(tempfile.mkdtemp(prefix="bert_jax-slurm-"))
     folder.chmod(0o755)
     cluster = Cluster(folder)
@@ -196,7 +196,7 @@ def _munged(folder: Path) -> subprocess.Popen:
 
 def _slurm(cluster: Cluster, name: str) -> subprocess.Popen:
     command = [str(_daemon(name)), "-D"]
-    if name == "slurmd":  # whose helpers and jobs would outlive it
+    if name == "slurmd":  # its helpers and jobs would outlive it
         command = [*_TOGETHER, *command]
     return _begin(command, cluster.environment, cluster.folder / f"{name}.stderr.log")
 

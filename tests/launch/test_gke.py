@@ -1,4 +1,4 @@
-"""launch/gke.yaml against the schemas of Kubernetes and JobSet, and against what our command says."""
+"""launch/gke.yaml against the schemas of Kubernetes and JobSet, and against the command line of bert-jax."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def manifests():
 
 @pytest.fixture(scope="module")
 def job(manifests):
-    """The Job that JobSet makes."""
+    """The Job that JobSet creates."""
     (replicated,) = manifests["JobSet"]["spec"]["replicatedJobs"]
     return {
         "apiVersion": "batch/v1",
@@ -26,7 +26,7 @@ def job(manifests):
     }
 
 
-# Of jobset.x-k8s.io/v1alpha2, the fields that gke.yaml has and their forms.
+# The fields of jobset.x-k8s.io/v1alpha2 that gke.yaml uses.
 _NAME = {"type": "string", "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$"}
 
 
@@ -77,7 +77,7 @@ _JOBSET = _closed(
 )
 
 
-def test_the_jobset_and_what_it_makes_fit_their_schemas(manifests, job):
+def test_the_jobset_and_its_job_match_their_schemas(manifests, job):
     jsonschema = pytest.importorskip("jsonschema")
     kubernetes_validate = pytest.importorskip("kubernetes_validate")
     jsonschema.validate(manifests["JobSet"], _JOBSET)
@@ -108,7 +108,7 @@ def test_every_host_is_a_process_of_one_run(manifests, job):
     assert jobset["replicatedJobs"][0]["name"] == "workers"
 
 
-def test_the_command_of_the_pods_is_one_that_we_have(job):
+def test_the_command_of_the_pods_parses(job):
     from bert_jax.__main__ import build_parser
     from bert_jax.commands import split_overrides
 
@@ -123,7 +123,7 @@ def test_the_command_of_the_pods_is_one_that_we_have(job):
     assert str(args.workdir).startswith(tuple(mounts))
 
 
-def test_a_stop_is_not_a_failure_and_a_wrong_command_is_final(manifests, job):
+def test_a_stop_is_not_a_failure_and_wrong_usage_is_final(manifests, job):
     spec, pod = job["spec"], job["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > 30 and pod["shareProcessNamespace"]
     assert pod["restartPolicy"] == "Never"  # or there may be no podFailurePolicy

@@ -1,4 +1,4 @@
-"""Every script of launch/: what bash and shellcheck say of it, and that it says how to call it."""
+"""Every script of launch/: bash and shellcheck accept it, and its first comment shows how to call it."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ def test_bash_and_shellcheck_find_nothing(script):
     assert call("shellcheck", "--external-sources", "--shell=bash", script, cwd=ROOT).stdout == ""
 
 
-def test_each_script_says_how_to_call_it():
+def test_each_script_shows_how_to_call_it():
     for script in SCRIPTS:
         head = script.read_text().split("\nset ")[0]
         assert re.search(rf"^# .*({script.name}|install_package|sbatch)", head, re.MULTILINE), script

@@ -1,4 +1,4 @@
-"""launch/slurm.sbatch on a real Slurm: what trains is stopped in every way, goes on, and ends the same."""
+"""launch/slurm.sbatch on a real Slurm: a job is stopped in every way, resumes, and ends as if it was not."""
 
 import re
 from pathlib import Path
@@ -10,14 +10,14 @@ from bert_jax.training.metrics import read_metrics
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch/slurm.sbatch"
 
-# Long enough to be stopped in; only a signal makes it save before its end.
+# Enough steps to be stopped before the end; only a signal makes the run save before that.
 CHANGES = {
     "train": {"steps": 100, "log_every": 5, "eval_every": 100, "eval_batches": 1},
     "checkpoint": {"every": 10_000},
     "model": {"dropout_rate": 0.0, "attention_dropout_rate": 0.0},  # compiles in less time
 }
 
-# In place of bert_jax. `wait` lasts until it is stopped; `exit=N` ends process 1 with N, and 0 waits.
+# In place of bert_jax. `wait` runs until it is stopped; with `exit=N` process 1 ends with N, and 0 waits.
 STAND_IN = """
 import os, signal, sys, time
 
@@ -46,7 +46,7 @@ def stand_in(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def limited(slurm, stand_in):
-    """A job of one minute that is to hear of its limit 30 s before; others run meanwhile."""
+    """A job of one minute that is signalled 30 s before its limit; other tests run meanwhile."""
     options = ("--ntasks=2", "--time=1", "--signal=TERM@30", "--output=limited.txt")
     return slurm.submit(SCRIPT, "wait", folder=stand_in, options=options, MAX_RESTARTS="0")
 
@@ -61,9 +61,7 @@ def step(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_that_a_signal_stopped_go_on_by_themselves(
-    slurm, limited, experiment, prepared, tmp_path
-):
+def test_a_job_that_a_signal_stopped_resumes_by_itself(slurm, limited, experiment, prepared, tmp_path):
     """By a signal to the steps alone, as before a time limit. That two processes compute what one does is shown in
     tests/commands/test_processes.py; a requeue by Slurm itself in test_sweep_array.py."""
     run, out = tmp_path / "run", tmp_path / "out.txt"
@@ -88,8 +86,8 @@ def test_two_processes_that_a_signal_stopped_go_on_by_themselves(
     assert train[-1]["loss"] < train[0]["loss"]
 
 
-def test_a_job_that_saved_is_queued_again_so_often_and_no_more(slurm, stand_in):
-    """As one task of an array, whose job has a number of its own."""
+def test_a_job_that_saved_is_queued_again_at_most_max_restarts_times(slurm, stand_in):
+    """As one task of an array, whose job has its own number."""
     out = stand_in / "bounded.txt"
     options = ("--array=3", "--ntasks=2", f"--output={out}")
     job = slurm.submit(SCRIPT, "wait", "two words", folder=stand_in, options=options, MAX_RESTARTS="1")
@@ -103,8 +101,8 @@ def test_a_job_that_saved_is_queued_again_so_often_and_no_more(slurm, stand_in):
     assert text(out).count("began ['two words']") == 4
 
 
-def test_what_failed_and_what_the_user_cancels_is_not_queued_again(slurm, stand_in):
-    """A process that fails alone ends the other, which says 143; cancelled, both save and say so."""
+def test_a_job_that_failed_or_was_cancelled_is_not_queued_again(slurm, stand_in):
+    """A process that fails ends the other, with 143; when the job is cancelled, both save and print it."""
     outs = {name: stand_in / f"{name}.txt" for name in ("exit=1", "exit=2", "wait")}
     jobs = {
         name: slurm.submit(
@@ -125,7 +123,7 @@ def test_what_failed_and_what_the_user_cancels_is_not_queued_again(slurm, stand_
             assert said.count("began") == {"exit=1": 4, "exit=2": 2}[name]
 
 
-def test_one_process_a_gpu_or_a_node(slurm, stand_in):
+def test_one_process_per_gpu_or_per_node(slurm, stand_in):
     for option, count in (("--gpus-per-node=2", 2), ("--cpus-per-task=3", 1)):
         out = stand_in / f"devices{count}.txt"
         job = slurm.submit(SCRIPT, "end", folder=stand_in, options=(option, f"--output={out}"))
@@ -133,14 +131,14 @@ def test_one_process_a_gpu_or_a_node(slurm, stand_in):
         assert sorted(re.findall(r"(\d) began", text(out))) == [str(rank) for rank in range(count)]
 
 
-def test_before_the_time_limit_the_processes_hear_of_it_and_the_script_does_not(slurm, limited, stand_in):
+def test_before_the_time_limit_the_processes_are_signalled_and_the_script_is_not(slurm, limited, stand_in):
     ended, said = slurm.end_of(limited), text(stand_in / "limited.txt")
     assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "143:0"), said
     assert "0 saved" in said and "1 saved" in said
     assert "saved; not queued again after 0 restarts" in said
 
 
-def test_without_a_command_it_says_how_to_give_one(slurm, stand_in):
+def test_a_missing_command_is_wrong_usage(slurm, stand_in):
     out = stand_in / "none.txt"
     job = slurm.submit(SCRIPT, folder=stand_in, options=(f"--output={out}",))
     assert slurm.end_of(job)["ExitCode"] == "2:0"

@@ -1,4 +1,4 @@
-"""A sweep as a job array on a real Slurm; a task is queued again while it trains."""
+"""A sweep as a job array on a real Slurm; one task is queued again while it trains."""
 
 import re
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bert_jax.probes import scores
-from bert_jax.sweeps import folder
+from bert_jax.sweeps import store, trials
 from bert_jax.training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -18,15 +18,15 @@ def file(experiment, prepared) -> Path:
     path = experiment.parent / "array.py"
     path.write_text(
         f"""
-from bert_jax.sweeps import Arm, Sweep
+from bert_jax.sweeps import Variant, Sweep
 
 def get_sweep():
     return Sweep(
         question="With sentence order, or without?",
         base={experiment.name!r},
-        arms=(
-            Arm(name="sop", values={{"data.sentence_objective": "sop"}}),
-            Arm(name="none", values={{"data.sentence_objective": "none"}}),
+        variants=(
+            Variant(name="sop", values={{"data.sentence_objective": "sop"}}),
+            Variant(name="none", values={{"data.sentence_objective": "none"}}),
         ),
         common={{
             "train.log_every": 5,
@@ -51,9 +51,9 @@ def test_a_sweep_runs_as_an_array_and_a_task_that_is_queued_again_resumes(slurm,
     submit = (sys.executable, "-m", "bert_jax", "sweep", file, "--workdir", S, "--executor", "slurm")
     said = slurm.run(*submit, folder=ROOT)
     job = said.split("submitted job array ")[1].split()[0]
-    plan = folder.read_sweep(S)
+    plan = store.read_plan(S)
     trial = plan.trial("sop-seed0")
-    workdir = folder.workdir(S, trial)
+    workdir = trials.workdir(S, trial)
     slurm.wait(lambda: len(read_metrics(workdir / "metrics.jsonl")) > 1, "a line of the first trial")
     slurm.run("scontrol", "requeue", f"{job}_0")
 
@@ -66,6 +66,6 @@ def test_a_sweep_runs_as_an_array_and_a_task_that_is_queued_again_resumes(slurm,
         *range(5, 101, 5)
     ]
     for each in plan.trials:
-        assert folder.trial_state(S, each).status == "finished"
-        assert scores.read(folder.workdir(S, each)).scores
+        assert trials.trial_state(S, each).status == "finished"
+        assert scores.read(trials.workdir(S, each)).scores
     assert "nothing to submit" in slurm.run(*submit, folder=ROOT)

@@ -1,4 +1,4 @@
-"""launch/tpu_pod.sh: the commands of a dry run, and its workers' scripts run on a stand-in of gcloud."""
+"""launch/tpu_pod.sh: the commands of a dry run, and the workers' scripts, run by a stand-in for gcloud."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def call(*words, **options):
 
 @pytest.fixture(autouse=True)
 def no_cloud(tmp_path_factory, monkeypatch):
-    """Whatever goes wrong in a test, it does not reach a gcloud that is installed here."""
+    """A test that fails never calls a gcloud that is installed here."""
     folder = tmp_path_factory.mktemp("bin")
     (folder / "gcloud").write_text("#!/bin/sh\necho a test called gcloud >&2\nexit 99\n")
     (folder / "gcloud").chmod(stat.S_IRWXU)
@@ -27,7 +27,7 @@ def no_cloud(tmp_path_factory, monkeypatch):
 
 
 def dry(verb, *words, environment=()):
-    """The commands that a dry run prints, each as the list of words that bash makes of it."""
+    """The commands that a dry run prints, each split into words by bash."""
     clean = {"PATH": os.environ["PATH"], **dict(environment)}
     done = call("bash", POD, verb, "--dry-run", *words, env=clean)
     assert done.returncode == 0, done.stderr
@@ -35,7 +35,7 @@ def dry(verb, *words, environment=()):
     return [call("bash", "-c", rf"printf '%s\0' {line}").stdout.split("\0")[:-1] for line in commands]
 
 
-def test_create_asks_for_a_spot_slice_and_waits():
+def test_create_requests_a_spot_slice_and_waits():
     ask, wait = dry(
         "create", "--name", "my-tpu", "--project", "p", "--zone", "us-east5-b", "--type", "v6e-16"
     )
@@ -52,7 +52,7 @@ def test_create_asks_for_a_spot_slice_and_waits():
     ("type", "version"),
     [("v5litepod-16", "v2-alpha-tpuv5-lite"), ("v5p-8", "v2-alpha-tpuv5"), ("v4-8", "tpu-ubuntu2204-base")],
 )
-def test_names_come_from_the_environment_too_and_versions_from_the_type(type, version):
+def test_options_default_to_the_environment_and_the_version_to_that_of_the_type(type, version):
     ask = dry(
         "create", "--on-demand", environment={"TPU_NAME": "a", "TPU_TYPE": type, "TPU_ZONE": "eu-x4-b"}
     )[0]
@@ -120,14 +120,14 @@ def test_logs_collect_and_delete():
         (["collect", "--name", "t"], "collect needs --workdir"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said_in_one_line(words, message):
+def test_wrong_usage_is_one_line(words, message):
     done = call("bash", POD, *words, env={"PATH": os.environ["PATH"]})
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"tpu_pod.sh: {message}") and done.stderr.count("\n") == 1
 
 
-# gcloud of a slice of two workers: each a folder that is its home, where commands run at once. queued-resources
-# go through the states in the file `states`.
+# gcloud for a slice of two workers: each is a folder, its home, in which commands run at once. The queued resource
+# goes through the states in the file `states`.
 GCLOUD = """#!/usr/bin/env bash
 set -e
 cd "$SLICE"
@@ -147,7 +147,7 @@ case "$3 $4" in
     ;;
 esac
 """
-# What the workers would run: fails at first, then says what it was given.
+# In place of bert_jax on the workers: fails twice, then prints its arguments.
 BERT_JAX = """
 import pathlib, signal, sys, time
 count = pathlib.Path("attempts")
@@ -162,7 +162,7 @@ time.sleep(60 if "wait" in sys.argv else 0)
 
 @pytest.fixture
 def slice_of_two(tmp_path, monkeypatch):
-    """A checkout with stand-ins for what would be installed, and a gcloud that is this machine."""
+    """A checkout with stand-ins for what would be installed, and a gcloud that runs on this machine."""
     slice_, checkout, programs = (tmp_path / name for name in ("slice", "checkout", "bin"))
     for folder in (
         slice_ / "worker0",
@@ -197,7 +197,7 @@ def wait_for(path, text):
         time.sleep(0.05)
 
 
-def test_every_worker_gets_the_checkout_and_tries_again_what_failed(slice_of_two, tmp_path):
+def test_every_worker_gets_the_checkout_and_restarts_a_command_that_failed(slice_of_two, tmp_path):
     slice_, pod = slice_of_two
     start = ("bash", pod, "run", "--name", "t", "--storage", "gs://b", "--")
     done = call(*start, "pretrain", "--config=a b.py")
@@ -217,7 +217,7 @@ def test_every_worker_gets_the_checkout_and_tries_again_what_failed(slice_of_two
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_running_command_is_not_started_twice_and_hears_sigterm(slice_of_two):
+def test_a_running_command_is_not_started_twice_and_receives_sigterm(slice_of_two):
     slice_, pod = slice_of_two
     start = ("bash", pod, "run", "--name", "t", "--storage", "gs://b", "--", "wait")
     assert call(*start).returncode == 0
@@ -231,7 +231,7 @@ def test_a_running_command_is_not_started_twice_and_hears_sigterm(slice_of_two):
         wait_for(slice_ / worker / "bert_jax/run.log", "exit status 143")
 
 
-def test_create_waits_and_replaces_a_slice_that_was_taken_away(slice_of_two):
+def test_create_waits_and_replaces_a_slice_that_was_preempted(slice_of_two):
     slice_, pod = slice_of_two
     (slice_ / "states").write_text("SUSPENDED\nWAITING_FOR_RESOURCES\nPROVISIONING\nACTIVE\n")
     done = call("bash", pod, "create", "--name", "t")

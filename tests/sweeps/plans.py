@@ -1,7 +1,7 @@
 """Small plans, made without a file."""
 
 from bert_jax import config as configs
-from bert_jax.sweeps.definition import Arm, Plan, Sweep, Trial
+from bert_jax.sweeps.definition import Plan, Sweep, Trial, Variant
 
 _BASE = {
     "data": {"sequence_length": 32, "sentence_objective": "none"},
@@ -12,9 +12,9 @@ _BASE = {
 }
 
 
-def make_plan(*, arms=None, seeds=(0, 1), tokens=2560, sequence_length=32, **fields) -> Plan:
-    """Arms by their masking rate. `fields` go to the Sweep."""
-    arms = arms or {"a": 0.15, "b": 0.3}
+def make_plan(*, variants=None, seeds=(0, 1), tokens=2560, sequence_length=32, **fields) -> Plan:
+    """Variants by their masking rate. `fields` go to the Sweep."""
+    variants = variants or {"a": 0.15, "b": 0.3}
 
     def config(rate, seed=0):
         data = {**_BASE["data"], "sequence_length": sequence_length}
@@ -25,15 +25,17 @@ def make_plan(*, arms=None, seeds=(0, 1), tokens=2560, sequence_length=32, **fie
         sweep=Sweep(
             question="Which?",
             base="base.py",
-            arms=tuple(Arm(name=name, values={"masking.rate": rate}) for name, rate in arms.items()),
+            variants=tuple(
+                Variant(name=name, values={"masking.rate": rate}) for name, rate in variants.items()
+            ),
             tokens=tokens,
             seeds=seeds,
             **fields,
         ),
         reference=config(0.15),
         trials=tuple(
-            Trial(arm=name, seed=seed, config=config(rate, seed))
+            Trial(variant=name, seed=seed, config=config(rate, seed))
             for seed in seeds
-            for name, rate in arms.items()
+            for name, rate in variants.items()
         ),
     )

@@ -1,4 +1,4 @@
-"""The local executor: shares of the machine, order, retries, stops. Trials are a stand-in that does as it is told."""
+"""The local executor: slots of the machine, order, retries, stops. A scripted program stands in for the trials."""
 
 import json
 import os
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bert_jax.errors import Interrupted, UsageError
-from bert_jax.sweeps import folder, local
-from bert_jax.sweeps.local import Machine, Share
+from bert_jax.sweeps import local, store
+from bert_jax.sweeps import trials as records
+from bert_jax.sweeps.local import Machine, Slot
 from tests.sweeps.plans import make_plan
 
 # Plays a trial without importing anything heavy: S/behaviour/NAME says how, a word an attempt.
@@ -47,7 +48,7 @@ if word == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if word == "hang":
     time.sleep(60)
-if word == "deaf":
+if word == "ignore":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
 if word == "long":
@@ -73,7 +74,7 @@ def sweep(tmp_path, monkeypatch):
 
     def make(**behaviours: str):
         plan, S = make_plan(), tmp_path / "S"
-        folder.claim(S, plan)
+        store.claim(S, plan)
         (S / "behaviour").mkdir()
         for name, words in behaviours.items():
             (S / "behaviour" / name.replace("_", "-")).write_text(words)
@@ -82,9 +83,9 @@ def sweep(tmp_path, monkeypatch):
     return make
 
 
-def run(S, trials, *, shares=(Share({}),), attempts=3, stall=60.0):
-    local.run(S, trials, shares=shares, attempts=attempts, stall=stall)
-    return {trial.name: folder.trial_state(S, trial) for trial in trials}
+def run(S, trials, *, slots=(Slot({}),), attempts=3, stall=60.0):
+    local.run(S, trials, slots=slots, attempts=attempts, stall=stall)
+    return {trial.name: records.trial_state(S, trial) for trial in trials}
 
 
 def begun(S) -> list[tuple[float, str]]:
@@ -93,25 +94,25 @@ def begun(S) -> list[tuple[float, str]]:
     return sorted((note["began"], name) for note, name in notes if "began" in note)
 
 
-def test_trials_run_in_order_each_in_a_share_and_in_the_shared_cache(sweep, monkeypatch):
+def test_trials_run_in_order_each_in_a_slot_and_in_the_shared_cache(sweep, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     S, trials = sweep()
     core = min(os.sched_getaffinity(0))
-    states = run(S, trials, shares=(Share({"CUDA_VISIBLE_DEVICES": "7"}, frozenset({core})),))
+    states = run(S, trials, slots=(Slot({"CUDA_VISIBLE_DEVICES": "7"}, frozenset({core})),))
     assert {state.status for state in states.values()} == {"finished"}
     assert [name for _, name in begun(S)] == [trial.name for trial in trials]
-    first = folder.read_attempts(S, trials[0])[0]
+    first = records.read_attempts(S, trials[0])[0]
     assert first["cores"] == 1
     assert first["environment"]["CUDA_VISIBLE_DEVICES"] == "7"
     assert first["environment"]["JAX_COMPILATION_CACHE_DIR"] == str(S / "cache")
 
 
-def test_as_many_run_at_once_as_there_are_shares(sweep):
+def test_as_many_run_at_once_as_there_are_slots(sweep):
     S, trials = sweep()
-    run(S, trials, shares=(Share({}), Share({})))
+    run(S, trials, slots=(Slot({}), Slot({})))
     spans = []
     for trial in trials:
-        began, ended = folder.read_attempts(S, trial)
+        began, ended = records.read_attempts(S, trial)
         spans.append((began["began"], ended["ended"]))
     together = [sum(b < moment < e for b, e in spans) for moment, _ in spans]
     assert max(together) <= 1  # of others, at the beginning of each
@@ -138,8 +139,8 @@ def test_a_trial_that_could_not_say_why_is_spoken_for(sweep):
     states = run(S, trials, attempts=2)
     assert states["a-seed0"].reason.startswith("Fatal Python error: out of luck")
     assert states["b-seed0"].status == "finished"
-    killed = folder.read_attempts(S, trials[1])[1]
-    assert (killed["status"], killed["reason"]) == (137, "killed by SIGKILL, perhaps for want of memory")
+    killed = records.read_attempts(S, trials[1])[1]
+    assert (killed["status"], killed["reason"]) == (137, "killed by SIGKILL, perhaps because memory ran out")
 
 
 def test_a_trial_that_never_logs_is_killed_and_the_others_go_on(sweep):
@@ -154,7 +155,7 @@ def test_run_again_it_skips_what_is_finished_and_goes_on_with_the_rest(sweep):
     S, trials = sweep(a_seed0="fail")
     run(S, trials, attempts=1)
     (S / "behaviour" / "a-seed0").write_text("well")
-    left = [trial for trial in trials if folder.trial_state(S, trial).status != "finished"]
+    left = [trial for trial in trials if records.trial_state(S, trial).status != "finished"]
     assert [trial.name for trial in left] == ["a-seed0"]
     assert run(S, left)["a-seed0"].status == "finished"
     assert len(begun(S)) == 5
@@ -163,10 +164,10 @@ def test_run_again_it_skips_what_is_finished_and_goes_on_with_the_rest(sweep):
 def _in_a_process(S, program: Path, signals: list[int]) -> subprocess.Popen:
     """The executor in a process of its own, which gets each signal once the trial has begun or noted one."""
     text = (
-        "import sys\nfrom pathlib import Path\nfrom bert_jax.sweeps import folder, local\n"
+        "import sys\nfrom pathlib import Path\nfrom bert_jax.sweeps import local, store\n"
         f"S = Path({str(S)!r})\nlocal._POLL = 0.02\n"
         f"local.command = lambda S, t: [sys.executable, '-S', {str(program)!r}, str(S), t.name]\n"
-        "local.run(S, folder.read_sweep(S).trials, shares=(local.Share({}),), attempts=3, stall=60)\n"
+        "local.run(S, store.read_plan(S).trials, slots=(local.Slot({}),), attempts=3, stall=60)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
@@ -181,18 +182,18 @@ def _in_a_process(S, program: Path, signals: list[int]) -> subprocess.Popen:
 @pytest.mark.parametrize(
     ("word", "signals", "states"),
     [
-        ("long", [signal.SIGINT], ["cut", "waiting", "waiting", "waiting"]),
-        ("long", [signal.SIGTERM], ["cut", "waiting", "waiting", "waiting"]),
-        ("deaf", [signal.SIGINT, signal.SIGINT], ["cut", "waiting", "waiting", "waiting"]),
+        ("long", [signal.SIGINT], ["interrupted", "waiting", "waiting", "waiting"]),
+        ("long", [signal.SIGTERM], ["interrupted", "waiting", "waiting", "waiting"]),
+        ("ignore", [signal.SIGINT, signal.SIGINT], ["interrupted", "waiting", "waiting", "waiting"]),
     ],
 )
 def test_a_stop_saves_and_a_second_kills_and_nothing_is_left_running(sweep, tmp_path, word, signals, states):
     S, trials = sweep(a_seed0=word)
     child = _in_a_process(S, tmp_path / "stand_in.py", signals)
     error = child.communicate(timeout=30)[1]
-    assert f"stopped by {signal.Signals(signals[0]).name}; what ran is saved" in error
-    assert [folder.trial_state(S, trial).status for trial in trials] == states
-    process = folder.read_attempts(S, trials[0])[0]["process"]
+    assert f"stopped by {signal.Signals(signals[0]).name}" in error
+    assert [records.trial_state(S, trial).status for trial in trials] == states
+    process = records.read_attempts(S, trials[0])[0]["process"]
     assert not Path(f"/proc/{process}").exists()
     (S / "behaviour" / "a-seed0").write_text("well")
     assert {state.status for state in run(S, trials).values()} == {"finished"}
@@ -200,22 +201,22 @@ def test_a_stop_saves_and_a_second_kills_and_nothing_is_left_running(sweep, tmp_
 
 def test_the_machine_is_divided_by_what_it_has():
     gpus = Machine(gpus=("0", "1", "2", "3"), cores=(0, 1))
-    assert [share.environment for share in local.shares(None, machine=gpus)] == [
+    assert [slot.environment for slot in local.slots(None, machine=gpus)] == [
         {"CUDA_VISIBLE_DEVICES": number} for number in "0123"
     ]
-    assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in local.shares(2, machine=gpus)] == [
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in local.slots(2, machine=gpus)] == [
         "0,2",
         "1,3",
     ]
-    crowded = local.shares(8, machine=gpus)
-    assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in crowded] == list("01230123")
+    crowded = local.slots(8, machine=gpus)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in crowded] == list("01230123")
     assert crowded[0].environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.45"
-    chips = local.shares(4, machine=Machine(tpu_chips=4))
-    assert [share.environment["TPU_VISIBLE_CHIPS"] for share in chips] == list("0123")
-    assert local.shares(None, machine=Machine(tpu_chips=4)) == (Share({}),)
-    cores = local.shares(2, machine=Machine(cores=(0, 1, 2, 3)))
-    assert [share.cores for share in cores] == [{0, 2}, {1, 3}]
-    assert local.shares(None, machine=Machine(cores=(0, 1))) == (Share({}),)
+    chips = local.slots(4, machine=Machine(tpu_chips=4))
+    assert [slot.environment["TPU_VISIBLE_CHIPS"] for slot in chips] == list("0123")
+    assert local.slots(None, machine=Machine(tpu_chips=4)) == (Slot({}),)
+    cores = local.slots(2, machine=Machine(cores=(0, 1, 2, 3)))
+    assert [slot.cores for slot in cores] == [{0, 2}, {1, 3}]
+    assert local.slots(None, machine=Machine(cores=(0, 1))) == (Slot({}),)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_the_machine_is_divided_by_what_it_has():
 )
 def test_a_division_that_the_machine_does_not_allow_is_refused(jobs, machine, fault):
     with pytest.raises(UsageError, match=fault):
-        local.shares(jobs, machine=machine)
+        local.slots(jobs, machine=machine)
 
 
 def test_what_runs_a_trial_is_one_plain_command(tmp_path):

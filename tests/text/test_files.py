@@ -100,11 +100,11 @@ def trained_ids(folder: Path, text: str) -> list[int]:
         (
             "vocab.txt",
             "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nthe\n",
-            r"vocab\.txt: 7 lines but 6 distinct tokens$",
+            r"vocab\.txt: 7 lines but 6 distinct tokens",
         ),
         ("vocab.txt", b"\xff\xfe", r"vocab\.txt: not a vocabulary that can be read: .*utf-8"),
         ("tokenizer.json", "{", r"tokenizer\.json: not a vocabulary that can be read: "),
-        ("vocab.json", "{}", r": vocab\.json and merges\.txt belong together, and merges\.txt is not there$"),
+        ("vocab.json", "{}", r": vocab\.json and merges\.txt belong together, and merges\.txt is missing"),
         ("tokenizer.json", "{}", r"tokenizer\.json: not a vocabulary that can be read: "),
     ],
 )

@@ -132,7 +132,7 @@ def test_each_step_has_its_own_batch_of_its_phases_length(straight):
     assert straight.compiled == [(0, 8), (CHANGE, 32)]
 
 
-def test_a_phase_ends_with_a_line_of_each_kind_and_a_checkpoint(straight, capsys):
+def test_a_phase_ends_with_a_line_of_each_kind_and_a_checkpoint(straight):
     lines = straight.lines()
     trained = [line for line in lines if line["split"] == "train"]
     assert [line["step"] for line in trained] == [4, 7, 8, 12]
@@ -153,11 +153,11 @@ def test_throughput_counts_the_tokens_of_the_phase(straight):
             )
 
 
-def test_the_change_is_said(tmp_path, capsys):
-    Driven(tmp_path).train(held_out=False)
-    said = capsys.readouterr().err
-    assert "steps 1 to 7: 2 rows of 8 tokens" in said
-    assert "steps 8 to 12: 2 rows of 32 tokens" in said
+def test_the_change_is_said(tmp_path, caplog):
+    with caplog.at_level("INFO", "bert_jax"):
+        Driven(tmp_path).train(held_out=False)
+    assert "steps 1 to 7: 2 rows of 8 tokens" in caplog.messages
+    assert "steps 8 to 12: 2 rows of 32 tokens" in caplog.messages
 
 
 @pytest.mark.parametrize("stops", [(3,), (CHANGE,), (9,), (3, CHANGE, 9)], ids=str)

@@ -1,7 +1,7 @@
 """Masking for MLM (Devlin et al. 2019, section 3.1, task 1), on whole batches.
 
 Random numbers are counter-based: those of a row come from the seed and the row's number alone. A row's mask is
-therefore the same whichever batch, host or restart it is drawn in.
+therefore the same in any batch, on any host and after any restart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HALF, _LOW, _NEVER = np.uint64(32), np.uint64(2**32 - 1), np.uint64(2**64 - 1)
 
 
 def draws_per_row(masking: MaskingConfig, length: int) -> int:
-    """Random numbers that `mask_rows` uses for a row: a priority a token, then for each slot a fate, an entry
+    """Random numbers that `mask_rows` uses for a row: a priority per token, then for each masked slot a fate, an entry
     and, where lengths are drawn, a length."""
     return length + (3 if masking.unit in ("ngram", "span") else 2) * masking.max_predictions
 
@@ -33,10 +33,10 @@ def draw_rows(seed: int, row_B: np.ndarray, draws: int) -> np.ndarray:
 def mask_rows(
     rows: Rows, draws: np.ndarray, masking: MaskingConfig, *, mask_id: int, entries: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Chooses tokens to predict and hides them: 80 % as [MASK], 10 % as a random entry, 10 % not at all.
+    """Chooses tokens to predict and hides them: 80 % as [MASK], 10 % as a random entry, 10 % unchanged.
 
     A row of n tokens (special ones included, as in BERT's code) predicts round(rate * n) of them, at least 1
-    and at most `max_predictions`; where words are hidden whole, as many of these as fit. A token's fate is its
+    and at most `max_predictions`; where words are hidden whole, as many of these as fit. Each token has a fate of its
     own, but the tokens of a span share one (SpanBERT, section 3.1).
 
     Args:
@@ -75,12 +75,12 @@ def mask_rows(
 
 
 def _priority(draws: np.ndarray, length: int) -> np.ndarray:
-    """31 random bits a token; the token of the lowest comes first."""
+    """31 random bits per token; the token with the lowest comes first."""
     return ~draws[:, :length] >> np.uint32(1)
 
 
 def _choose_tokens(rows: Rows, wanted_B: np.ndarray, draws: np.ndarray, slots: int) -> np.ndarray:
-    """The tokens that come first, of equal ones the leftmost, as sorted row * L + place."""
+    """The tokens that come first, of equal ones the leftmost, as sorted slots: row * L + position."""
     count, length = rows.tokens_BL.shape
     key_BL = _priority(draws, length).astype(np.uint64) << _HALF | np.arange(length, dtype=np.uint64)
     key_BL[~rows.is_text_BL] = _NEVER
@@ -88,15 +88,15 @@ def _choose_tokens(rows: Rows, wanted_B: np.ndarray, draws: np.ndarray, slots: i
         key_BL.partition(slots - 1, axis=1)
     key_BM = np.sort(key_BL[:, :slots], axis=1)
     used_BM = (np.arange(slots) < wanted_B[:, None]) & (key_BM != _NEVER)
-    place_BM = np.where(used_BM, key_BM & _LOW, length).astype(np.int64)
-    place_BM.sort(axis=1)
-    return (np.arange(0, count * length, length)[:, None] + place_BM)[place_BM < length]
+    position_BM = np.where(used_BM, key_BM & _LOW, length).astype(np.int64)
+    position_BM.sort(axis=1)
+    return (np.arange(0, count * length, length)[:, None] + position_BM)[position_BM < length]
 
 
 def _choose_words(
     rows: Rows, wanted_B: np.ndarray, draws: np.ndarray, masking: MaskingConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of whole words, as sorted row * L + place, and the turn in its row in which each was hidden."""
+    """Tokens of whole words, as sorted slots (row * L + position), and the turn in which each was hidden."""
     assert rows.word_starts_BL is not None
     thresholds = length_thresholds(masking)
     units = choose_units(

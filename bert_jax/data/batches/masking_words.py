@@ -1,13 +1,13 @@
 """Which words of a row are hidden together: whole words, n-grams (ALBERT, section 4.1), spans (SpanBERT, 3.1).
 
-A word is a run of tokens that begins at a word start; special tokens are in none, and none crosses a segment.
+A word is the tokens from one word start up to the next; special tokens belong to none, and none crosses a segment.
 
-One rule for the three, lengths first, then places. For t = 1, 2, ... draw a length of n words; of the places
-where n consecutive words are free, in one segment, and no more tokens than are left to predict, hide the one
-whose first word has the highest priority, drawn at random. Where no place fits, n is shortened by one word until
-one does; the row is done when none fits or nothing is left. So the lengths follow their distribution exactly but
-where the number to predict runs out. (The released code of ALBERT and of SpanBERT draws the place first and
-skips what does not fit there, which favours short lengths in all of the row.)
+One rule for the three: lengths first, then places. In turn t = 0, 1, ... draw a length of n words. Of the places where
+n consecutive words of one segment are free and have no more tokens than are left to predict, hide the one whose first
+word has the highest priority, drawn at random. Where no place fits, n is shortened by one word until one does. The row
+is done when none fits or nothing is left. So the lengths follow their distribution exactly, except where the number to
+predict runs out. (The released code of ALBERT and of SpanBERT draws the place first and skips what does not fit there,
+which favours short lengths in the whole row.)
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 
 from bert_jax.config import MaskingConfig
 
-_TRIES = 8  # places that are looked at together
+_TRIES = 8  # places that are examined together
 
 
 @dataclasses.dataclass(frozen=True)
 class Units:
-    """What to hide: the first slot (row * L + place) and the tokens of each unit, and its turn t in its row,
-    from 0. Sorted by slot; units do not overlap."""
+    """What to hide: the first slot (row * L + position), the tokens and the turn t of each unit. Sorted by slot; units
+    do not overlap."""
 
     slot: np.ndarray
     tokens: np.ndarray
@@ -32,7 +32,7 @@ class Units:
 
 
 def length_thresholds(masking: MaskingConfig) -> np.ndarray:
-    """Where a uniform 32-bit word passes from length n to n + 1, for n = 1, 2, ...: uint32 [longest - 1].
+    """Where a uniform 32-bit number passes from length n to n + 1, for n = 1, 2, ...: uint32 [longest - 1].
 
     whole_word: always 1. ngram: p(n) proportional to 1/n up to `max_ngram` (ALBERT, equation 1). span: geometric,
     p(n) proportional to (1 - p)^(n - 1) up to `max_span` (SpanBERT, section 3.1).
@@ -55,12 +55,26 @@ def choose_units(
     """Chooses units of at most `wanted_B` tokens in all.
 
     Args:
-      is_text_BL: tokens that may be hidden; what stands between them ends a segment.
+      is_text_BL: tokens that may be hidden; what is between them ends a segment.
       word_starts_BL: where words begin; a segment's first token always begins one.
-      priority_BL: random uint32, of a word that of its first token; the lowest goes first, of equal ones the left.
+      priority_BL: random uint32; of a word, that of its first token. The lowest goes first, of equal ones the left.
       length_BM: random uint32 that decides the length of turn M, or None where it is always 1; no row has more
         turns than it has tokens to predict.
       thresholds: as `length_thresholds` gives them.
+
+    The row [CLS] a ##a b [SEP] c d [SEP], of which 3 tokens are hidden, every length drawn being 2 words. Turn 0 hides
+    "c d"; then one token is left, so turn 1 hides one word, "b" (a shorter "c" is no longer free):
+
+    >>> units = choose_units(
+    ...     np.array([[0, 1, 1, 1, 0, 1, 1, 0]], bool),
+    ...     np.array([[0, 1, 0, 1, 0, 1, 1, 0]], bool),
+    ...     np.array([3]),
+    ...     np.array([[9, 5, 9, 3, 9, 1, 4, 9]], np.uint32),
+    ...     np.full((1, 3), 2**31, np.uint32),
+    ...     np.array([2**31], np.uint32),
+    ... )
+    >>> units.slot, units.tokens, units.turn
+    (array([3, 5]), array([1, 2]), array([1, 0]))
     """
     words = _Words(is_text_BL, word_starts_BL, longest=len(thresholds) + 1)
     order_BW = words.by_priority(priority_BL)
@@ -71,7 +85,7 @@ def choose_units(
     if words.longest > 1:
         placed = _place(words, order_BW, wanted_B, size_BM, np.zeros_like(wanted_B))
     else:
-        # Single words: all up to the first that is too long at once, the general way from there.
+        # Single words: at once all up to the first that is too long, then the general way.
         word_BM = order_BW[:, : wanted_B.max()]  # a word has at least one token
         tokens_BM = words.slot[word_BM + 1] - words.slot[word_BM]
         head_BM = (np.cumsum(tokens_BM, axis=1) <= wanted_B[:, None]) & (word_BM < words.count)
@@ -79,20 +93,20 @@ def choose_units(
         placed = _place(words, order_BW, left_B, size_BM, head_BM.sum(axis=1))
         placed.append((word_BM[head_BM], tokens_BM[head_BM], head_BM.nonzero()[1]))
     word, tokens, turn = (np.concatenate(parts) for parts in zip(*placed, strict=True))
-    order = np.argsort(word)[: np.count_nonzero(tokens)]  # "nothing" comes last
+    order = np.argsort(word)[: np.count_nonzero(tokens)]  # no unit comes last
     return Units(words.slot[word[order]], tokens[order], turn[order])
 
 
 def _place(
     words: _Words, order_BW: np.ndarray, left_B: np.ndarray, size_BM: np.ndarray, turn_B: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The rule of this file's docstring, for all rows at once, of whose order the first `turn_B` words are taken.
+    """The rule of this file's docstring for all rows at once, the first `turn_B` words of whose order are taken.
 
-    A place once refused for n words stays refused for n words, because free words and tokens left only get
-    fewer. So every row goes through its order once for each n, and remembers how far it is. A: rows at work;
+    A place once refused for n words stays refused for n words, because free words and tokens left only get fewer. So
+    every row goes through its order once for each n, and `reached_BN` says how far it is. A: rows that are not done;
     K: places tried together.
 
-    Returns (first word, tokens, turn) of the units.
+    Returns (first word, tokens, turn) of the units; the word `words.count` means no unit.
     """
     (rows, turns), width = size_BM.shape, order_BW.shape[1]
     order, size, tries = order_BW.ravel(), size_BM.ravel(), np.arange(_TRIES)
@@ -115,7 +129,7 @@ def _place(
         reached_A = np.minimum(reached_A + np.where(found_A, try_A + 1, _TRIES), count_A)
         reached[row_A * (words.longest + 1) + size_A] = reached_A
 
-        # Where none of the places fits, "nothing" is taken.
+        # Where none of the places fits, no unit is taken.
         word_A = np.where(found_A, word_AK.ravel().take(pick_A), words.count)
         tokens_A = tokens_AK.ravel().take(pick_A) * found_A
         words.occupy(word_A, size_A)
@@ -131,41 +145,61 @@ def _place(
 
 
 class _Words:
-    """The words of a batch, numbered through. A segment's end is numbered too, as a word that is never free, and
-    beyond the last there are some more of these."""
+    """The words of a batch, numbered over all of it. A segment's end is numbered too, as a word that is never free,
+    and after the last one there are some more of these.
+
+    Two rows, [CLS] a ##a b [SEP] c d [SEP] and [CLS] e f g h [SEP] [PAD] [PAD]:
+
+    >>> is_text_BL = np.array([[0, 1, 1, 1, 0, 1, 1, 0], [0, 1, 1, 1, 1, 0, 0, 0]], bool)
+    >>> word_starts_BL = np.array([[0, 1, 0, 1, 0, 1, 1, 0], [0, 1, 1, 1, 1, 0, 0, 0]], bool)
+    >>> words = _Words(is_text_BL, word_starts_BL, longest=2)
+    >>> words.count, words.count_B  # a b | c d | and e f g h |; without the ends
+    (11, array([4, 4]))
+    >>> words.slot  # of the first token
+    array([ 1,  3,  4,  5,  6,  7,  9, 10, 11, 12, 13, 16, 16, 16])
+    >>> words.free  # consecutive free words of the segment from here on
+    array([2, 1, 0, 2, 1, 0, 4, 3, 2, 1, 0, 0, 0, 0])
+    >>> priority_BL = np.array([[9, 5, 9, 3, 9, 1, 4, 9], [9, 2, 7, 1, 8, 9, 9, 9]], np.uint32)
+    >>> words.by_priority(priority_BL)[:, :6]  # c b d a and g e f h
+    array([[ 3,  1,  4,  0, 11, 11],
+           [ 8,  6,  7,  9, 11, 11]])
+    >>> words.occupy(np.array([7]), np.array([2]))  # f g
+    >>> words.free[6:11]
+    array([1, 0, 0, 1, 0])
+    """
 
     def __init__(self, is_text_BL: np.ndarray, word_starts_BL: np.ndarray, *, longest: int):
         self.rows, self.length = is_text_BL.shape
         self.longest = longest
         is_text = is_text_BL.ravel()
-        before = np.concatenate([[False], is_text[:-1]])
-        ends = before & ~is_text
-        slot = np.flatnonzero(is_text & word_starts_BL.ravel() | ends)
-        is_end = ends[slot]
+        is_after_text = np.concatenate([[False], is_text[:-1]])
+        ends_segment = is_after_text & ~is_text
+        slot = np.flatnonzero(is_text & word_starts_BL.ravel() | ends_segment)
+        is_end = ends_segment[slot]
         end = np.flatnonzero(is_end)
-        free = np.repeat(end, np.diff(end, prepend=-1)) - np.arange(slot.size)
+        next_end = np.repeat(end, np.diff(end, prepend=-1))
         beyond = np.full(longest + 1, is_text.size)
         self.count = slot.size
-        self.slot = np.concatenate([slot, beyond])  # of the first token
-        self.free = np.concatenate([free, np.zeros_like(beyond)])  # free words in a run from here on
+        self.slot = np.concatenate([slot, beyond])
+        self.free = np.concatenate([next_end - np.arange(slot.size), np.zeros_like(beyond)])
         self._word = np.flatnonzero(~is_end)
         self._row = slot[self._word] // self.length
         self.count_B = np.bincount(self._row, minlength=self.rows)
 
     def by_priority(self, priority_BL: np.ndarray) -> np.ndarray:
-        """The words of each row in order, then numbers beyond the last: [B, W + K]."""
+        """The words of each row by priority, then the number after the last word: [B, W + K]."""
         high = np.uint64(32)
-        column = np.arange(self._word.size) - (np.cumsum(self.count_B) - self.count_B)[self._row]
+        number_in_row = np.arange(self._word.size) - (np.cumsum(self.count_B) - self.count_B)[self._row]
         width = self.count_B.max(initial=0) + _TRIES
         key_BW = np.full((self.rows, width), 2**64 - 2**32 + self.count, np.uint64)
         priority = priority_BL.ravel()[self.slot[self._word]]
-        key_BW[self._row, column] = priority.astype(np.uint64) << high | self._word.astype(np.uint64)
+        key_BW[self._row, number_in_row] = priority.astype(np.uint64) << high | self._word.astype(np.uint64)
         key_BW.sort(axis=1)
         return (key_BW & np.uint64(2**32 - 1)).astype(np.int64)
 
     def occupy(self, word: np.ndarray, size: np.ndarray) -> None:
-        """Leaves `size` words from each `word` on not free."""
+        """Makes `size` words from each `word` on not free."""
         for n in range(self.longest):
             self.free[word[size > n] + n] = 0
-        for n in range(1, self.longest):  # runs that reach these words end before them
+        for n in range(1, self.longest):  # free words before these end there
             self.free[word - n] = np.minimum(self.free[word - n], n)

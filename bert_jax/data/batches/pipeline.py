@@ -17,11 +17,11 @@ import numpy as np
 
 from bert_jax.batch import Batch, Host, Split, pretraining_spec
 from bert_jax.config import PretrainConfig
-from bert_jax.data import tensorflow
 from bert_jax.data.batches import rows
 from bert_jax.data.batches.masking import draw_rows, draws_per_row, mask_rows
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.instances.index import load_index
+from bert_jax.data.tensorflow import tensorflow
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.text import tokenizer
 
@@ -91,7 +91,7 @@ class Batches:
 
     def iterate(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches `start` to `stop` - 1, prepared ahead on the CPU's threads."""
-        tf = tensorflow.load()
+        tf = tensorflow()
         limits = (tf.constant(start, tf.int64), tf.constant(stop, tf.int64))
         return self._dataset(*limits).as_numpy_iterator()
 
@@ -102,12 +102,12 @@ class Batches:
     @functools.cached_property
     def _dataset(self) -> Any:
         """(start, stop) -> a dataset. Traced once: mapping a Python function would trace it for every dataset."""
-        tf = tensorflow.load()
+        tf = tensorflow()
         limits = (tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int64))
         return tf.function(self._make_dataset, autograph=False).get_concrete_function(*limits)
 
     def _make_dataset(self, start: tf.Tensor, stop: tf.Tensor) -> tf.data.Dataset:
-        tf = tensorflow.load()
+        tf = tensorflow()
         options = tf.data.Options()
         options.deterministic = True
         # Two steps need no rewriting, and looking for it takes longer than the first batch.
@@ -125,7 +125,7 @@ class Batches:
 
     def _batches(self, step_G: tf.Tensor) -> dict[str, tf.Tensor]:
         """The rows of these steps that this host produces: the fields of `bert_jax.batch`, by step."""
-        tf = tensorflow.load()
+        tf = tensorflow()
         size, fields = self.config.train.batch_size, self.spec.fields
         of_host = size // self.host.count
         shapes = self.spec.shapes(of_host)
@@ -139,7 +139,7 @@ class Batches:
 
     def instances(self, number_B: tf.Tensor) -> tf.Tensor:
         """Global row numbers -> rows of the index."""
-        tf = tensorflow.load()
+        tf = tensorflow()
         count = len(self.index)
         epoch_B, place_B = number_B // count, number_B % count
         # A key an epoch: [seed, epoch, 0].

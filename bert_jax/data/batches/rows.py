@@ -1,22 +1,22 @@
 """Rows of a batch from the index, before masking.
 
-A row holds 1 to P examples, each [CLS] A [SEP], [CLS] A [SEP] B [SEP] or longer: the index names the runs of
-tokens (segments), and every field is filled for the whole batch at once, at a cost that hardly depends on the
-number of segments. Axis letters as in `bert_jax.batch`, and S: the segments of the batch, E: its examples.
+A row holds 1 to P examples, each [CLS] A [SEP], [CLS] A [SEP] B [SEP] or longer. The index says which tokens each
+segment is, and every field is filled for the whole batch at once, at a cost that hardly depends on the number of
+segments. Axis letters as in `bert_jax.batch`, and S: the segments of the batch, E: its examples.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
+from bert_jax.data.corpus.windows import cut_windows
 from bert_jax.data.instances.index import FIRST, SECOND, Index
 from bert_jax.text.tokenizer import SpecialIds
 
-_PIECE = 64  # tokens read together: short segments waste little, long ones need few pieces
+_WINDOW = 64  # tokens read together: short segments waste little, long ones need few windows
 
 
 class Tokens(Protocol):
@@ -33,7 +33,7 @@ class Rows:
     """Unmasked rows: fields of `bert_jax.batch`, and what masking needs besides.
 
     lengths_B: tokens that are not padding. is_text_BL: neither special nor padding. word_starts_BL: where words
-    begin, if asked for; the first token of a segment begins one even if its word was cut.
+    begin, if asked for; the first token of a segment begins a word even if the word was cut.
     """
 
     tokens_BL: np.ndarray
@@ -55,7 +55,7 @@ def assemble(
 
     `words` asks for `word_starts_BL`. Positions count on through the padding after the last example.
     """
-    at = _Places(index, instance_B, length)
+    at = _Layout(index, instance_B, length)
     rows, special = len(instance_B), shards.special
     used_BL = np.arange(length) < at.lengths_B[:, None]
     is_text = used_BL.ravel().copy()
@@ -63,16 +63,16 @@ def assemble(
     for slots, token in ((at.cls_E, special.cls), (at.sep_S, special.sep)):
         is_text[slots] = False
         tokens[slots] = token
-    runs = _Runs(at.segments["start"], at.segments["length"])
-    tokens[is_text] = runs.read(shards.gather)
+    windows = cut_windows(at.segments["start"], at.segments["length"], width=_WINDOW)
+    tokens[is_text] = windows.read(shards.gather)
     word_starts = None
     if words:
         word_starts = np.zeros(rows * length, bool)
-        word_starts[is_text] = runs.read(shards.gather_words)
+        word_starts[is_text] = windows.read(shards.gather_words)
         word_starts[at.text_S] = True
 
     def per_slot(values_S: np.ndarray) -> np.ndarray:
-        return np.repeat(values_S.astype(np.int32), at.run_S).reshape(rows, length)
+        return np.repeat(values_S.astype(np.int32), at.span_S).reshape(rows, length)
 
     def per_example(values_E: np.ndarray, dtype: type) -> np.ndarray:
         values_BP: np.ndarray = np.zeros((rows, packing), dtype)
@@ -94,42 +94,50 @@ def assemble(
     )
 
 
-class _Places:
-    """Where the segments of a batch stand. Slots are numbered through it: row * L + place."""
+class _Layout:
+    """Where the segments of a batch are. Slots are numbered over the whole batch: row * L + position.
+
+    The batch is rows 1 and 0 of an index, with L = 12. Row 0 of the index is one example of two segments, [CLS] A [SEP]
+    B [SEP]; row 1 is two examples of one segment each, [CLS] A [SEP] [CLS] A [SEP]:
+
+    >>> from bert_jax.data.instances.index import SEGMENT
+    >>> segments = [(10, 3, FIRST, 1), (40, 2, SECOND, -1), (70, 4, FIRST, -1), (90, 1, FIRST, -1)]
+    >>> index = Index(np.array(segments, SEGMENT), np.array([0, 2, 4]))
+    >>> at = _Layout(index, np.array([1, 0]), 12)
+    >>> at.segments["start"]  # of row 1 of the index, then of row 0
+    array([70, 90, 10, 40])
+    >>> at.row_S, at.example_S  # the row of the batch, and the example in it, from 1
+    (array([0, 0, 1, 1]), array([1, 2, 1, 1]))
+    >>> at.lengths_B  # 1 + 4 + 1 + 1 + 1 + 1 and 1 + 3 + 1 + 2 + 1
+    array([9, 8])
+    >>> at.text_S, at.sep_S  # the first token, and the [SEP] after the last
+    (array([ 1,  7, 13, 17]), array([ 5,  8, 16, 19]))
+    >>> at.cls_E, at.cls_S  # of each example; of the example of each segment
+    (array([ 0,  6, 12]), array([ 0,  6, 12, 12]))
+    >>> at.span_S  # slots up to the next segment, padding included: 24 in all
+    array([6, 6, 5, 7])
+    """
 
     def __init__(self, index: Index, instance_B: np.ndarray, length: int):
         first_B, last_B = index.rows[instance_B], index.rows[instance_B + 1]
-        count_B = last_B - first_B
+        count_B = last_B - first_B  # segments of each row
         end_B = np.cumsum(count_B)
         begin_B = end_B - count_B
         self.row_S = np.repeat(np.arange(len(instance_B)), count_B)
         self.segments = index.segments[np.arange(end_B[-1]) + np.repeat(first_B - begin_B, count_B)]
-        self.opens_S = self.segments["role"] == FIRST  # an example, so [CLS] stands before it
+        self.opens_S = self.segments["role"] == FIRST  # an example, so [CLS] is before it
+
         length_S = self.segments["length"].astype(np.int64)
-        slots_S = length_S + 1 + self.opens_S
+        slots_S = self.opens_S + length_S + 1  # [CLS], text, [SEP]
         self.lengths_B = np.add.reduceat(slots_S, begin_B)
         padding_B = length - self.lengths_B
-        before_B = np.cumsum(padding_B) - padding_B
-        self.sep_S = np.cumsum(slots_S) + np.repeat(before_B, count_B) - 1
+        padding_before_B = np.cumsum(padding_B) - padding_B
+        self.sep_S = np.cumsum(slots_S) + np.repeat(padding_before_B, count_B) - 1
         self.text_S = self.sep_S - length_S
+        self.span_S = slots_S.copy()
+        self.span_S[end_B - 1] += padding_B
+
         self.cls_E = self.text_S[self.opens_S] - 1
-        opened_S = np.cumsum(self.opens_S)
-        self.cls_S = self.cls_E[opened_S - 1]  # of the example that the segment is in
-        self.example_S = opened_S - np.repeat(opened_S[begin_B] - 1, count_B)  # its number in the row, from 1
-        self.run_S = slots_S  # and for a row's last segment the padding too, so that all slots are in a run
-        self.run_S[end_B - 1] += padding_B
-
-
-class _Runs:
-    """Runs of tokens, read as pieces of one width."""
-
-    def __init__(self, starts: np.ndarray, lengths: np.ndarray):
-        count = -(-lengths // _PIECE)
-        offset = (np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)) * _PIECE
-        self._starts = np.repeat(starts, count) + offset
-        self._lengths = np.minimum(np.repeat(lengths, count) - offset, _PIECE)
-        self._inside = np.arange(_PIECE) < self._lengths[:, None]
-
-    def read(self, gather: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> np.ndarray:
-        """What `gather` gives for the runs, end to end."""
-        return gather(self._starts, self._lengths, _PIECE)[self._inside]
+        opened_S = np.cumsum(self.opens_S)  # examples up to here, over the whole batch
+        self.cls_S = self.cls_E[opened_S - 1]
+        self.example_S = opened_S - np.repeat(opened_S[begin_B] - 1, count_B)

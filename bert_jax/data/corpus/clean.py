@@ -1,4 +1,4 @@
-"""A block of raw text, scanned: cleaned, cut into sentences and chunks, every distinct chunk numbered.
+"""A block of raw text, cleaned, cut into sentences and chunks, every distinct chunk numbered.
 
 Most chunks (a word with the space before it) are repeats. Only distinct ones are ever kept as text, counted for the
 vocabulary and encoded; the rest is numbers.
@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 
 from bert_jax.config import CleaningConfig, DataConfig
-from bert_jax.data.corpus import stage_files as spool
+from bert_jax.data.corpus import stage_files
 from bert_jax.data.sources.blocks import RawBlock
 from bert_jax.text import sentences
 from bert_jax.text.cleaning import clean_lines
 
 
 @dataclasses.dataclass(frozen=True)
-class Scanned:
+class Cleaned:
     """The documents of one block that are not too short, in order. Every number is uint32, every hash uint64."""
 
     chunks: list[str]
     """Distinct chunks, in order of first occurrence."""
     numbers: np.ndarray
-    """The chunk of each occurrence, as its place in `chunks`."""
+    """The chunk of each occurrence, as its index in `chunks`."""
     sentences: np.ndarray
     """Chunks in each sentence."""
     lines: np.ndarray
@@ -39,37 +39,37 @@ class Scanned:
     """Characters of each line."""
     document_hashes: np.ndarray
     line_hashes: np.ndarray
-    """Of each line if boilerplate is to be found, else none."""
+    """One per line if boilerplate is to be found, else none."""
     counts: dict[str, int]
-    """What was read, mended and left out."""
+    """What was read, corrected and left out."""
 
     def save(self, path: Path) -> None:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields["chunks"] = np.frombuffer("\n".join(self.chunks).encode(), np.uint8)
-        spool.save(path, fields)
+        stage_files.save(path, fields)
 
     @classmethod
-    def load(cls, path: Path) -> Scanned:
+    def load(cls, path: Path) -> Cleaned:
         names = [field.name for field in dataclasses.fields(cls)]
-        fields = spool.load(path, names)
+        fields = stage_files.load(path, names)
         text = fields["chunks"].tobytes().decode()
         return cls(**fields | {"chunks": text.split("\n") if text else []})
 
 
-def scan(block: RawBlock, data: DataConfig, cleaning: CleaningConfig) -> Scanned:
-    """Scans a block; the same result in every process.
+def clean(block: RawBlock, data: DataConfig, cleaning: CleaningConfig) -> Cleaned:
+    """Cleans a block; the same result in every process.
 
     Raises:
       UserError: text that cannot be read; names the place.
     """
-    scanner = _Scanner(data, cleaning)
+    cleaner = _Cleaner(data, cleaning)
     for document in block.documents(data.text_field):
-        scanner.add(document.text)
-    scanner.counts.update({f"skipped_{reason}": count for reason, count in block.skipped.items()})
-    return scanner.finish()
+        cleaner.add(document.text)
+    cleaner.counts.update({f"skipped_{reason}": count for reason, count in block.skipped.items()})
+    return cleaner.finish()
 
 
-class _Scanner:
+class _Cleaner:
     def __init__(self, data: DataConfig, cleaning: CleaningConfig):
         self.counts: Counter[str] = Counter()
         self._cuts = sentences.splitter(data.sentences)
@@ -80,7 +80,7 @@ class _Scanner:
         self._document_hashes, self._line_hashes = array("Q"), array("Q")
 
     def add(self, text: str) -> None:
-        """Cleans a document and takes it in, unless it is blank or too short."""
+        """Cleans a document and adds it, unless it is blank or too short."""
         self.counts["documents_read"] += 1
         lines = clean_lines(text, self._cleaning, self.counts)
         if not lines:
@@ -96,9 +96,9 @@ class _Scanner:
             self._line_hashes.extend(map(_hash, lines))
         self._texts.append("\n" + "\n".join(map(self._cut, lines)))
 
-    def finish(self) -> Scanned:
+    def finish(self) -> Cleaned:
         chunks, numbers = _number_chunks("".join(self._texts).encode())
-        return Scanned(
+        return Cleaned(
             chunks=chunks,
             numbers=numbers,
             sentences=np.frombuffer(self._sentences, np.uint32),
@@ -139,9 +139,8 @@ def _number_chunks(text: bytes) -> tuple[list[str], np.ndarray]:
     offsets = pa.py_buffer(np.append(starts, np.int32(len(text))))
     strings = pa.StringArray.from_buffers(len(starts), offsets, pa.py_buffer(text))
     encoded = strings.dictionary_encode()
-    return [
-        chunk.removeprefix("\n") for chunk in encoded.dictionary.to_pylist()
-    ], encoded.indices.to_numpy().view(np.uint32)
+    chunks = [chunk.removeprefix("\n") for chunk in encoded.dictionary.to_pylist()]
+    return chunks, encoded.indices.to_numpy().view(np.uint32)
 
 
 def _hash(text: str) -> int:

@@ -1,7 +1,7 @@
-"""What a corpus holds twice: documents that are equal, and lines that many documents share.
+"""Deduplication: documents that are equal, and lines that many documents share.
 
-Decided over 64-bit hashes, a partition of their range at a time, so memory does not grow with the corpus. Two of
-10^8 different documents are taken for equal with a probability of 0.0003.
+Decided over 64-bit hashes, a partition of their range at a time, so that memory does not grow with the corpus. Of
+10^8 different documents, two are taken for equal with a probability of 0.0003.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_jax.data.corpus.clean import Scanned
+from bert_jax.data.corpus.clean import Cleaned
 
 _PARTITION = 2**21
 """Hashes that are sorted together, about: 32 MiB with their positions, and as much again to sort them."""
@@ -24,7 +24,7 @@ def mark_first(hashes: Iterable[np.ndarray], kept: np.ndarray, folder: Path) -> 
 
     Args:
       hashes: uint64 arrays, the documents' in order. kept: bool [documents], written.
-      folder: where the partitions lie meanwhile.
+      folder: where the partitions are stored meanwhile.
     """
 
     def records() -> Iterator[np.ndarray]:
@@ -45,10 +45,10 @@ def mark_first(hashes: Iterable[np.ndarray], kept: np.ndarray, folder: Path) -> 
 def shared_lines(
     lines: Iterable[tuple[np.ndarray, np.ndarray]], *, total: int, documents: int, folder: Path
 ) -> np.ndarray:
-    """The hashes of lines that stand in at least so many `documents`: uint64, sorted.
+    """The hashes of lines that occur in at least so many `documents`: uint64, sorted.
 
     Args:
-      lines: (hashes uint64 [n], the document of each [n]), no line in two of the pairs.
+      lines: (hashes uint64 [n], the document of each [n]), no document in two of the pairs.
       total: lines in all.
     """
     found = [np.zeros(0, np.uint64)]
@@ -66,7 +66,7 @@ def _records(hashes: np.ndarray, documents: np.ndarray) -> np.ndarray:
 
 
 def _partitions(blocks: Iterable[np.ndarray], total: int, folder: Path) -> Iterator[np.ndarray]:
-    """The records of all blocks, those of equal hash together, in their order; one array at a time."""
+    """The records of all blocks, in their order, equal hashes in one array; one array at a time."""
     count = -(-total // _PARTITION)
     if count <= 1:
         yield np.concatenate([np.zeros(0, _RECORD), *blocks])
@@ -100,32 +100,32 @@ class Kept:
     counts: dict[str, int]
 
 
-def select(scanned: Scanned, kept: np.ndarray, boilerplate: np.ndarray, *, min_characters: int) -> Kept:
-    """Leaves out of a block what is not to be kept.
+def select(cleaned: Cleaned, kept: np.ndarray, boilerplate: np.ndarray, *, min_characters: int) -> Kept:
+    """What of a block is kept.
 
     A document that is empty, or shorter than `min_characters`, without its boilerplate lines goes too.
 
     Args:
       kept: bool [documents of the block]. boilerplate: hashes of lines, sorted.
     """
-    document_of = np.repeat(np.arange(len(scanned.documents)), scanned.documents)
+    document_of = np.repeat(np.arange(len(cleaned.documents)), cleaned.documents)
     line_kept = kept[document_of]
     dropped = np.zeros(len(line_kept), bool)
     if len(boilerplate):
-        dropped = line_kept & np.isin(scanned.line_hashes, boilerplate)
+        dropped = line_kept & np.isin(cleaned.line_hashes, boilerplate)
         line_kept &= ~dropped
-    characters = np.bincount(document_of, scanned.characters * line_kept, len(kept))
+    characters = np.bincount(document_of, cleaned.characters * line_kept, len(kept))
     short = kept & (characters < max(min_characters, 1))
     line_kept &= ~short[document_of]
-    sentence_kept = np.repeat(line_kept, scanned.lines)
-    chunk_kept = np.repeat(sentence_kept, scanned.sentences)
-    sentences = np.bincount(document_of, scanned.lines * line_kept, len(kept)).astype(np.int64)
+    sentence_kept = np.repeat(line_kept, cleaned.lines)
+    chunk_kept = np.repeat(sentence_kept, cleaned.sentences)
+    sentences = np.bincount(document_of, cleaned.lines * line_kept, len(kept)).astype(np.int64)
     return Kept(
-        numbers=scanned.numbers[chunk_kept],
-        sentences=scanned.sentences[sentence_kept],
+        numbers=cleaned.numbers[chunk_kept],
+        sentences=cleaned.sentences[sentence_kept],
         documents=sentences[sentences > 0],
         counts={
-            "characters": int(scanned.characters[line_kept].sum(dtype=np.int64)),
+            "characters": int(cleaned.characters[line_kept].sum(dtype=np.int64)),
             "duplicate_documents": int(np.count_nonzero(~kept)),
             "boilerplate_lines": int(np.count_nonzero(dropped)),
             "short_documents": int(np.count_nonzero(short)),

@@ -1,4 +1,4 @@
-"""A block's documents as ids: each distinct chunk is encoded once, the rest is gathering."""
+"""The documents of a block as ids: each distinct chunk is encoded once, then ids are gathered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bert_jax.data.corpus import stage_files as spool
+from bert_jax.data.corpus import stage_files
 from bert_jax.data.corpus.dedup import Kept
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import Tokenizer
@@ -31,17 +31,17 @@ class Encoded:
     def save(self, path: Path) -> None:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields["word_starts"] = np.packbits(self.word_starts)
-        spool.save(path, fields)
+        stage_files.save(path, fields)
 
     @classmethod
     def load(cls, path: Path) -> Encoded:
-        fields = spool.load(path, [field.name for field in dataclasses.fields(cls)])
+        fields = stage_files.load(path, [field.name for field in dataclasses.fields(cls)])
         bits = np.unpackbits(fields["word_starts"], count=len(fields["ids"])).view(bool)
         return cls(**fields | {"word_starts": bits})
 
 
 class ChunkEncoder:
-    """Encodes chunks, and remembers the tokens of those it has met: half of a block's are known from others."""
+    """Encodes chunks, and keeps the tokens of those it has encoded: half of a block's occur in earlier blocks."""
 
     def __init__(self, tokenizer: Tokenizer, *, most: int = 2**19):
         self.tokenizer = tokenizer
@@ -80,7 +80,7 @@ class ChunkEncoder:
 
 
 def encode(chunks: list[str], kept: Kept, encoder: ChunkEncoder, *, name: str) -> Encoded:
-    """Encodes what is kept of a block whose distinct chunks are `chunks`; `name` is the vocabulary's.
+    """Encodes what is kept of a block whose distinct chunks are `chunks`; `name` is that of the vocabulary.
 
     Raises:
       UserError: the vocabulary does not encode a line as its chunks one by one.
@@ -112,8 +112,8 @@ def encode(chunks: list[str], kept: Kept, encoder: ChunkEncoder, *, name: str) -
 def _check(chunks: list[str], kept: Kept, tokenizer: Tokenizer, name: str) -> None:
     """Encodes the first sentences whole: the ids must be those of their chunks.
 
-    Sentences of which normalisation takes away whole words (an accent alone) are not asked: byte-level BPE joins
-    the spaces that are left.
+    Sentences from which normalisation removes whole words (an accent alone) are left out: byte-level BPE joins the
+    spaces that remain.
     """
     normalizer = tokenizer.backend.normalizer
     ends = np.cumsum(kept.sentences[:_CHECKED_SENTENCES])
@@ -126,5 +126,5 @@ def _check(chunks: list[str], kept: Kept, tokenizer: Tokenizer, name: str) -> No
         if tokenizer.encode(text) != tokenizer.encode_chunks(pieces).ids.tolist():
             raise UserError(
                 f"config.tokenizer.path={name!r}: encodes {text[:60]!r} otherwise than word by word; load a vocabulary"
-                " whose tokens never reach over a space"
+                " whose tokens do not cross a space"
             )

@@ -1,13 +1,13 @@
 """Token shards: a corpus as ids, with word, sentence and document boundaries, memory-mapped.
 
     tokens-00000.npy  ids of the shard's sentences, end to end (uint16, or uint32 for a large vocabulary)
-    words-00000.npy   one bit a token, little-endian in uint8: whether the token begins a word
+    words-00000.npy   one bit per token, little-endian in uint8: whether the token begins a word
     sentences.npy     first token of each sentence of the corpus, and the end (int64)
     documents.npy     first sentence of each document of the corpus, and the end (int64)
-    manifest.json     counts, sources, checksums, vocabulary, where the text came from; written last
+    manifest.json     counts, sources, checksums, vocabulary, origin of the text; written last
 
-A folder without a manifest is not a corpus. Positions are global: shard after shard. Shards are few and large,
-because an open memory map costs a file descriptor.
+A folder without a manifest is not a corpus. Tokens are numbered over the whole corpus, shard after shard. Shards are
+few and large, because an open memory map costs a file descriptor.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax import atomic
+from bert_jax.data.growing import GrowingArray
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import SpecialIds
 
 FORMAT = 2
 _SHARD_TOKENS = 2**28
 """Tokens after which a shard is closed: 512 MiB of uint16."""
-_AGAIN = "run `bert-jax prepare` with this config again"
+_PREPARE_AGAIN = "run `bert-jax prepare` with this config again"
 
 
 class ShardWriter:
@@ -40,11 +42,11 @@ class ShardWriter:
         self._dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
         self._limit = shard_tokens
         self._entries: list[dict[str, Any]] = []
-        self._tokens: _Growing | None = None
-        self._words: _Growing | None = None
+        self._tokens: GrowingArray | None = None
+        self._words: GrowingArray | None = None
         self._odd_bits = np.zeros(0, bool)  # word starts that do not yet fill a byte
         self._bounds = {
-            name: _Growing(folder / f"{name}.npy", np.int64) for name in ("sentences", "documents")
+            name: GrowingArray(folder / f"{name}.npy", np.int64) for name in ("sentences", "documents")
         }
         self._ends = {"sentences": 0, "documents": 0}
         for bounds in self._bounds.values():
@@ -63,8 +65,8 @@ class ShardWriter:
             return
         if self._tokens is None or self._words is None:
             number = len(self._entries)
-            self._tokens = _Growing(self._folder / f"tokens-{number:05d}.npy", self._dtype)
-            self._words = _Growing(self._folder / f"words-{number:05d}.npy", np.uint8)
+            self._tokens = GrowingArray(self._folder / f"tokens-{number:05d}.npy", self._dtype)
+            self._words = GrowingArray(self._folder / f"words-{number:05d}.npy", np.uint8)
         self._tokens.append(ids)
         bits = np.concatenate([self._odd_bits, word_starts])
         whole = len(bits) // 8 * 8
@@ -86,17 +88,19 @@ class ShardWriter:
         counts: dict[str, Any],
         **about: Any,
     ) -> dict[str, Any]:
-        """Closes the last shard and writes the manifest, with `about` in it; returns the manifest.
+        """Closes the last shard and writes the manifest, which includes `about`; returns the manifest.
 
-        sources: {"name", "documents"} of each, in the order in which their documents were added. Files that lie
-        in the folder by now (the vocabulary) are checksummed too.
+        sources: {"name", "documents"} of each, in the order in which their documents were added. Files that are
+        in the folder already (the vocabulary) are checksummed too.
         """
         self._close_shard()
-        ours = {entry[part]["file"] for entry in self._entries for part in entry}
+        of_shards = {entry[part]["file"] for entry in self._entries for part in entry}
         sizes = {name: bounds.count - 1 for name, bounds in self._bounds.items()}
         for bounds in self._bounds.values():
             bounds.close()
-        others = sorted(file for file in self._folder.iterdir() if file.is_file() and file.name not in ours)
+        others = sorted(
+            file for file in self._folder.iterdir() if file.is_file() and file.name not in of_shards
+        )
         tokens = sum(entry["tokens"]["count"] for entry in self._entries)
         manifest = {
             "format": FORMAT,
@@ -109,7 +113,7 @@ class ShardWriter:
             "shards": self._entries,
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        (self._folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+        atomic.write_text(self._folder / "manifest.json", text + "\n")
         return manifest
 
     def _close_shard(self) -> None:
@@ -118,35 +122,12 @@ class ShardWriter:
         self._words.append(np.packbits(self._odd_bits, bitorder="little"))
         self._odd_bits = self._odd_bits[:0]
         parts = {"tokens": self._tokens, "words": self._words}
+        for part in parts.values():
+            part.close()
         self._entries.append(
-            {name: _entry(part.close()) | {"count": part.count} for name, part in parts.items()}
+            {name: _entry(part.path) | {"count": part.count} for name, part in parts.items()}
         )
         self._tokens = self._words = None
-
-
-class _Growing:
-    """A one-dimensional .npy file that is written piece by piece, its length filled in at the end."""
-
-    def __init__(self, path: Path, dtype: np.typing.DTypeLike):
-        self.count = 0
-        self._path = path
-        self._dtype = np.dtype(dtype)
-        self._stream = path.open("wb")
-        self._write_header()
-
-    def append(self, values: np.ndarray) -> None:
-        self._stream.write(np.ascontiguousarray(values, self._dtype).data)
-        self.count += len(values)
-
-    def close(self) -> Path:
-        self._stream.seek(0)
-        self._write_header()  # as long as the first: numpy leaves room for the largest length
-        self._stream.close()
-        return self._path
-
-    def _write_header(self) -> None:
-        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.count,)}
-        np.lib.format.write_array_header_1_0(self._stream, header)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,16 +150,16 @@ class TokenShards:
         except FileNotFoundError:
             raise UserError(f"no prepared corpus at {folder}: there is no manifest.json") from None
         except ValueError as error:
-            raise UserError(f"{path}: not valid JSON ({error}); {_AGAIN}") from None
+            raise UserError(f"{path}: not valid JSON ({error}); {_PREPARE_AGAIN}") from None
         if manifest.get("format") != FORMAT:
-            raise UserError(f"{path}: format {manifest.get('format')} must be {FORMAT}; {_AGAIN}")
+            raise UserError(f"{path}: format {manifest.get('format')} must be {FORMAT}; {_PREPARE_AGAIN}")
         shards = cls(folder, manifest)
         for part in shards._parts():
             file = folder / part["file"]
             size = file.stat().st_size if file.is_file() else None
             if size != part["bytes"]:
                 found = "is missing" if size is None else f"has {size} bytes"
-                raise UserError(f"{file} {found}, must have {part['bytes']}; {_AGAIN}")
+                raise UserError(f"{file} {found}, must have {part['bytes']}; {_PREPARE_AGAIN}")
         return shards
 
     def verify(self) -> None:
@@ -191,10 +172,10 @@ class TokenShards:
             self._verify(part)
 
     def verify_vocabulary(self) -> None:
-        """Compares the checksums of the vocabulary's files alone: a manifest of another vocabulary is found.
+        """Compares the checksums of the vocabulary's files alone, which finds the manifest of another vocabulary.
 
         Raises:
-          UserError: a file that is not the manifest's.
+          UserError: a file that does not belong to the manifest.
         """
         for part in self.manifest["files"]:
             if not part["file"].endswith(".npy"):
@@ -204,7 +185,7 @@ class TokenShards:
         file = self.folder / part["file"]
         found = _crc32(file)
         if found != part["crc32"]:
-            raise UserError(f"{file}: checksum {found} must be {part['crc32']}; {_AGAIN}")
+            raise UserError(f"{file}: checksum {found} must be {part['crc32']}; {_PREPARE_AGAIN}")
 
     @property
     def vocab_size(self) -> int:
@@ -233,35 +214,35 @@ class TokenShards:
         return _mapped(self.folder / "documents.npy")
 
     def gather(self, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
-        """Runs of tokens as rows: out[i, :lengths[i]] = tokens[starts[i] : starts[i] + lengths[i]].
+        """Windows of tokens: out[i, :lengths[i]] = tokens[starts[i] : starts[i] + lengths[i]].
 
-        No run may cross a shard's end (documents never do). Returns int32 [runs, width]; what lies
-        beyond a run's length is unspecified.
+        No window may cross the end of a shard (documents never do). Returns int32 [windows, width]; what is
+        beyond a window's length is unspecified.
         """
         out = np.empty((len(starts), width), np.int32)
-        for rows, shard, within in self._by_shard(starts):
-            out[rows] = _runs(self._tokens[shard], within, width)
+        for these, shard, within in self._by_shard(starts):
+            out[these] = _windows(self._tokens[shard], within, width)
         return out
 
     def gather_words(self, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
-        """Whether each token of the runs begins a word: bool [runs, width]; otherwise as `gather`."""
+        """Whether each token of the windows begins a word: bool [windows, width]; otherwise as `gather`."""
         out = np.empty((len(starts), width), bool)
-        for rows, shard, within in self._by_shard(starts):
-            packed = _runs(self._words[shard], within >> 3, -(-width // 8) + 1).astype(np.uint16)
+        for these, shard, within in self._by_shard(starts):
+            packed = _windows(self._words[shard], within >> 3, -(-width // 8) + 1).astype(np.uint16)
             shift = (within & 7).astype(np.uint16)[:, None]
             aligned = ((packed[:, :-1] | packed[:, 1:] << 8) >> shift).astype(np.uint8)
-            out[rows] = np.unpackbits(aligned, axis=1, count=width, bitorder="little").view(bool)
+            out[these] = np.unpackbits(aligned, axis=1, count=width, bitorder="little").view(bool)
         return out
 
     def _by_shard(self, starts: np.ndarray) -> Iterator[tuple[Any, int, np.ndarray]]:
-        """(which rows, shard, first token within the shard) of each shard that `starts` touch."""
+        """(which of `starts`, shard, first token within the shard) of each shard that holds some of them."""
         if len(self._tokens) == 1:
             yield slice(None), 0, np.asarray(starts)
             return
         shard_of = np.searchsorted(self._shard_starts, starts, side="right") - 1
         for shard in np.unique(shard_of):
-            rows = np.flatnonzero(shard_of == shard)
-            yield rows, int(shard), starts[rows] - self._shard_starts[shard]
+            these = np.flatnonzero(shard_of == shard)
+            yield these, int(shard), starts[these] - self._shard_starts[shard]
 
     def _parts(self) -> Iterator[dict[str, Any]]:
         yield from self.manifest["files"]
@@ -282,11 +263,11 @@ class TokenShards:
         return np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
 
 
-def _runs(values: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
-    """values[start : start + width] of each start: [starts, width]; the last value stands in beyond the end."""
+def _windows(values: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
+    """values[start : start + width] of each start: [starts, width]; beyond the end, the last value is repeated."""
     inside = starts <= values.size - width
     out = np.empty((len(starts), width), values.dtype)
-    if inside.any():  # rows of a strided view: whole runs are copied, 16 times faster than element by element
+    if inside.any():  # a strided view: whole windows are copied, 16 times faster than element by element
         out[inside] = np.lib.stride_tricks.sliding_window_view(values, width)[starts[inside]]
     if not inside.all():
         out[~inside] = values[np.minimum(starts[~inside, None] + np.arange(width), values.size - 1)]

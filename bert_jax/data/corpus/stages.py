@@ -1,16 +1,16 @@
-"""The steps that make a prepared corpus of raw text, and the files between them.
+"""The stages that make a prepared corpus of raw text, and the files between them.
 
     identity.json             whose preparation this is
-    scanned-IIIII-BBBBB.npz   block B of input I, scanned
+    scanned-IIIII-BBBBB.npz   block B of input I, cleaned
     blocks-IIIII.json         how many blocks input I has; written when it was read to its end
     kept.npy  decided.npz     which documents stay, which lines do not, where each block begins
     vocabulary/               the tokenizer
-    encoded-IIIII-BBBBB.npz   block B of input I, encoded; takes the place of the scanned one
+    encoded-IIIII-BBBBB.npz   block B of input I, encoded; takes the place of the cleaned one
     corpus/                   the prepared corpus, as it will be
 
-Each step for a block is a pure function of the block and of the files before it, each file appears whole, and what
-is there and sound is never made again. So it decides nothing where and in which order the blocks are worked on,
-nor how often that was interrupted.
+Each stage of a block is a pure function of the block and of the files before it, each file appears whole, and what is
+there and sound is never made again. So the result does not depend on where and in which order blocks are worked on,
+nor on how often that was interrupted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.config import Config
-from bert_jax.data.corpus import stage_files as spool
-from bert_jax.data.corpus.clean import Scanned, scan
+from bert_jax import atomic
+from bert_jax.config import PretrainConfig
+from bert_jax.data.corpus import stage_files
+from bert_jax.data.corpus.clean import Cleaned, clean
 from bert_jax.data.corpus.dedup import Kept, mark_first, select, shared_lines
 from bert_jax.data.corpus.encode import ChunkEncoder, Encoded, encode
 from bert_jax.data.corpus.shards import ShardWriter
@@ -38,6 +39,7 @@ from bert_jax.errors import UserError
 from bert_jax.progress import bar
 from bert_jax.text import tokenizer
 
+_CLEANED, _ENCODED = "scanned", "encoded"  # as their files are named
 _MOST_CHUNKS = 2**21
 """Distinct chunks that are counted: about 300 MB."""
 
@@ -47,56 +49,56 @@ class NoText(UserError):
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Place:
-    """A block of the corpus; in order, blocks are the corpus."""
+class BlockId:
+    """Which block of the corpus; in this order, blocks are the corpus."""
 
     input: int
     number: int
 
 
 @dataclasses.dataclass(frozen=True)
-class Preparation:
-    """A preparation of `config` in `folder`; small to pickle, the same in every process."""
+class Stages:
+    """The stages of preparing `config` in `folder`; small to pickle, the same in every process."""
 
-    config: Config
+    config: PretrainConfig
     folder: Path
     block_bytes: int = BLOCK_BYTES
 
-    # Reading and scanning -------------------------------------------------------------------------------------
+    # Reading and cleaning -------------------------------------------------------------------------------------
 
     def unread(self, inputs: Sequence[Input]) -> list[Input]:
         """The inputs of which a block is missing."""
-        return [source for source in inputs if not self._is_scanned(source.number)]
+        return [source for source in inputs if not self._is_cleaned(source.number)]
 
     def blocks(self, source: Input) -> Iterator[RawBlock]:
-        """Reads one input: the blocks of it that are still to be scanned."""
+        """Reads one input: those of its blocks that are still to be cleaned."""
         count = 0
         for block in source.blocks(block_bytes=self.block_bytes):
             count += 1
-            if not self._is_done(Place(block.input, block.number)):
+            if not self._is_done(BlockId(block.input, block.number)):
                 yield block
-        spool.write(self._count_file(source.number), json.dumps(count))
+        atomic.write_text(self._count_file(source.number), json.dumps(count))
 
-    def scan(self, block: RawBlock) -> None:
-        """Scans one block."""
-        scanned = scan(block, self.config.data, self.config.cleaning)
-        scanned.save(self._file("scanned", Place(block.input, block.number)))
+    def clean(self, block: RawBlock) -> None:
+        """Cleans one block."""
+        cleaned = clean(block, self.config.data, self.config.cleaning)
+        cleaned.save(self._file(_CLEANED, BlockId(block.input, block.number)))
 
-    def places(self, inputs: int) -> list[Place]:
-        """All blocks, in order, once every input is scanned."""
+    def block_ids(self, inputs: int) -> list[BlockId]:
+        """All blocks, in order, once every input is cleaned."""
         counts = [json.loads(self._count_file(number).read_text()) for number in range(inputs)]
-        return [Place(number, block) for number, count in enumerate(counts) for block in range(count)]
+        return [BlockId(number, block) for number, count in enumerate(counts) for block in range(count)]
 
     # Deciding -------------------------------------------------------------------------------------------------
 
-    def decide(self, places: Sequence[Place]) -> None:
+    def decide(self, ids: Sequence[BlockId]) -> None:
         """Finds duplicate documents and boilerplate lines over all blocks."""
         cleaning = self.config.cleaning
-        if spool.is_sound(self.folder / "decided.npz"):
+        if stage_files.is_sound(self.folder / "decided.npz"):
             return
 
         def parts(*names: str) -> Iterator[dict[str, Any]]:
-            return (spool.load(self._file("scanned", place), names) for place in places)
+            return (stage_files.load(self._file(_CLEANED, block), names) for block in ids)
 
         sizes = [len(part["document_hashes"]) for part in parts("document_hashes")]
         first = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
@@ -118,23 +120,25 @@ class Preparation:
                 lines(), total=total, documents=cleaning.boilerplate_documents, folder=self.folder
             )
         kept.flush()
-        where = np.array([(place.input, place.number) for place in places], np.int64).reshape(-1, 2)
-        spool.save(self.folder / "decided.npz", {"first": first, "places": where, "boilerplate": boilerplate})
+        where = np.array([(block.input, block.number) for block in ids], np.int64).reshape(-1, 2)
+        stage_files.save(
+            self.folder / "decided.npz", {"first": first, "places": where, "boilerplate": boilerplate}
+        )
 
-    def select(self, place: Place) -> tuple[Scanned, Kept]:
+    def select(self, block: BlockId) -> tuple[Cleaned, Kept]:
         """A block and what is kept of it."""
-        decided = spool.load(self.folder / "decided.npz", ["first", "places", "boilerplate"])
-        at = int(np.flatnonzero((decided["places"] == (place.input, place.number)).all(1))[0])
+        decided = stage_files.load(self.folder / "decided.npz", ["first", "places", "boilerplate"])
+        at = int(np.flatnonzero((decided["places"] == (block.input, block.number)).all(1))[0])
         kept = np.load(self.folder / "kept.npy", mmap_mode="r")
         kept = np.array(kept[decided["first"][at] : decided["first"][at + 1]])
-        scanned = Scanned.load(self._file("scanned", place))
+        cleaned = Cleaned.load(self._file(_CLEANED, block))
         short = self.config.cleaning.min_characters
-        return scanned, select(scanned, kept, decided["boilerplate"], min_characters=short)
+        return cleaned, select(cleaned, kept, decided["boilerplate"], min_characters=short)
 
     # The vocabulary -------------------------------------------------------------------------------------------
 
-    def learn_vocabulary(self, places: Sequence[Place]) -> None:
-        """Trains the tokenizer on what is kept, unless it is there.
+    def learn_vocabulary(self, ids: Sequence[BlockId]) -> None:
+        """Trains the tokenizer on what is kept, unless there is one.
 
         Raises:
           ConfigError: a vocabulary that is too small.
@@ -142,10 +146,10 @@ class Preparation:
         if (self.folder / "vocabulary").is_dir():
             return
         counts: dict[str, int] = {}
-        for place in bar(places, description="counting words", unit="blocks"):
-            scanned, kept = self.select(place)
-            occurrences = np.bincount(kept.numbers, minlength=len(scanned.chunks)).tolist()
-            for chunk, count in zip(scanned.chunks, occurrences, strict=True):
+        for block in bar(ids, description="counting words", unit="blocks"):
+            cleaned, kept = self.select(block)
+            occurrences = np.bincount(kept.numbers, minlength=len(cleaned.chunks)).tolist()
+            for chunk, count in zip(cleaned.chunks, occurrences, strict=True):
                 if count:
                     counts[chunk] = counts.get(chunk, 0) + count
             if len(counts) > _MOST_CHUNKS:
@@ -153,17 +157,14 @@ class Preparation:
         self.save_vocabulary(tokenizer.train(counts, self.config.tokenizer))
 
     def save_vocabulary(self, vocabulary: tokenizer.Tokenizer) -> None:
-        """Keeps the tokenizer for the steps that follow, unless there is one."""
+        """Keeps the tokenizer for the stages that follow, unless there is one."""
         if (self.folder / "vocabulary").is_dir():
             return
-        partial = self.folder / "vocabulary.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        vocabulary.save(partial)
-        partial.rename(self.folder / "vocabulary")
+        with atomic.folder(self.folder / "vocabulary") as partial:
+            vocabulary.save(partial)
 
     def vocabulary(self) -> tokenizer.Tokenizer:
-        """The tokenizer that was kept."""
+        """The tokenizer of `save_vocabulary`."""
         return self._encoder().tokenizer
 
     def _encoder(self) -> ChunkEncoder:
@@ -173,21 +174,21 @@ class Preparation:
 
     # Encoding and the corpus ----------------------------------------------------------------------------------
 
-    def unencoded(self, places: Sequence[Place]) -> list[Place]:
-        return [place for place in places if not spool.is_sound(self._file("encoded", place))]
+    def unencoded(self, ids: Sequence[BlockId]) -> list[BlockId]:
+        return [block for block in ids if not stage_files.is_sound(self._file(_ENCODED, block))]
 
-    def encode(self, place: Place) -> None:
-        """Encodes one block, and removes its scanned form."""
-        scanned, kept = self.select(place)
-        encoded = encode(scanned.chunks, kept, self._encoder(), name=self.config.tokenizer.path)
+    def encode(self, block: BlockId) -> None:
+        """Encodes one block, and removes its cleaned form."""
+        cleaned, kept = self.select(block)
+        encoded = encode(cleaned.chunks, kept, self._encoder(), name=self.config.tokenizer.path)
         counts: Counter[str] = Counter()
-        for part in (scanned.counts, kept.counts, encoded.counts):
+        for part in (cleaned.counts, kept.counts, encoded.counts):
             counts.update(part)
-        dataclasses.replace(encoded, counts=dict(counts)).save(self._file("encoded", place))
-        self._file("scanned", place).unlink()
+        dataclasses.replace(encoded, counts=dict(counts)).save(self._file(_ENCODED, block))
+        self._file(_CLEANED, block).unlink()
 
     def assemble(
-        self, places: Sequence[Place], source_of: Sequence[int], names: Sequence[str], **about: Any
+        self, ids: Sequence[BlockId], source_of: Sequence[int], names: Sequence[str], **about: Any
     ) -> None:
         """Puts the corpus together; with `about` in its manifest.
 
@@ -205,12 +206,12 @@ class Preparation:
         documents = [0] * len(names)
         counts: Counter[str] = Counter()
         tokens = 0
-        for place in bar(places, description="writing shards", unit="blocks"):
-            block = Encoded.load(self._file("encoded", place))
-            writer.add(block.ids, block.word_starts, block.sentences, block.documents)
-            counts.update(block.counts)
-            documents[source_of[place.input]] += len(block.documents)
-            tokens += len(block.ids)
+        for block in bar(ids, description="writing shards", unit="blocks"):
+            encoded = Encoded.load(self._file(_ENCODED, block))
+            writer.add(encoded.ids, encoded.word_starts, encoded.sentences, encoded.documents)
+            counts.update(encoded.counts)
+            documents[source_of[block.input]] += len(encoded.documents)
+            tokens += len(encoded.ids)
         if not tokens:
             raise NoText(
                 f"the text of config.data.path={self.config.data.path!r} has no token: it has"
@@ -232,18 +233,18 @@ class Preparation:
 
     # ----------------------------------------------------------------------------------------------------------
 
-    def _is_scanned(self, number: int) -> bool:
+    def _is_cleaned(self, number: int) -> bool:
         try:
             count = json.loads(self._count_file(number).read_text())
         except (FileNotFoundError, ValueError):
             return False
-        return all(self._is_done(Place(number, block)) for block in range(count))
+        return all(self._is_done(BlockId(number, block)) for block in range(count))
 
-    def _is_done(self, place: Place) -> bool:
-        return any(spool.is_sound(self._file(step, place)) for step in ("encoded", "scanned"))
+    def _is_done(self, block: BlockId) -> bool:
+        return any(stage_files.is_sound(self._file(stage, block)) for stage in (_ENCODED, _CLEANED))
 
-    def _file(self, step: str, place: Place) -> Path:
-        return self.folder / f"{step}-{place.input:05d}-{place.number:05d}.npz"
+    def _file(self, stage: str, block: BlockId) -> Path:
+        return self.folder / f"{stage}-{block.input:05d}-{block.number:05d}.npz"
 
     def _count_file(self, number: int) -> Path:
         return self.folder / f"blocks-{number:05d}.json"

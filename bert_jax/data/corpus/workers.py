@@ -1,30 +1,29 @@
-"""A function over many tasks, in this process or in several, with few tasks under way at once."""
+"""Applies a function to many tasks, in this process or in several, with few tasks under way at once."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from types import FrameType
 from typing import TypeVar
 
+from bert_jax import signals
 from bert_jax.errors import UserError
 
 Task = TypeVar("Task")
 
-_PATIENCE = 0.2  # seconds that a signal waits at most
+_LONGEST_DELAY = 0.2  # seconds that a signal waits at most
 
 
 def each(function: Callable[[Task], object], tasks: Iterable[Task], *, processes: int) -> Generator[None]:
     """Applies `function` to every task; yields as often as one is done, in whatever order.
 
     `processes` > 1 takes a picklable function, and a program that may be imported again (the usual `if __name__ ==
-    "__main__"`): workers are spawned, for TensorFlow's threads do not survive a fork. Tasks are taken from the
+    "__main__"`): workers are spawned, because TensorFlow's threads do not survive a fork. Tasks are taken from the
     iterable only as workers come free.
 
     Raises:
@@ -39,60 +38,37 @@ def each(function: Callable[[Task], object], tasks: Iterable[Task], *, processes
         processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
     )
     under_way: set[concurrent.futures.Future] = set()
+    # Signals are deferred around each call: inside `concurrent.futures`, an exception from their handler would leave
+    # a lock taken, for which the pool then waits forever.
     try:
         for task in tasks:
             while len(under_way) >= processes + 2:
                 yield from _finished(under_way)
-            with _signals_later():
+            with signals.deferred():
                 under_way.add(pool.submit(function, task))
         while under_way:
             yield from _finished(under_way)
     except BrokenProcessPool:
         raise UserError(
-            "a worker process was killed, most often for want of memory: run the same command again, which goes on"
+            "a worker process was killed, most often for lack of memory: run the same command again, which continues"
             f" from there, with --processes below {processes}"
         ) from None
     finally:
-        with _signals_later():
+        with signals.deferred():
             pool.shutdown(cancel_futures=True)
 
 
 def _finished(under_way: set[concurrent.futures.Future]) -> Iterator[None]:
-    """Waits for a while; takes out the tasks that are done."""
-    with _signals_later():
+    """Waits for a while; removes the tasks that are done."""
+    with signals.deferred():
         done, _ = concurrent.futures.wait(
-            under_way, timeout=_PATIENCE, return_when=concurrent.futures.FIRST_COMPLETED
+            under_way, timeout=_LONGEST_DELAY, return_when=concurrent.futures.FIRST_COMPLETED
         )
         for future in done:
             under_way.remove(future)
             future.result()
     for _ in done:
         yield
-
-
-@contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
-    """Ctrl-C and SIGTERM are handled at the end of the block.
-
-    In the midst of `concurrent.futures` an exception of theirs would leave a lock taken, for which the pool then waits
-    forever.
-    """
-    came: list[tuple[int, FrameType | None]] = []
-    handlers: dict[int, Callable] = {}
-    if (
-        threading.current_thread() is threading.main_thread()
-    ):  # no other gets signals, or may say what they do
-        found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        handlers = {number: handler for number, handler in found.items() if callable(handler)}
-    for number in handlers:
-        signal.signal(number, lambda *signal_and_frame: came.append(signal_and_frame))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number, frame in came[:1]:
-            handlers[number](number, frame)
 
 
 def _begin_worker() -> None:

@@ -1,4 +1,7 @@
-"""The text of a split as the index builders read it: visits of documents, cut into pieces that fit a row."""
+"""The text of a split as the index builders read it: documents in order, cut into pieces that fit a row.
+
+A piece is a sentence, or a part of one that is too long for a row. A visit is one reading of a document.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from bert_jax.data.random import Purpose, below, fold, root, uniform
 if TYPE_CHECKING:
     from bert_jax.data.corpus.shards import TokenShards
 
-# One run of tokens. `start`: its first token, counted over the whole corpus.
+# Consecutive tokens. `start`: the first one, counted over the whole corpus.
 SEGMENT = np.dtype([("start", "<i8"), ("length", "<i4"), ("role", "i1"), ("label", "i1")])
 FIRST, SECOND, NEXT = 0, 1, 2
 """Roles: begins an example; segment B; text of the next document in the same example."""
@@ -23,12 +26,12 @@ FIRST, SECOND, NEXT = 0, 1, 2
 _GROUP = 2**18
 """Sentences whose arrays are in memory at once; a longer document is a group of its own."""
 _WINDOW = 2**15
-"""Chunks decided at once: what stays in a core's cache."""
+"""Chunks decided at once: their arrays fit in the cache of a core."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """Pieces in reading order: sentences, those too long for a row cut where it is full. n pieces."""
+class Pieces:
+    """The n pieces of some visits, in reading order."""
 
     starts: np.ndarray
     """First token of each piece, counted over the whole corpus: int64 [n]."""
@@ -40,10 +43,10 @@ class Run:
     """Number of the piece in its visit, from 0: int64 [n]."""
     keys: np.ndarray
     """Key of the visit: uint64 [n]."""
-    places: np.ndarray
-    """Place of the document in `Visits.documents`: int64 [n]."""
+    ranks: np.ndarray
+    """Index of the document in `DocumentOrder.documents`: int64 [n]."""
     backward: np.ndarray
-    """Whether the visit's pieces stand here from its last to its first: bool [n]."""
+    """Whether the visit's pieces are here from its last to its first: bool [n]."""
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -65,10 +68,10 @@ class Run:
         return fold(self.keys[at], self.numbers[at])
 
     def targets(self, at: np.ndarray, longest: int, data: DataConfig) -> np.ndarray:
-        """Tokens that the chunks from `at` aim at: `longest`, or at times uniform in 2 ... longest.
+        """Wanted tokens of the chunks that begin at `at`: `longest`, or sometimes uniform in 2 ... longest.
 
-        Drawn for each chunk; with the quirk short_per_document a visit's first draw holds for all of it,
-        as in `create_pretraining_data.py`.
+        Drawn for each chunk; with the quirk short_per_document once for a visit, as in
+        `create_pretraining_data.py`.
         """
         once = "short_per_document" in data.quirks
         keys = fold(self.keys[at], 0) if once else self.chunk_keys(at)
@@ -82,21 +85,21 @@ class Run:
         earliest = np.where(self.backward[first], end - 1, first)
         return self.starts[earliest], self.offsets[end] - self.offsets[first]
 
-    def tail(self, first: int) -> Run:
+    def tail(self, first: int) -> Pieces:
         """The pieces from `first` on."""
-        return Run(*(getattr(self, field.name)[first:] for field in dataclasses.fields(self)))
+        return Pieces(*(getattr(self, field.name)[first:] for field in dataclasses.fields(self)))
 
-    def followed_by(self, other: Run) -> Run:
-        """These pieces, then the other run's."""
+    def followed_by(self, other: Pieces) -> Pieces:
+        """These pieces, then the others."""
         names = [field.name for field in dataclasses.fields(self)]
-        return Run(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+        return Pieces(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
 
-class Visits:
-    """The documents of a split in the order they are read: all once, then all that come twice, and so on.
+class DocumentOrder:
+    """The visits of a split in order: every document once, then every document that is read twice, and so on.
 
     A document of a source with weight w is read floor(w) times and once more with probability w - floor(w).
-    Each visit has draws of its own, keyed by (seed, document, repetition).
+    Each visit has random numbers of its own, keyed by (seed, document, repetition).
     """
 
     def __init__(
@@ -109,15 +112,19 @@ class Visits:
         weights: np.ndarray | None = None,
         either_way: bool = False,
     ):
-        """`documents`: sorted numbers; `longest`: tokens of a piece; `weights`: one a document, or all 1;
-        `either_way`: a fair coin decides whether a visit is read from its end."""
+        """Decides the order.
+
+        Args:
+          documents: sorted numbers. longest: tokens of a piece, at most. weights: one per document; None: all 1.
+          either_way: a fair coin decides whether a visit is read from its end.
+        """
         self._seed_key = root(seed)
         copies = np.ones(len(documents), np.int32)
         if weights is not None:
             more = uniform(self._keys_of(documents), Purpose.VISIT) < weights % 1
             copies = np.floor(weights).astype(np.int32) + more
         self.documents = documents[copies > 0]
-        """Numbers of the documents visited at least once, sorted."""
+        """Numbers of the documents that are read at least once, sorted."""
         self._copies = copies[copies > 0]
         self._before = np.cumsum(self._copies) - self._copies if weights is not None else None
         self._sentences, self._bounds = np.asarray(shards.sentence_starts), np.asarray(shards.document_starts)
@@ -136,28 +143,28 @@ class Visits:
         """Sentences of all visits."""
         return int(self._ends[-1]) if len(self) else 0
 
-    def runs(self, progress: Callable[[int], object] = lambda sentences: None) -> Iterator[Run]:
-        """All visits, some at a time; `progress` hears the sentences of each run once it is dealt with."""
+    def pieces(self, progress: Callable[[int], object] = lambda sentences: None) -> Iterator[Pieces]:
+        """All visits, some at a time; `progress` is called with their sentences once they have been used."""
         first = before = 0
         while first < len(self):
             last = max(int(np.searchsorted(self._ends, before + _GROUP, "right")), first + 1)
-            yield self._run(first, last)
+            yield self._pieces(first, last)
             progress(int(self._ends[last - 1]) - before)
             first, before = last, int(self._ends[last - 1])
 
-    def others(self, keys: np.ndarray, places: np.ndarray, *, ten_draws: bool) -> np.ndarray:
-        """Document numbers, each any visit's but those of the document at `places`: int64 [keys].
+    def others(self, keys: np.ndarray, ranks: np.ndarray, *, ten_draws: bool) -> np.ndarray:
+        """The document of a random visit for each key, never of the document with that rank: int64 [keys].
 
-        ten_draws: of all visits, up to ten times while it is the same document (BERT's code).
+        ten_draws: drawn from all visits, up to ten times while it is the same document (BERT's code).
         """
         if not ten_draws:
-            draw = below(keys, Purpose.DOCUMENT, len(self) - self._copies[places])
-            before = places if self._before is None else self._before[places]
-            draw += np.where(draw >= before, self._copies[places], 0)
+            draw = below(keys, Purpose.DOCUMENT, len(self) - self._copies[ranks])
+            before = ranks if self._before is None else self._before[ranks]
+            draw += np.where(draw >= before, self._copies[ranks], 0)
             return self.documents[self._owner(draw)]
         owner = self._owner(below(keys, Purpose.DOCUMENT, len(self)))
         for attempt in range(1, 10):
-            same = np.flatnonzero(owner == places)
+            same = np.flatnonzero(owner == ranks)
             owner[same] = self._owner(below(keys[same], Purpose.DOCUMENT + attempt, len(self)))
         return self.documents[owner]
 
@@ -191,28 +198,28 @@ class Visits:
     def _keys_of(self, documents: np.ndarray) -> np.ndarray:
         return fold(self._seed_key, documents)
 
-    def _owner(self, tickets: np.ndarray) -> np.ndarray:
-        """Places of the documents that hold these of all visits, counted document by document."""
+    def _owner(self, visits: np.ndarray) -> np.ndarray:
+        """Ranks of the documents of these visits, which are counted document by document."""
         if self._before is None:
-            return tickets
-        return np.searchsorted(self._before, tickets, "right") - 1
+            return visits
+        return np.searchsorted(self._before, visits, "right") - 1
 
-    def _size(self, places: np.ndarray) -> np.ndarray:
-        """Sentences of the documents at `places`."""
-        documents = self.documents[places]
+    def _size(self, ranks: np.ndarray) -> np.ndarray:
+        """Sentences of the documents of these ranks."""
+        documents = self.documents[ranks]
         return self._bounds[documents + 1] - self._bounds[documents]
 
-    def _run(self, first: int, last: int) -> Run:
+    def _pieces(self, first: int, last: int) -> Pieces:
         """Visits `first` to `last` - 1 as pieces."""
-        places = self._order[first:last]
+        ranks = self._order[first:last]
         repetitions = np.searchsorted(self._round_starts, np.arange(first, last), "right") - 1
-        keys = fold(self._keys_of(self.documents[places]), repetitions)
-        sentence = ranges(self._bounds[self.documents[places]], self._size(places))
+        keys = fold(self._keys_of(self.documents[ranks]), repetitions)
+        sentence = ranges(self._bounds[self.documents[ranks]], self._size(ranks))
         start = self._sentences[sentence]
         length = self._sentences[sentence + 1] - start
         pieces = -(-length // self._longest)
         total = np.cumsum(pieces)
-        visit_end = total[np.cumsum(self._size(places)) - 1]
+        visit_end = total[np.cumsum(self._size(ranks)) - 1]
         of_visit = np.diff(visit_end, prepend=0)
         order = ranges(np.zeros(len(pieces), np.int64), pieces)
         skipped = order * self._longest
@@ -227,13 +234,13 @@ class Visits:
             place = np.arange(len(begins))
             place = np.where(backward, np.repeat(visit_begin + visit_end - 1, of_visit) - place, place)
             starts, lengths = starts[place], lengths[place]
-        return Run(
+        return Pieces(
             starts=starts,
             lengths=lengths,
             begins=begins,
             numbers=np.arange(len(begins)) - np.repeat(visit_begin, of_visit),
             keys=np.repeat(keys, of_visit),
-            places=np.repeat(places, of_visit),
+            ranks=np.repeat(ranks, of_visit),
             backward=backward,
         )
 
@@ -241,8 +248,8 @@ class Visits:
 def chunk_starts(following: Callable[[np.ndarray], np.ndarray], count: int) -> np.ndarray:
     """0, following(0), following(following(0)), ... below `count`: int64.
 
-    As draws are keyed by where a chunk begins, `following` is known for every piece at once, and only
-    this walk is left to do in order.
+    Random numbers are keyed by where a chunk begins, so `following` is known for every piece at once, and only this
+    walk is sequential.
     """
     firsts: list[int] = []
     at = 0

@@ -1,18 +1,15 @@
-"""Instance indexes: which runs of tokens make each training row, for each sentence objective and format.
+"""Instance indexes: which segments of tokens make each training row, for each sentence objective and format.
 
 An index is two small tables over the token shards, built once for a config and cached beside the shards.
-Changing the objective never tokenises again. An index is a pure function of (shards, data config, split,
-seed), and its parts are built a group of documents at a time, so memory does not grow with their text.
+Changing the objective never tokenises again. An index is a pure function of (shards, data config, split, seed). It is
+built one group of documents at a time, so that memory does not grow with their text.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,11 +17,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bert_jax.config import Config, DataConfig
-from bert_jax.data.instances.documents import FIRST, NEXT, SECOND, SEGMENT, Visits
+from bert_jax import atomic, locks
+from bert_jax.config import DataConfig, PretrainConfig
+from bert_jax.data.growing import GrowingArray
+from bert_jax.data.instances.documents import FIRST, NEXT, SECOND, SEGMENT, DocumentOrder
 from bert_jax.data.instances.full_sentences import crossing_examples, document_examples, single_length
 from bert_jax.data.instances.pairs import either_way, needs_other_documents, pair_examples, pair_length
-from bert_jax.data.instances.tables import Appender, read_table, write_packed
+from bert_jax.data.instances.tables import read_table, write_packed
 from bert_jax.errors import UserError
 from bert_jax.progress import bar
 
@@ -37,7 +36,7 @@ Split = Literal["train", "eval"]
 
 _FORMAT = 3
 _EVAL_SEED = 20181011  # held-out rows are the same for every seed of an ablation
-_MIN_HELD_OUT = 2  # nsp needs another document to draw from, and every objective shares the split
+_MIN_HELD_OUT = 2  # nsp needs another document for B, and every objective shares the split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +53,11 @@ class Index:
         return len(self.rows) - 1
 
 
-def load_index(shards: TokenShards, config: Config, split: Split) -> Index:
+def load_index(shards: TokenShards, config: PretrainConfig, split: Split) -> Index:
     """The index for `config` and `split`, from its cache or built and cached.
 
-    One process of a host builds it while others wait. A cached index that is not whole is built again.
+    One process builds it while others wait; where the file system has no locks, several build the same bytes, and the
+    first to finish is kept. A cached index that is damaged is built again.
 
     Raises:
       UserError: too few documents, a damaged shard, or a disk that cannot be written.
@@ -70,7 +70,7 @@ def load_index(shards: TokenShards, config: Config, split: Split) -> Index:
         return found
     try:
         folder.parent.mkdir(exist_ok=True)
-        with _locked(folder.with_name(f".{folder.name}.lock")) as alone:
+        with locks.awaited(folder.with_name(f".{folder.name}.lock")) as alone:
             found = _open(folder)  # another process may have built it meanwhile
             if found is not None:
                 return found
@@ -81,12 +81,12 @@ def load_index(shards: TokenShards, config: Config, split: Split) -> Index:
             _build_into(folder, shards, data, split, seed)
     except OSError as error:
         raise UserError(
-            f"the index {folder} cannot be built: {error}; mend that, or change"
+            f"the index {folder} cannot be built: {error}; make the folder writable with free space, or change"
             f" config.data.directory={data.directory!r}"
         ) from error
     found = _open(folder)
     if found is None:
-        raise UserError(f"the index {folder} was damaged while it was written: check the disk")
+        raise UserError(f"the index {folder} was damaged while it was written; check the disk")
     return found
 
 
@@ -98,22 +98,22 @@ def split_documents(count: int, eval_fraction: float, split: Split) -> np.ndarra
 
 
 def examples(
-    visits: Visits, data: DataConfig, *, progress: Callable[[int], object] = lambda sentences: None
+    order: DocumentOrder, data: DataConfig, *, progress: Callable[[int], object] = lambda sentences: None
 ) -> Iterator[np.ndarray]:
     """The examples of a split in reading order: SEGMENT [...], some at a time.
 
-    `progress` hears how many sentences were read.
+    `progress` is called with numbers of sentences, as they have been read.
     """
-    runs = visits.runs(progress)
+    groups = order.pieces(progress)
     if data.format == "full_sentences":
-        return crossing_examples(runs, data)
+        return crossing_examples(groups, data)
     if data.format == "doc_sentences":
-        return document_examples(runs, data)
-    return pair_examples(runs, visits, data)
+        return document_examples(groups, data)
+    return pair_examples(groups, order, data)
 
 
-def split_visits(shards: TokenShards, data: DataConfig, split: Split, *, seed: int) -> Visits:
-    """The documents of a split, as often as `data.weights` say in training.
+def document_order(shards: TokenShards, data: DataConfig, split: Split, *, seed: int) -> DocumentOrder:
+    """The documents of a split; of training, as often as `data.weights` say.
 
     Raises:
       UserError: too few documents.
@@ -129,7 +129,7 @@ def split_visits(shards: TokenShards, data: DataConfig, split: Split, *, seed: i
             f"{data.eval_fraction}"
         )
     paired = data.format in ("segment_pair", "sentence_pair")
-    visits = Visits(
+    order = DocumentOrder(
         shards,
         documents,
         longest=pair_length(data) if paired else single_length(data),
@@ -137,17 +137,17 @@ def split_visits(shards: TokenShards, data: DataConfig, split: Split, *, seed: i
         either_way=either_way(data),
         weights=_document_weights(shards, data)[documents] if data.weights and split == "train" else None,
     )
-    if len(visits.documents) < needed:
+    if len(order.documents) < needed:
         raise UserError(
-            f"config.data.weights={data.weights} visit {len(visits.documents)} of the {split} split's"
+            f"config.data.weights={data.weights} read {len(order.documents)} of the {split} split's"
             f" {len(documents)} documents, config.data.sentence_objective={data.sentence_objective!r} needs"
             f" >= {needed}: raise the weights or add documents"
         )
-    return visits
+    return order
 
 
 def _document_weights(shards: TokenShards, data: DataConfig) -> np.ndarray:
-    """Visits an epoch of each document of the corpus: float64 [documents]."""
+    """Visits per epoch of each document of the corpus: float64 [documents]."""
     sources = shards.manifest["sources"]
     if len(sources) != len(data.weights):
         raise UserError(
@@ -169,63 +169,43 @@ def _name(shards: TokenShards, data: DataConfig, split: Split, seed: int) -> str
 
 
 def _open(folder: Path) -> Index | None:
-    """The index in a folder, or None where there is none that is whole."""
-    segments, rows = (
-        read_table(folder / "segments.npy", SEGMENT),
-        read_table(folder / "rows.npy", np.dtype(np.int64)),
-    )
+    """The index in a folder; None where there is none, or a damaged one."""
+    segments = read_table(folder / "segments.npy", SEGMENT)
+    rows = read_table(folder / "rows.npy", np.dtype(np.int64))
     if segments is None or rows is None or rows[-1] != len(segments):
         return None
     return Index(segments, rows)
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Holds a lock that ends with the process. False where the file system has no locks: then several may
-    build, the same bytes, and the first to finish is kept."""
-    with path.open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-        else:
-            yield True
-
-
 def _build_into(folder: Path, shards: TokenShards, data: DataConfig, split: Split, seed: int) -> None:
-    """Builds an index beside `folder`, then puts it there."""
-    partial = folder.with_name(f".{folder.name}.{os.uname().nodename}.{os.getpid()}.partial")
-    partial.mkdir()
+    """Builds an index beside `folder`, then puts it there, unless another process was first."""
     try:
-        _write(partial, shards, data, split, seed)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-        try:
-            partial.rename(folder)
-        except OSError:
-            if _open(folder) is None:  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with atomic.folder(folder) as partial:
+            _write(partial, shards, data, split, seed)
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+    except OSError:
+        if _open(folder) is None:
+            raise
 
 
 def _write(folder: Path, shards: TokenShards, data: DataConfig, split: Split, seed: int) -> None:
-    """Writes segments.npy and rows.npy: an example a row, or packed."""
-    visits = split_visits(shards, data, split, seed=seed)
+    """Writes segments.npy and rows.npy: one example per row, or packed."""
+    order = document_order(shards, data, split, seed=seed)
     packed = data.packing > 1
     table = folder / ("examples.npy" if packed else "segments.npy")
     starts = folder / ("starts.npy" if packed else "rows.npy")
     with (
-        Appender(table, SEGMENT) as segments,
-        Appender(starts, np.dtype(np.int64)) as rows,
+        GrowingArray(table, SEGMENT) as segments,
+        GrowingArray(starts, np.dtype(np.int64)) as rows,
         bar(
             description=f"index of {split} rows",
-            total=visits.sentences,
+            total=order.sentences,
             unit="sentences",
             unit_scale=True,
             delay=1.0,
         ) as progress,
     ):
-        for part in examples(visits, data, progress=progress.update):
+        for part in examples(order, data, progress=progress.update):
             rows.append(segments.count + np.flatnonzero(part["role"] == FIRST))
             segments.append(part)
         rows.append(np.array([segments.count]))

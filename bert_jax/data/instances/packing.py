@@ -1,7 +1,7 @@
 """Packing: several examples in a row, so that few of its slots are padding.
 
 Longest-pack-first histogram packing (Krell et al. 2021, "Efficient sequence packing without
-cross-contamination", algorithm 1): examples of one length are alike, so it is lengths that are packed, not
+cross-contamination", algorithm 1): examples of one length are interchangeable, so lengths are packed instead of
 examples, and the time depends on the number of lengths, not on that of examples.
 """
 
@@ -20,7 +20,7 @@ Pack = tuple[int, ...]
 def plan_packs(histogram: np.ndarray, *, capacity: int, depth: int) -> list[tuple[int, Pack]]:
     """Rows of at most `capacity` tokens and `depth` examples that hold `histogram[n]` examples of each length n.
 
-    From the longest length to the shortest, each goes where it leaves the least space free.
+    From the longest length to the shortest, each is put where it leaves the least space free.
     Returns (number of rows, their lengths) for each kind of row.
     """
     full: list[tuple[int, Pack]] = []
@@ -32,7 +32,7 @@ def plan_packs(histogram: np.ndarray, *, capacity: int, depth: int) -> list[tupl
         while left:
             free = next((free for free in range(length, capacity) if open_[free]), capacity)
             count, pack = open_[free].pop() if free < capacity else (left, ())
-            # As many into each as it takes: what was just filled is what the next one fits best.
+            # As many into each as fit: what was just filled is what the next one fits best.
             repeat = min(free // length, depth - len(pack), left)
             used = min(count, left // repeat)
             if free < capacity and used < count:
@@ -49,13 +49,13 @@ def pack_examples(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which examples share a row: (examples row after row [examples], bounds of the rows in it [rows + 1]).
 
-    `lengths`: tokens of each example, special tokens included. Examples of one length are dealt in a
+    `lengths`: tokens of each example, special tokens included. Examples of one length are taken in a
     pseudorandom order, so that rows mix documents.
     """
     lengths = lengths.astype(np.uint64)
     ties = fold(root(seed), np.array([Purpose.ORDER]))
     ties = fold(ties, np.arange(len(lengths), dtype=np.uint64))
-    dealt = np.argsort((lengths << 48) | (ties >> 16), kind="stable")
+    taken = np.argsort((lengths << 48) | (ties >> 16), kind="stable")
     histogram = np.bincount(lengths.astype(np.int64))
     next_of_length = np.cumsum(histogram) - histogram
     order, sizes, at = np.empty(len(lengths), np.int64), [], 0
@@ -63,7 +63,7 @@ def pack_examples(
         block = order[at : at + rows * len(pack)].reshape(rows, len(pack))
         for slot, length in enumerate(pack):
             first = next_of_length[length]
-            block[:, slot] = dealt[first : first + rows]
+            block[:, slot] = taken[first : first + rows]
             next_of_length[length] += rows
         sizes.append(np.full(rows, len(pack)))
         at += block.size

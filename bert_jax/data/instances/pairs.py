@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bert_jax.config import DataConfig
-from bert_jax.data.instances.documents import FIRST, SECOND, SEGMENT, Run, Visits, chunk_starts
+from bert_jax.data.instances.documents import FIRST, SECOND, SEGMENT, DocumentOrder, Pieces, chunk_starts
 from bert_jax.data.random import Purpose, below, heads, uniform
 
 
@@ -25,8 +25,8 @@ def pair_length(data: DataConfig) -> int:
 def either_way(data: DataConfig) -> bool:
     """Whether documents are read from either end, so that the lengths of A and B do not tell their order.
 
-    A chunk of whole sentences begins with the one that did not fit in the chunk before, and such a sentence
-    is longer than most: read from one end only, the segment that comes first in the text would be the longer.
+    A chunk of whole sentences begins with the one that did not fit in the chunk before, and such a sentence is longer
+    than most: read from one end only, the segment that comes first in the text would be longer on average.
     """
     return (data.format, data.boundaries, data.sentence_objective) == ("segment_pair", "whole", "sop")
 
@@ -36,16 +36,16 @@ def needs_other_documents(data: DataConfig) -> bool:
     return data.sentence_objective == "nsp" or _lone_is_random(data)
 
 
-def pair_examples(runs: Iterable[Run], visits: Visits, data: DataConfig) -> Iterator[np.ndarray]:
-    """The segments of each run's examples: SEGMENT [...], one array a run."""
-    for run in runs:
-        firsts = chunk_starts(functools.partial(_following, run, data), len(run))
-        yield _segments(run, firsts, visits, data)
+def pair_examples(groups: Iterable[Pieces], order: DocumentOrder, data: DataConfig) -> Iterator[np.ndarray]:
+    """The segments of the examples of each group of visits of `order`: SEGMENT [...]."""
+    for pieces in groups:
+        firsts = chunk_starts(functools.partial(_following, pieces, data), len(pieces))
+        yield _segments(pieces, firsts, order, data)
 
 
-def _following(run: Run, data: DataConfig, at: np.ndarray) -> np.ndarray:
+def _following(pieces: Pieces, data: DataConfig, at: np.ndarray) -> np.ndarray:
     """First piece of the chunk after the one that begins at each of `at`."""
-    return _decide(run, at, data).following
+    return _decide(pieces, at, data).following
 
 
 class _Chunks(NamedTuple):
@@ -68,23 +68,23 @@ def _lone_is_random(data: DataConfig) -> bool:
     return "lone_is_random" in data.quirks and data.sentence_objective != "none"
 
 
-def _decide(run: Run, at: np.ndarray, data: DataConfig) -> _Chunks:
-    """What the chunks are that begin at pieces `at`, whether or not one does."""
-    keys = run.chunk_keys(at)
+def _decide(pieces: Pieces, at: np.ndarray, data: DataConfig) -> _Chunks:
+    """The chunk that would begin at each of the pieces `at`."""
+    keys = pieces.chunk_keys(at)
     longest = pair_length(data)
     if data.format == "sentence_pair":
         target = np.full(len(at), longest, np.int64)
-        end = np.minimum(at + 2, run.ends[at])
+        end = np.minimum(at + 2, pieces.ends[at])
         middle = at + 1
     else:
-        target = run.targets(at, longest, data)
-        wanted = run.offsets[at] + target
+        target = pieces.targets(at, longest, data)
+        wanted = pieces.offsets[at] + target
         if data.boundaries == "whole":
-            end = np.searchsorted(run.offsets, wanted, "right") - 1
+            end = np.searchsorted(pieces.offsets, wanted, "right") - 1
         else:
-            end = np.searchsorted(run.offsets, wanted, "left")
+            end = np.searchsorted(pieces.offsets, wanted, "left")
         fewest = 1 if _lone_is_random(data) else 2
-        end = np.minimum(np.maximum(end, at + fewest), run.ends[at])
+        end = np.minimum(np.maximum(end, at + fewest), pieces.ends[at])
         middle = at + 1 + below(keys, Purpose.SPLIT, end - at - 1)
     lone = end - at == 1
     random, swapped = np.zeros((2, len(at)), bool)
@@ -96,50 +96,80 @@ def _decide(run: Run, at: np.ndarray, data: DataConfig) -> _Chunks:
     return _Chunks(keys, target, middle, end, lone, random, swapped, np.where(random, middle, end))
 
 
-def _segments(run: Run, at: np.ndarray, visits: Visits, data: DataConfig) -> np.ndarray:
+def _segments(pieces: Pieces, at: np.ndarray, order: DocumentOrder, data: DataConfig) -> np.ndarray:
     """The segments of the chunks that begin at pieces `at`."""
-    chunks = _decide(run, at, data)
-    keys, random, swapped = chunks.keys, chunks.random, chunks.swapped
-    a_start, a_length = run.segment(at, chunks.middle)
+    chunks = _decide(pieces, at, data)
+    a_start, a_length = pieces.segment(at, chunks.middle)
     b_start, b_length = np.zeros((2, len(at)), np.int64)
     inner = np.flatnonzero(~chunks.lone)
-    b_start[inner], b_length[inner] = run.segment(chunks.middle[inner], chunks.end[inner])
-    drawn = np.flatnonzero(random)
-    b_start[drawn], b_length[drawn] = _elsewhere(
-        keys[drawn], run.places[at[drawn]], chunks.target[drawn] - a_length[drawn], visits, data
+    b_start[inner], b_length[inner] = pieces.segment(chunks.middle[inner], chunks.end[inner])
+    random = np.flatnonzero(chunks.random)
+    b_start[random], b_length[random] = _elsewhere(
+        chunks.keys[random], pieces.ranks[at[random]], chunks.target[random] - a_length[random], order, data
     )
-    # Swapped before it is cut: cutting favours the first of two equals, and would otherwise write the
-    # label into the lengths.
-    exchanged = swapped ^ (run.backward[at] & ~chunks.lone)
-    first, b_start = np.where(exchanged, b_start, a_start), np.where(exchanged, a_start, b_start)
-    a_length, b_length = np.where(exchanged, b_length, a_length), np.where(exchanged, a_length, b_length)
-    a_cut, b_cut = _cuts(a_length, b_length, pair_length(data))
-    first += heads(keys, Purpose.FRONT_A, a_cut)
-    b_start += heads(keys, Purpose.FRONT_B, b_cut)
+    # Swapped before they are cut: cutting favours the first of two equal segments, and would otherwise write the label
+    # into the lengths.
+    exchanged = chunks.swapped ^ (pieces.backward[at] & ~chunks.lone)
+    first_start, second_start = np.where(exchanged, b_start, a_start), np.where(exchanged, a_start, b_start)
+    first_length = np.where(exchanged, b_length, a_length)
+    second_length = np.where(exchanged, a_length, b_length)
+    first_cut, second_cut = _cuts(first_length, second_length, pair_length(data))
+    has_second = ~chunks.lone | chunks.random
+    is_labelled = has_second & (data.sentence_objective != "none")
+    return _interleave(
+        first_start + heads(chunks.keys, Purpose.FRONT_A, first_cut),
+        first_length - first_cut,
+        second_start + heads(chunks.keys, Purpose.FRONT_B, second_cut),
+        second_length - second_cut,
+        has_second=has_second,
+        labels=np.where(is_labelled, chunks.random | chunks.swapped, -1),
+    )
 
-    is_pair = ~chunks.lone | random
-    paired = np.flatnonzero(is_pair)
-    place = np.arange(len(at)) + np.cumsum(is_pair) - is_pair
-    out = np.empty(len(at) + len(paired), SEGMENT)
-    out["role"], out["label"] = FIRST, -1
-    out["start"][place], out["length"][place] = first, a_length - a_cut
-    second = place[paired] + 1
-    out["start"][second], out["length"][second] = b_start[paired], (b_length - b_cut)[paired]
-    out["role"][second] = SECOND
-    if data.sentence_objective != "none":
-        out["label"][place[paired]] = (random | swapped)[paired]
-    return out
+
+def _interleave(
+    first_start: np.ndarray,
+    first_length: np.ndarray,
+    second_start: np.ndarray,
+    second_length: np.ndarray,
+    *,
+    has_second: np.ndarray,
+    labels: np.ndarray,
+) -> np.ndarray:
+    """The segments of each example in turn: the first, then the second where it has one. SEGMENT [...].
+
+    Four examples, of which the second has no second segment:
+
+    >>> has_second = np.array([True, False, True, True])
+    >>> np.cumsum(has_second) - has_second  # second segments before each example
+    array([0, 1, 1, 2])
+    >>> _interleave(
+    ...     np.array([10, 20, 30, 40]), np.array([5, 6, 7, 8]),
+    ...     np.array([90, 0, 70, 60]), np.array([3, 0, 2, 1]),
+    ...     has_second=has_second, labels=np.array([1, -1, 0, 0]),
+    ... ).tolist()  # (start, length, role, label)
+    [(10, 5, 0, 1), (90, 3, 1, -1), (20, 6, 0, -1), (30, 7, 0, 0), (70, 2, 1, -1), (40, 8, 0, 0), (60, 1, 1, -1)]
+    """
+    seconds_before = np.cumsum(has_second) - has_second
+    first = np.arange(len(has_second)) + seconds_before
+    paired = np.flatnonzero(has_second)
+    second = first[paired] + 1
+    segments = np.empty(len(first) + len(second), SEGMENT)
+    segments["start"][first], segments["length"][first] = first_start, first_length
+    segments["role"][first], segments["label"][first] = FIRST, labels
+    segments["start"][second], segments["length"][second] = second_start[paired], second_length[paired]
+    segments["role"][second], segments["label"][second] = SECOND, -1
+    return segments
 
 
 def _elsewhere(
-    keys: np.ndarray, places: np.ndarray, wanted: np.ndarray, visits: Visits, data: DataConfig
+    keys: np.ndarray, ranks: np.ndarray, wanted: np.ndarray, order: DocumentOrder, data: DataConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(first token, length) of a B from other documents than those at `places`."""
-    documents = visits.others(keys, places, ten_draws="ten_draws" in data.quirks)
-    sentence, last = visits.sentence_of(keys, documents)
+    """(first token, length) of a B from other documents than those of `ranks`."""
+    documents = order.others(keys, ranks, ten_draws="ten_draws" in data.quirks)
+    sentence, last = order.sentence_of(keys, documents)
     if data.format == "sentence_pair":
-        return visits.first_piece(sentence)
-    return visits.gather(sentence, last, wanted, whole=data.boundaries == "whole")
+        return order.first_piece(sentence)
+    return order.gather(sentence, last, wanted, whole=data.boundaries == "whole")
 
 
 def _cuts(a: np.ndarray, b: np.ndarray, longest: int) -> tuple[np.ndarray, np.ndarray]:

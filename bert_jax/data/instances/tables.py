@@ -1,4 +1,4 @@
-"""The two tables of an index on disk: written piece by piece, read through a memory map."""
+"""The two tables of an index on disk: read through a memory map, and put in the order of packed rows."""
 
 from __future__ import annotations
 
@@ -6,44 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from bert_jax.data.growing import GrowingArray
 from bert_jax.data.instances.documents import SEGMENT, ranges
 from bert_jax.data.instances.packing import pack_examples
 
 _BLOCK = 2**18
-"""Examples dealt with at once."""
-
-
-class Appender:
-    """Writes a one-dimensional .npy whose length is known only at the end, without holding it in memory."""
-
-    def __init__(self, path: Path, dtype: np.dtype):
-        self._dtype = dtype
-        self._stream = path.open("wb")
-        self.count = 0
-        self._write_header()
-        self._data_at = self._stream.tell()
-
-    def append(self, entries: np.ndarray) -> None:
-        self._stream.write(np.ascontiguousarray(entries, self._dtype).data)
-        self.count += len(entries)
-
-    def __enter__(self) -> Appender:
-        return self
-
-    def __exit__(self, *_) -> None:
-        with self._stream:
-            self._stream.seek(0)
-            self._write_header()
-            assert self._stream.tell() == self._data_at  # numpy leaves room for the length to grow
-
-    def _write_header(self) -> None:
-        description = np.lib.format.dtype_to_descr(self._dtype)
-        header = {"descr": description, "fortran_order": False, "shape": (self.count,)}
-        np.lib.format.write_array_header_1_0(self._stream, header)
+"""Examples that are read at once."""
 
 
 def read_table(path: Path, dtype: np.dtype) -> np.ndarray | None:
-    """A one-dimensional .npy memory-mapped, or None where it is missing, cut or not `dtype`."""
+    """A one-dimensional .npy file, memory-mapped; None where it is missing, truncated, empty or not `dtype`."""
     try:
         with path.open("rb") as stream:
             if np.lib.format.read_magic(stream) != (1, 0):
@@ -59,9 +31,11 @@ def read_table(path: Path, dtype: np.dtype) -> np.ndarray | None:
 
 
 def write_packed(folder: Path, examples: Path, starts: Path, *, capacity: int, depth: int, seed: int) -> None:
-    """Writes segments.npy and rows.npy of packed rows from the tables with an example a row.
+    """Writes segments.npy and rows.npy of packed rows from the tables with one example per row.
 
-    `examples`, `starts`: those tables; they are removed.
+    Args:
+      examples, starts: those tables; they are removed.
+      capacity: tokens of a row, at most. depth: examples of a row, at most.
     """
     segments, bounds = np.load(examples, mmap_mode="r"), np.load(starts)
     blocks = [slice(at, at + _BLOCK) for at in range(0, len(bounds) - 1, _BLOCK)]
@@ -74,7 +48,7 @@ def write_packed(folder: Path, examples: Path, starts: Path, *, capacity: int, d
     of_example = np.diff(bounds)[order]
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(of_example)])
     np.save(folder / "rows.npy", before[row_bounds])
-    with Appender(folder / "segments.npy", SEGMENT) as packed:
+    with GrowingArray(folder / "segments.npy", SEGMENT) as packed:
         for block in blocks:
             packed.append(segments[ranges(bounds[order[block]], of_example[block])])
     examples.unlink()

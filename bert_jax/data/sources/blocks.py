@@ -1,4 +1,4 @@
-"""Runs of whole documents as they were read, and their decoding, which worker processes do.
+"""Blocks of whole documents as they were read, and their decoding, which is the work of worker processes.
 
 Workers import this module, so it imports nothing heavy: no numpy, no tensorflow, no pyarrow.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from bert_jax.errors import UserError
 
 BLOCK_BYTES = 8 << 20  # of decompressed text
-DOCUMENT_BYTES = 64 << 20  # longer ones are left out or cut, and counted
+DOCUMENT_BYTES = 64 << 20  # longer documents are left out or cut, and counted
 
 _BYTE_ORDER_MARK = "\ufeff"
 _GAP = re.compile(r"\n(?:[^\S\n]*+\n)+")  # the end of a line, and blank lines
@@ -22,9 +22,9 @@ _GAP = re.compile(r"\n(?:[^\S\n]*+\n)+")  # the end of a line, and blank lines
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """One text as it stands in the source; a sentence never crosses a line.
+    """One text as the source has it; a sentence never crosses a line.
 
-    `name` is the place for messages: file:line (from 1), or file:row and dataset:split:index (from 0).
+    `name` is for messages: file:line (from 1), or file:row and dataset:split:index (from 0).
     """
 
     name: str
@@ -32,19 +32,19 @@ class Document:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The text's lines, untouched: blank ones are there, and so is a CR before the line's end."""
+        """The lines of the text, unchanged: with blank ones, and with the CR before a line feed."""
         return tuple(self.text.split("\n"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RawBlock(abc.ABC):
-    """About `BLOCK_BYTES` of undecoded text, cut at documents' ends by content alone. Small to pickle."""
+    """About `BLOCK_BYTES` of undecoded text, cut at ends of documents by content alone. Small to pickle."""
 
     source: int  # entry of data.path, from 0
     input: int  # file among all inputs of the corpus, from 0
     number: int  # block of that input, from 0
     skipped: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    """What the reader left out or cut: `too_long` lines and values, `cut` documents, `null` values."""
+    """Counts of what the reader left out or cut: `too_long` lines and values, `cut` documents, `null` values."""
     position: int = dataclasses.field(default=0, compare=False)
     """Bytes of `Input.size` read so far, for a progress bar."""
 
@@ -81,11 +81,11 @@ class _Lines(RawBlock):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextBlock(_Lines):
-    """Of a `.txt` file: blank lines stand between documents."""
+    """Of a `.txt` file: blank lines separate documents."""
 
     def documents(self, text_field: str) -> Iterator[Document]:
         text = "\n" + self._decode(self.data, line=self.line, offset=self.offset)
-        line, start = self.line - 1, 0  # of the line feed that stands before each document
+        line, start = self.line - 1, 0  # of the line feed before each document
         for gap in (*_GAP.finditer(text), None):
             end = gap.start() if gap else len(text)
             body = text[start + 1 : end]
@@ -98,7 +98,7 @@ class TextBlock(_Lines):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JsonlBlock(_Lines):
-    """Of a `.jsonl` file: a document a line; blank lines are none."""
+    """Of a `.jsonl` file: one document per line; blank lines are left out."""
 
     def documents(self, text_field: str) -> Iterator[Document]:
         offset = self.offset
@@ -110,36 +110,36 @@ class JsonlBlock(_Lines):
                 yield Document(place, _json_text(line, text_field, place))
 
 
-# Raw control characters inside a string are let through; cleaning counts them.
+# Raw control characters inside a string are accepted; cleaning removes and counts them.
 _parse = json.JSONDecoder(strict=False).decode
 
 
 def _json_text(line: str, field: str, place: str) -> str:
     try:
-        row = _parse(line)
+        fields = _parse(line)
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{place}: not JSON: {error.msg} at column {error.colno}; a .jsonl file has one object a line"
+            f"{place}: not JSON: {error.msg} at column {error.colno}; a .jsonl file has one object per line"
         ) from error
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 10,000 nested brackets
-        raise UserError(f"{place}: JSON that cannot be read: {error}; leave the line out") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: holds {type(row).__name__}, must be an object with the field {field!r}")
-    if field not in row:
+        raise UserError(f"{place}: JSON that cannot be read: {error}; remove the line") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{place}: holds {type(fields).__name__}, must be an object with the field {field!r}")
+    if field not in fields:
         raise UserError(
-            f"{place}: the object has no field {field!r} (config.data.text_field); it has: {', '.join(row) or 'none'}"
+            f"{place}: the object has no field {field!r} (config.data.text_field); it has: {', '.join(fields) or 'none'}"
         )
-    text = row[field]
+    text = fields[field]
     if not isinstance(text, str):
         raise UserError(
             f"{place}: the field {field!r} holds {type(text).__name__}, must be text; set config.data.text_field"
         )
-    return text  # half a surrogate pair, which an escape can make, is cleaning's to count and mend
+    return text  # cleaning replaces and counts half surrogate pairs, which an escape can make
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ValuesBlock(RawBlock):
-    """Values of the text column of a table; None where there is none, or one too long."""
+    """Values of the text column of a table; None for a null, or for one that is too long."""
 
     name: str
     first: int  # row of the first value, from 0

@@ -1,7 +1,7 @@
-"""A stream of bytes, or of values, into blocks of whole documents, without a Python step per line.
+"""Cuts a stream of bytes, or of values, into blocks of whole documents, without a Python step per line.
 
-Where a block ends depends on the content alone, never on how the stream hands it out. Memory is bounded by
-one document of `limit` bytes and one block.
+Where a block ends depends on the content alone, never on the sizes of the stream's reads. Memory is bounded by one
+document of `limit` bytes and one block.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 _READ_BYTES = 1 << 20
 
-# A line of white space alone, in UTF-8: all that str.isspace() takes but the line feed.
+# The bytes of white space in UTF-8: all that str.isspace() accepts, except the line feed.
 _SPACE = (
     rb"[\t\x0b\x0c\r\x1c-\x1f ]|\xc2[\x85\xa0]|\xe1\x9a\x80"
     rb"|\xe2(?:\x80[\x80-\x8a\xa8\xa9\xaf]|\x81\x9f)|\xe3\x80\x80"
@@ -39,17 +39,17 @@ class Piece:
 
 
 def after_last_line(data: bytes, start: int) -> int:
-    """Where a line of `.jsonl` ends last, at `start` or later; 0: nowhere."""
+    """Where the last line of `.jsonl` ends, at `start` or later; 0: nowhere."""
     return data.rfind(b"\n", start) + 1
 
 
 def after_last_blank_line(data: bytes, start: int) -> int:
-    """Where a document of `.txt` ends last: behind the last blank line that ends at `start` or later; 0: nowhere.
+    """Where the last document of `.txt` ends: after the last blank line that ends at `start` or later; 0: nowhere.
 
-    Lines with white space of other kinds count only where there is no empty one.
+    Lines of other white space count only where there is no empty line.
     """
     start = max(0, data.rfind(b"\n", 0, start))
-    for since in (max(start, len(data) - (1 << 16)), start):  # most often the end of it will do
+    for since in (max(start, len(data) - (1 << 16)), start):  # most often the last 64 KiB are enough
         plain, windows = data.rfind(b"\n\n", since), data.rfind(b"\n\r\n", since)
         if max(plain, windows) >= 0:
             return max(plain + 2 if plain >= 0 else 0, windows + 3 if windows >= 0 else 0)
@@ -64,8 +64,8 @@ def after_last_blank_line(data: bytes, start: int) -> int:
 class Cutter:
     """The pieces of a stream, each at most `block_bytes` long unless one document needs more.
 
-    A line longer than `limit` bytes is passed over (`too_long`). A document that is longer in several lines is
-    cut at the end of one (`cut`, once for each cut).
+    A line longer than `limit` bytes is skipped (`too_long`). A longer document of several lines is cut at the end of
+    a line (`cut`, once for each cut).
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Cutter:
 
     @property
     def lines_read(self) -> int:
-        """Whole lines read so far, also while the stream fails."""
+        """Whole lines read so far, also after the stream failed."""
         return self._line - 1 + sum(data.count(b"\n") for data in (self._buffer, *self._unread))
 
     def __iter__(self) -> Iterator[Piece]:
@@ -106,7 +106,7 @@ class Cutter:
             yield self._take(len(self._buffer))
 
     def _fill(self, target: int) -> bool:
-        """Reads until the buffer has `target` bytes; False: the stream ended before."""
+        """Reads until the buffer has `target` bytes; False if the stream ended before."""
         missing = target - len(self._buffer)
         while missing > 0 and (data := self._stream.read(min(missing, _READ_BYTES))):
             self._unread.append(data)
@@ -127,9 +127,11 @@ class Cutter:
         self._buffer = self._buffer[end:]
 
     def _skip_line(self) -> None:
-        """Passes over the rest of the line that fills the buffer."""
+        """Skips the rest of the line that fills the buffer."""
         self._skipped["too_long"] += 1
-        size = min(self._block_bytes, _READ_BYTES, self._limit + 1)  # of what is left, none may be too long
+        size = min(
+            self._block_bytes, _READ_BYTES, self._limit + 1
+        )  # so small that a document after it is not too long
         while not (end := self._buffer.find(b"\n") + 1):
             self._drop(len(self._buffer))
             if not self._fill(size):
@@ -138,14 +140,21 @@ class Cutter:
         self._drop(end)
 
 
-def runs(
-    values: Iterable[bytes | None], *, block_bytes: int, limit: int
-) -> Iterator[tuple[int, tuple[bytes | None, ...], dict[str, int]]]:
-    """(row of the first, values, what was left out) of runs of values with `block_bytes` together, or just more.
+@dataclasses.dataclass(frozen=True)
+class ValueGroup:
+    """Consecutive values, the first of them number `first` (from 0)."""
+
+    first: int
+    values: tuple[bytes | None, ...]
+    skipped: dict[str, int]
+
+
+def group_values(values: Iterable[bytes | None], *, block_bytes: int, limit: int) -> Iterator[ValueGroup]:
+    """All values, in groups of `block_bytes` together, or just more.
 
     Values longer than `limit` bytes become None.
     """
-    run: list[bytes | None] = []
+    group: list[bytes | None] = []
     first, size = 0, 0
     skipped: Counter[str] = Counter()
     for value in values:
@@ -154,11 +163,11 @@ def runs(
         elif len(value) > limit:
             skipped["too_long"] += 1
             value = None
-        run.append(value)
-        size += 8 + len(value or b"")  # a million empty rows are a block too
+        group.append(value)
+        size += 8 + len(value or b"")  # a million empty values fill a block too
         if size >= block_bytes:
-            yield first, tuple(run), dict(skipped)
-            first, run, size = first + len(run), [], 0
+            yield ValueGroup(first, tuple(group), dict(skipped))
+            first, group, size = first + len(group), [], 0
             skipped.clear()
-    if run:
-        yield first, tuple(run), dict(skipped)
+    if group:
+        yield ValueGroup(first, tuple(group), dict(skipped))

@@ -1,4 +1,4 @@
-"""English prose out of docstrings: no code, signatures, parameter tables or markup."""
+"""English prose from docstrings, without code, signatures, parameter tables or markup."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Sections whose content is a table of names, types and links. Their headings are underlined (numpy style) or end
-# in a colon with the content indented (Google style).
+# Sections that list names, types and links. Their headings are underlined (numpy style), or end in a colon with the
+# content indented (Google style).
 _FIELD_SECTIONS = _words(
     "arg args argument arguments attribute attributes author authors contents exceptions field fields input inputs"
     " kwargs license method methods output outputs parameter parameters params properties raise raises receives"
@@ -39,7 +39,7 @@ _SIGNATURE = re.compile(r"[\w.]+\(.*\)(?:\s*(?:->|=|:).*)?")
 
 
 class _Paragraphs:
-    """Cuts one docstring into paragraphs line by line, leaving out what is not prose."""
+    """Cuts one docstring into paragraphs, line by line, and leaves out what is not prose."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -84,7 +84,7 @@ class _Paragraphs:
         )
 
     def _is_skipped(self, line: str, indent: int) -> bool:
-        """Whether an earlier line decided to leave this one out."""
+        """Whether an earlier line decides that this one is left out."""
         if self._skip_beyond is not None:
             if indent > self._skip_beyond:
                 return True
@@ -92,7 +92,7 @@ class _Paragraphs:
         return self._in_fields or self._in_session
 
     def _add(self, line: str, indent: int) -> None:
-        """One line that belongs to the text, or starts something that does not."""
+        """Adds one line, unless it begins something that is not prose."""
         if line.startswith(">") and not line.startswith(">>>"):  # quoted
             line = line.lstrip("> ")
             if not line:
@@ -172,7 +172,7 @@ _ESCAPE = re.compile(r"\\([*`_|<>'\"])")
 
 
 def _name(match: re.Match[str]) -> str:
-    """What a role or a reference shows: `text <target>` its text, `~a.b.c` its last part."""
+    """What a role or a reference shows: of `text <target>` the text, of `~a.b.c` the last part."""
     text = _TARGET.sub("", match[1]).lstrip("!")
     return text.rpartition(".")[2] if text.startswith("~") else text
 
@@ -216,7 +216,7 @@ _NOT_PROSE = re.compile(
 
 
 def _is_prose(text: str) -> bool:
-    """At least four words, most of them plain ones, some of them function words, hardly a foreign letter."""
+    """At least four words, most of them plain, some of them function words, few letters outside ASCII."""
     count = text.count(" ") + 1
     if count < 4:
         return False
@@ -237,8 +237,8 @@ def _is_prose(text: str) -> bool:
 def prose(docstring: str) -> list[str]:
     """The English paragraphs of a docstring, one line each, without markup.
 
-    Left out: code, doctests, signatures, tables, field lists (numpy, Google and Sphinx style), directives but for
-    notes and warnings, headings, and what is too short or too full of names and numbers to be a sentence.
+    Left out: code, doctests, signatures, tables, field lists (numpy, Google and Sphinx style), directives other than
+    notes and warnings, headings, and text that is too short or has too many names and numbers to be a sentence.
     """
     lines = docstring.expandtabs().split("\n")
     margin = min((len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()), default=0)

@@ -1,5 +1,5 @@
-"""Text from files: `.txt` (blank lines end documents), `.jsonl` (a document a line) and `.parquet` (a document a
-row), plain, gzip or zstd, on this machine or in remote storage; found by path, folder or glob."""
+"""Text from files: `.txt` (blank lines end documents), `.jsonl` (one document per line) and `.parquet` (one document per
+row of the table), plain, gzip or zstd, local or in remote storage; found by path, folder or glob."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.data.sources import streams
-from bert_jax.data.sources.blocks import BLOCK_BYTES, DOCUMENT_BYTES, JsonlBlock, RawBlock, TextBlock
+from bert_jax.data.sources.blocks import (
+    BLOCK_BYTES,
+    DOCUMENT_BYTES,
+    JsonlBlock,
+    RawBlock,
+    TextBlock,
+    ValuesBlock,
+)
 from bert_jax.data.sources.cutting import Cutter, after_last_blank_line, after_last_line
-from bert_jax.data.sources.parquet import parquet_blocks
+from bert_jax.data.sources.entries import is_remote
+from bert_jax.data.sources.parquet import column_groups
 from bert_jax.errors import UserError
 
 ENDINGS = tuple(kind + packed for packed in ("", ".gz", ".zst") for kind in (".txt", ".jsonl", ".parquet"))
@@ -32,17 +40,17 @@ class TextFiles:
           taken: files of earlier entries (their `files`), which are left out.
 
         Raises:
-          UserError: a file that is not there, cannot be read or has an unknown ending, or none at all.
+          UserError: no file, or one that is missing, cannot be read or has an unknown ending.
         """
         self.name = entry
         self._text_field = text_field
         self._source, self._first = source, first
-        find = _find_remote if streams.is_remote(entry) else _find_local
+        find = _find_remote if is_remote(entry) else _find_local
         found = {_real(path): path for path in sorted(find(entry), reverse=True)}
         self.files = {real: path for real, path in sorted(found.items()) if real not in taken}
         if not self.files:
             raise UserError(
-                f"config.data.path: the entry {entry!r} names no file that an entry before it does not name; take it out"
+                f"config.data.path: the entry {entry!r} names no file that an earlier entry does not name; remove it"
             )
         for path in self.files.values():
             _status(path)
@@ -80,10 +88,10 @@ class FileInput:
         try:
             with streams.open_raw(self.name) as raw:
                 if _kind(self.name) == ".parquet":
-                    yield from parquet_blocks(self, raw, block_bytes=block_bytes, limit=limit)
+                    yield from self._value_blocks(raw, block_bytes=block_bytes, limit=limit)
                 else:
                     yield from self._line_blocks(raw, block_bytes=block_bytes, limit=limit)
-        except OSError as error:  # of opening it; reading says more
+        except OSError as error:  # of opening it; errors of reading have messages of their own
             raise streams.file_fault(self.name, error) from error
 
     def _line_blocks(self, raw: Any, *, block_bytes: int, limit: int) -> Iterator[RawBlock]:
@@ -112,26 +120,40 @@ class FileInput:
                     offset=piece.offset,
                 )
 
+    def _value_blocks(self, raw: Any, *, block_bytes: int, limit: int) -> Iterator[RawBlock]:
+        groups = column_groups(self.name, raw, self.text_field, block_bytes=block_bytes, limit=limit)
+        for number, (group, rows) in enumerate(groups):
+            yield ValuesBlock(
+                source=self.source,
+                input=self.number,
+                number=number,
+                skipped=group.skipped,
+                position=self.size * (group.first + len(group.values)) // max(1, rows),
+                name=self.name,
+                first=group.first,
+                values=group.values,
+            )
+
 
 def _kind(path: str) -> str:
-    """The ending without the compression's."""
+    """The ending, without that of the compression."""
     name = Path(path)
     return Path(name.stem).suffix if name.suffix in (".gz", ".zst") else name.suffix
 
 
 def _real(path: str) -> str:
-    return path if streams.is_remote(path) else os.path.realpath(path)
+    return path if is_remote(path) else os.path.realpath(path)
 
 
 def _status(path: str) -> tuple[int, int]:
     """(size in bytes, last change: ns since the epoch, or for remote files what the backend gives).
 
     Raises:
-      UserError: the file is not there, or not ours to read.
+      UserError: the file is missing, or this user may not read it.
     """
     try:
         status: Any
-        if streams.is_remote(path):
+        if is_remote(path):
             status = streams.remote_path(path).stat()
             return status.length, status.mtime
         status = os.stat(path)
@@ -141,7 +163,7 @@ def _status(path: str) -> tuple[int, int]:
     except UserError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and not streams.is_remote(path):
+        if isinstance(error, OSError) and not is_remote(path):
             raise streams.file_fault(path, error) from error
         raise streams.remote_fault(path, error) from error
 
@@ -159,9 +181,9 @@ def _find_local(entry: str) -> list[str]:
     elif glob.has_magic(entry):
         candidates = [Path(match) for match in glob.glob(str(path), recursive=True)]
         if not candidates:
-            raise UserError(f"{place} matches nothing in {Path.cwd()}; mend the glob")
+            raise UserError(f"{place} matches nothing in {Path.cwd()}; correct the glob")
     else:
-        raise UserError(f"{place}: no such file or folder (looked in {Path.cwd()}); mend the path")
+        raise UserError(f"{place}: no such file or folder (looked in {Path.cwd()}); correct the path")
     files = [str(candidate) for candidate in candidates if not candidate.is_dir()]
     _check_endings(place, files)
     for folder in (candidate for candidate in candidates if candidate.is_dir()):
@@ -175,11 +197,11 @@ def _find_remote(entry: str) -> list[str]:
         if glob.has_magic(entry):
             candidates = _remote_glob(entry)
             if not candidates:
-                raise UserError(f"{place} matches nothing; mend the glob")
+                raise UserError(f"{place} matches nothing; correct the glob")
         else:
             candidates = [streams.remote_path(entry)]
             if not (candidates[0].exists() or candidates[0].is_dir()):
-                raise UserError(f"{place}: no such file or folder; mend the path")
+                raise UserError(f"{place}: no such file or folder; correct the path")
         files = [str(candidate) for candidate in candidates if not candidate.is_dir()]
         _check_endings(place, files)
         for folder in (candidate for candidate in candidates if str(candidate) not in files):
@@ -201,7 +223,7 @@ def _remote_glob(entry: str) -> list[Any]:
     parts = rest.split("/")
     fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     if not fixed:
-        raise UserError(f"config.data.path={entry!r}: the bucket must be named; mend the glob")
+        raise UserError(f"config.data.path={entry!r}: the bucket must be named; correct the glob")
     folder = streams.remote_path(f"{scheme}://{'/'.join(parts[:fixed])}")
     return list(folder.glob("/".join(parts[fixed:])))
 
@@ -219,7 +241,7 @@ def _check_endings(place: str, files: list[str]) -> None:
     for file in files:
         if not file.endswith(ENDINGS):
             raise UserError(
-                f"{place}: {file} must end in one of {', '.join(ENDINGS)}; rename it or leave it out"
+                f"{place}: {file} must end in one of {', '.join(ENDINGS)}; rename it or remove it"
             )
 
 

@@ -1,14 +1,13 @@
-"""English prose from the documentation that is on every machine: docstrings of the standard library and of the
+"""English prose from the documentation that every machine has: docstrings of the standard library and of the
 installed packages, and Python's own help topics.
 
-Sources are parsed with `ast`, never imported or run. The processes that parse import this module, so it imports
-nothing heavy at the top: no numpy, no tensorflow, no jax, nor what may import them.
+Sources are parsed with `ast`, never imported or executed. The processes that parse import this module, so it imports
+nothing heavy at the top: no numpy, no tensorflow, no jax, nor anything that imports them.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import csv
 import dataclasses
 import functools
@@ -32,6 +31,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from bert_jax import atomic
+from bert_jax.data.cores import usable_cores
 from bert_jax.data.sources.blocks import BLOCK_BYTES, DOCUMENT_BYTES, Document, RawBlock
 from bert_jax.data.sources.cutting import Cutter, after_last_line
 from bert_jax.data.sources.docstrings import prose
@@ -81,7 +82,7 @@ _SKIPPED_MODULES = re.compile(r"test_.*|.*_tests?|conftest|.*_pb2(_grpc)?|__edit
 
 
 def _module(root: Path, relative: str) -> _Module | None:
-    """The module of a file below a root; None if it is not one, or tests, a copy of others or generated."""
+    """The module of a file below a root; None if it is none, or a test, a vendored copy or generated."""
     parts = relative.removesuffix(".py").split("/")
     if not all(part.isidentifier() for part in parts) or not _SKIPPED_FOLDERS.isdisjoint(parts[:-1]):
         return None
@@ -111,7 +112,7 @@ def _standard_library(root: Path) -> list[_Module]:
 def _distributions(folders: Iterable[Path]) -> dict[tuple[str, str], list[_Module]]:
     """(name, version) -> modules, sorted by name; the first folder that has a distribution wins, as on import.
 
-    Only what an installer recorded: without a RECORD (some system packages) nobody can tell what belongs to it.
+    Only what an installer recorded: without a RECORD (some system packages) the files of a distribution are unknown.
     """
     found: dict[str, tuple[str, list[_Module]]] = {}
     for folder in folders:
@@ -142,10 +143,10 @@ def _read_modules(modules: list[tuple[str, str]]) -> _Texts:
     """The prose of each (name, path). Runs in a process of its own where there are several."""
     texts = []
     was_enabled = gc.isenabled()
-    gc.disable()  # syntax trees have no cycles, and looking for some takes a third of the time
+    gc.disable()  # syntax trees have no cycles, and searching for them takes a third of the time
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            warnings.simplefilter("ignore")  # invalid escapes in the packages' strings
             for name, path in modules:
                 texts += _read_module(name, path)
     finally:
@@ -168,7 +169,7 @@ def _read_module(name: str, path: str) -> _Texts:
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
-    """Those of a module or class, then of what it defines, in the order of the source."""
+    """The docstring of a module or class, then those of what it defines, in the order of the source."""
     if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
         if docstring := ast.get_docstring(node, clean=False):
             yield docstring
@@ -191,13 +192,12 @@ def _topics(tree: ast.Module) -> list[tuple[str, str]]:
 
 
 def _ignore_interrupt() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent ends its workers
+    """Ctrl-C reaches the whole process group; the parent ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _chunks(modules: Iterable[_Module], *, size: int) -> Iterator[list[_Module]]:
-    """Runs of modules with about `size` bytes of source each."""
+    """Consecutive modules, with about `size` bytes of source together."""
     chunk: list[_Module] = []
     for module in modules:
         chunk.append(module)
@@ -219,7 +219,7 @@ def _read_all(modules: list[_Module], *, processes: int) -> Iterator[tuple[str, 
                 yield from _read_modules(part)
                 progress.update(size)
             return
-        # spawn, not fork: this process may hold threads of TensorFlow or JAX
+        # spawn, not fork: threads of TensorFlow or JAX do not survive a fork
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupt) as pool:
             try:
@@ -239,14 +239,14 @@ def _read_all(modules: list[_Module], *, processes: int) -> Iterator[tuple[str, 
 # The corpus
 # ---------------------------------------------------------------------------------------------
 
-# Part of the identity: raise it with every change above that changes the text.
+# Part of the identity: increment it with every change that changes the text.
 FORMAT = 1
 
 
 class InstalledDocs:
-    """One document a module (and a help topic); each paragraph once in the whole corpus.
+    """One document per module and help topic; each paragraph once in the whole corpus.
 
-    Made on the first reading, then read from a file in `cache_dir` that is named by the identity.
+    Extracted on the first reading, then read from a file in `cache_dir` that is named by the identity.
     """
 
     name = "installed_docs"
@@ -264,7 +264,7 @@ class InstalledDocs:
         self.source, self.number = source, first
         self._cache_dir = Path(cache_dir)
         self._roots = roots or Roots.of_this_python()
-        self._processes = processes or _processors()
+        self._processes = processes or usable_cores()
 
     @functools.cached_property
     def _installed(self) -> dict[tuple[str, str], list[_Module]]:
@@ -293,7 +293,7 @@ class InstalledDocs:
         return self._file.stat().st_size if self._file.is_file() else 0
 
     def blocks(self, *, block_bytes: int = BLOCK_BYTES, limit: int = DOCUMENT_BYTES) -> Iterator[RawBlock]:
-        """Reads everything once, making it first if need be.
+        """Reads everything once; extracts it first if necessary.
 
         Raises:
           UserError: there is no documentation, or the file cannot be written.
@@ -307,9 +307,9 @@ class InstalledDocs:
                     " config.data.path"
                 )
             _save(self._file, texts)
-        with open(self._file, "rb") as raw, gzip.GzipFile(fileobj=raw) as rows:
-            rows.readline()  # their number
-            pieces = Cutter(rows, after_last_line, block_bytes=block_bytes, limit=limit)
+        with open(self._file, "rb") as raw, gzip.GzipFile(fileobj=raw) as lines:
+            lines.readline()  # how many follow
+            pieces = Cutter(lines, after_last_line, block_bytes=block_bytes, limit=limit)
             for number, piece in enumerate(pieces):
                 yield _DocsBlock(
                     source=self.source,
@@ -334,14 +334,9 @@ class InstalledDocs:
         return texts
 
 
-def _processors() -> int:
-    # Not every system can say which processors are ours alone.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _DocsBlock(RawBlock):
-    """Rows of the file: JSON, [name, paragraphs]."""
+    """Lines of the file: JSON, [name, paragraphs]."""
 
     data: bytes
 
@@ -351,30 +346,27 @@ class _DocsBlock(RawBlock):
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the file is there, undamaged and with as many rows as its first line says."""
+    """Whether the file is there, undamaged and with as many lines as its first one says."""
     try:
         with gzip.open(path) as file:
             expected = int(file.readline())
-            rows = sum(data.count(b"\n") for data in iter(lambda: file.read(1 << 20), b""))
+            lines = sum(data.count(b"\n") for data in iter(lambda: file.read(1 << 20), b""))
     except (OSError, EOFError, ValueError, zlib.error):
         return False
-    return rows == expected
+    return lines == expected
 
 
 def _save(path: Path, texts: _Texts) -> None:
-    """Written beside its place and moved there whole, so a reader never sees half a file."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with gzip.open(part, "wt", encoding="utf-8", compresslevel=5) as file:
-            for row in (len(texts), *texts):
-                file.write(json.dumps(row) + "\n")
-        os.replace(part, path)
+        with (
+            atomic.binary_stream(path) as raw,
+            gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=5, mtime=0) as file,
+        ):
+            for line in (len(texts), *texts):
+                file.write(json.dumps(line).encode() + b"\n")
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
             f"{path}: cannot be written: {reason}; free space or set config.data.directory"
         ) from error
-    finally:  # also on Ctrl-C; after the move there is nothing left to remove
-        with contextlib.suppress(OSError):
-            part.unlink()

@@ -1,7 +1,7 @@
-"""Where text comes from: the entries of `data.path`, opened and checked before any is read.
+"""The sources of text: the entries of `data.path`, opened and checked before any is read.
 
-Every source says what its text is (`identity`), gives it in the same order each time, and reports a fault as one
-line with the place.
+Every source describes its text (`identity`), yields it in the same order each time, and reports a fault as one line
+with the place.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bert_jax.config import DataConfig
-from bert_jax.data.sources import tfds
 from bert_jax.data.sources.blocks import BLOCK_BYTES, DOCUMENT_BYTES, Document, RawBlock
+from bert_jax.data.sources.entries import INSTALLED_DOCS, is_tfds
 from bert_jax.data.sources.files import TextFiles
 from bert_jax.data.sources.installed_docs import InstalledDocs
+from bert_jax.data.sources.tfds import TfdsDataset
 from bert_jax.errors import UserError
 
 __all__ = ["BLOCK_BYTES", "DOCUMENT_BYTES", "Document", "Input", "RawBlock", "Source", "open_sources"]
-
-INSTALLED_DOCS = "installed_docs"
 
 
 class Input(Protocol):
@@ -27,7 +26,7 @@ class Input(Protocol):
 
     @property
     def name(self) -> str:
-        """Its place, for messages."""
+        """For messages."""
         ...
 
     @property
@@ -50,7 +49,7 @@ class Input(Protocol):
         out or cut, and counted.
 
         Raises:
-          UserError: it is damaged, has vanished or has no such text field.
+          UserError: it is damaged or missing, or has no such text field.
         """
         ...
 
@@ -64,7 +63,7 @@ class Source(Protocol):
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What the text is, ready for JSON: two equal identities are the same text.
+        """Identifies the text, ready for JSON: equal identities, equal text.
 
         Where there is a "files", it lists [path, size in bytes, last change in ns] of each.
         """
@@ -76,12 +75,12 @@ class Source(Protocol):
 
 
 def open_sources(config: DataConfig, *, cache_dir: Path) -> list[Source]:
-    """The sources that `config.path` names, in order; `cache_dir` keeps what is slow to make.
+    """The sources that `config.path` names, in order; `cache_dir` is for what is slow to make.
 
     A file that two entries name belongs to the first.
 
     Raises:
-      UserError: an input is not there, or no source at all is named.
+      UserError: an input is missing, or no source is named.
     """
     sources: list[Source] = []
     taken: set[str] = set()
@@ -90,8 +89,8 @@ def open_sources(config: DataConfig, *, cache_dir: Path) -> list[Source]:
         source: Source
         if entry == INSTALLED_DOCS:
             source = InstalledDocs(cache_dir, source=number, first=first)
-        elif entry.startswith(tfds.PREFIX):
-            source = tfds.TfdsDataset(
+        elif is_tfds(entry):
+            source = TfdsDataset(
                 entry, data_dir=config.tfds_dir, text_field=config.text_field, source=number, first=first
             )
         else:

@@ -1,4 +1,4 @@
-"""Blocks of a Parquet file: the text column alone, a few rows at a time."""
+"""The text column of a Parquet file, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -6,37 +6,33 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from bert_jax.data.sources import streams
-from bert_jax.data.sources.blocks import ValuesBlock
-from bert_jax.data.sources.cutting import runs
+from bert_jax.data.sources.cutting import ValueGroup, group_values
 from bert_jax.errors import UserError
 
-if TYPE_CHECKING:
-    from bert_jax.data.sources.files import FileInput
-
-_ROWS = 1024  # read together at most; fewer where they are long
+_ROWS = 1024  # read at once, at most; fewer where they are long
 _READ_BYTES = 1 << 20
 
 
-def parquet_blocks(file: FileInput, raw: BinaryIO, *, block_bytes: int, limit: int) -> Iterator[ValuesBlock]:
-    """Raises `UserError` for a damaged file, or a text column that is not there or holds no text."""
-    with _unpacked(file.name, raw) as seekable:
-        column = _Column(file.name, seekable, file.text_field)
+def column_groups(
+    name: str, raw: BinaryIO, field: str, *, block_bytes: int, limit: int
+) -> Iterator[tuple[ValueGroup, int]]:
+    """The values of the column `field` in groups, each with the number of rows of the file.
+
+    Args:
+      name: the file's, for messages. raw: its bytes.
+      block_bytes, limit: see `group_values`.
+
+    Raises:
+      UserError: a damaged file, or a column that is missing or holds no text.
+    """
+    with _unpacked(name, raw) as seekable:
+        column = _Column(name, seekable, field)
         values = column.values(batch_bytes=block_bytes)
-        for number, run in enumerate(runs(values, block_bytes=block_bytes, limit=limit)):
-            first, block, skipped = run
-            yield ValuesBlock(
-                source=file.source,
-                input=file.number,
-                number=number,
-                skipped=skipped,
-                position=file.size * (first + len(block)) // max(1, column.rows),
-                name=file.name,
-                first=first,
-                values=block,
-            )
+        for group in group_values(values, block_bytes=block_bytes, limit=limit):
+            yield group, column.rows
 
 
 @contextlib.contextmanager
@@ -140,7 +136,7 @@ def _check_column(name: str, schema: Any, field: str) -> None:
 
 
 def _rows_together(metadata: Any, field: str, batch_bytes: int) -> int:
-    """As many rows as have `batch_bytes` of text together, by the row group with the longest ones."""
+    """How many rows have `batch_bytes` of text together, judged by the row group with the longest ones."""
     longest = 1.0
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)

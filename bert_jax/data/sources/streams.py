@@ -1,4 +1,4 @@
-"""Opening one file to read its bytes: local or remote, plain, gzip or zstd; and what is said when that fails."""
+"""Opening one file to read its bytes, local or remote, plain, gzip or zstd; and the messages when that fails."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from bert_jax.data.sources.entries import is_remote
 from bert_jax.errors import UserError
 
-# What reads a scheme when TensorFlow does not: TensorFlow itself reads gs:// alone.
+# The package that reads a scheme when TensorFlow does not: TensorFlow itself reads gs:// alone.
 _BACKENDS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
 
 READ_FAULTS = (OSError, EOFError, zlib.error)  # what reading an opened stream may raise
-
-
-def is_remote(path: str) -> bool:
-    return "://" in path
 
 
 def remote_path(uri: str) -> Any:
@@ -37,7 +34,7 @@ def remote_path(uri: str) -> Any:
     except KeyError as error:
         known = ", ".join(f"{scheme}://" for scheme in _BACKENDS)
         raise UserError(
-            f"{uri}: {uri.partition('://')[0]}:// is not one of {known}; mend the path"
+            f"{uri}: {uri.partition('://')[0]}:// is not one of {known}; correct the path"
         ) from error
 
 
@@ -55,14 +52,16 @@ def remote_fault(uri: str, error: Exception) -> UserError:
 
 
 def file_fault(path: str, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be read: {error.strerror or error}; mend or leave it out")
+    return UserError(
+        f"{path}: cannot be read: {error.strerror or error}; correct the path, or remove it from config.data.path"
+    )
 
 
 def read_fault(path: str, error: Exception, *, lines: int) -> UserError:
     """One line for what reading an opened stream raised, after `lines` whole lines."""
     if isinstance(error, gzip.BadGzipFile):
         return UserError(
-            f"{path}: ends in .gz but is not sound gzip after line {lines} ({error}); compress it again or rename it"
+            f"{path}: ends in .gz but is not valid gzip after line {lines} ({error}); compress it again or rename it"
         )
     if isinstance(error, OSError) and not (path.endswith(".zst") and error.errno is None):
         return file_fault(path, error)
@@ -75,7 +74,7 @@ def read_fault(path: str, error: Exception, *, lines: int) -> UserError:
 
 @contextlib.contextmanager
 def open_raw(path: str) -> Iterator[BinaryIO]:
-    """The file's own bytes, seekable. Reading raises `OSError` alone, also from remote storage."""
+    """The file's own bytes, seekable. Reading raises only `OSError`, also from remote storage."""
     if not is_remote(path):
         with open(path, "rb") as file:
             yield file
@@ -89,7 +88,7 @@ def open_raw(path: str) -> Iterator[BinaryIO]:
 
 
 class _Remote(io.RawIOBase):
-    """What `epath` opened as an ordinary file: some backends lack `readinto` and `closed`."""
+    """A file that `epath` opened, as an ordinary one: some backends lack `readinto` and `closed`."""
 
     def __init__(self, file: Any):
         self._file = file
@@ -126,7 +125,7 @@ def _as_os_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def decompressed(path: str, raw: BinaryIO) -> Iterator[BinaryIO]:
-    """What `raw` holds once unpacked, by the ending of `path`. Reading raises `READ_FAULTS`."""
+    """The decompressed content of `raw`, by the ending of `path`. Reading raises `READ_FAULTS`."""
     match Path(path).suffix:
         case ".gz":
             with gzip.GzipFile(fileobj=raw) as file:

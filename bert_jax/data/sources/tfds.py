@@ -1,5 +1,7 @@
-"""Text from a feature of a TFDS dataset, which TFDS downloads and prepares if it is not there. TensorFlow is
-imported inside functions: what imports this module stays light."""
+"""Text from a feature of a TFDS dataset, which TFDS downloads and prepares if it is missing.
+
+TensorFlow is imported inside functions, so that importing this module stays light.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax.data.sources.blocks import BLOCK_BYTES, DOCUMENT_BYTES, RawBlock, ValuesBlock
-from bert_jax.data.sources.cutting import runs
+from bert_jax.data.sources.cutting import group_values
+from bert_jax.data.sources.entries import is_remote
+from bert_jax.data.tensorflow import tensorflow
 from bert_jax.errors import UserError
-
-PREFIX = "tfds:"
 
 _ENTRY = re.compile(r"tfds:(?P<name>\w+(?:/[\w.+-]+)?(?::[\d.*]+)?):(?P<split>[A-Za-z_].*)")
 
@@ -63,7 +65,7 @@ class TfdsDataset:
         }
 
     def inputs(self) -> list[TfdsInput]:
-        """The whole split is one."""
+        """The whole split is one input."""
         return [
             TfdsInput(
                 name=f"{self._dataset}:{self._split}",
@@ -93,21 +95,21 @@ class TfdsInput:
 
     def blocks(self, *, block_bytes: int = BLOCK_BYTES, limit: int = DOCUMENT_BYTES) -> Iterator[RawBlock]:
         """Reads the split once. A text of more than `limit` bytes is left out and counted."""
-        for number, run in enumerate(runs(self._values(), block_bytes=block_bytes, limit=limit)):
-            first, values, skipped = run
+        groups = group_values(self._values(), block_bytes=block_bytes, limit=limit)
+        for number, group in enumerate(groups):
             yield ValuesBlock(
                 source=self.source,
                 input=self.number,
                 number=number,
-                skipped=skipped,
-                position=self.size * (first + len(values)) // max(1, self.examples),
+                skipped=group.skipped,
+                position=self.size * (group.first + len(group.values)) // max(1, self.examples),
                 name=self.name,
-                first=first,
-                values=values,
+                first=group.first,
+                values=group.values,
             )
 
     def _values(self) -> Iterator[bytes]:
-        import tensorflow as tf
+        tf = tensorflow()
         import tensorflow_datasets as tfds
 
         dataset = self.builder.as_dataset(
@@ -129,7 +131,7 @@ class TfdsInput:
 def _status(path: Any) -> list[Any]:
     """[path, size in bytes, last change: ns since the epoch, or for remote files what the backend gives]."""
     try:
-        if "://" in str(path):
+        if is_remote(str(path)):
             status = path.stat()
             return [str(path), status.length, status.mtime]
         local = os.stat(path)
@@ -141,14 +143,12 @@ def _status(path: Any) -> list[Any]:
 
 
 def _open_builder(entry: str, name: str, data_dir: str) -> Any:
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")  # or TensorFlow takes the memory that JAX needs
+    tensorflow()  # before its datasets, which import it
     import tensorflow_datasets as tfds
 
     folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
-    if data_dir and "://" not in data_dir and not folder.is_dir():
-        raise UserError(f"config.data.tfds_dir={data_dir!r}: no such folder; mend the path or make it")
+    if data_dir and not is_remote(data_dir) and not folder.is_dir():
+        raise UserError(f"config.data.tfds_dir={data_dir!r}: no such folder; correct the path or create it")
     try:
         builder = tfds.builder(name, data_dir=os.path.expanduser(data_dir) or None, try_gcs=False)
     except ValueError as error:
@@ -159,7 +159,7 @@ def _open_builder(entry: str, name: str, data_dir: str) -> Any:
         except Exception as error:  # each dataset's own code runs here
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise UserError(
-                f"config.data.path={entry!r} is not prepared in {builder.data_path} and cannot be made there: {reason};"
+                f"config.data.path={entry!r} is not prepared in {builder.data_path} and cannot be prepared there: {reason};"
                 f" run on a machine that can: tfds build {name} --data_dir {folder}, or set config.data.tfds_dir"
             ) from error
     return builder
@@ -175,14 +175,13 @@ def _unknown_dataset(entry: str, name: str, folder: Path, known: list[str], erro
         reason = " ".join(str(error).partition("Here are")[0].split())[:300]
         return f"{place}: TFDS knows {base!r} but not {variant!r}: {reason}"
     close = difflib.get_close_matches(base, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "; mend the name or set config.data.tfds_dir"
+    hint = f"; did you mean {close[0]!r}?" if close else "; correct the name or set config.data.tfds_dir"
     return f"{place}: {base!r} is neither a dataset that TFDS knows nor prepared in {folder}{hint}"
 
 
 def _check_text_feature(info: Any, field: str) -> None:
-    import tensorflow as tf
-
-    features = dict(sorted(info.features.items()))  # TFDS's own order changes from run to run
+    tf = tensorflow()
+    features = dict(sorted(info.features.items()))  # TFDS's own order changes from process to process
     place = f"config.data.text_field={field!r}"
     if field not in features:
         raise UserError(f"{place} is not a feature of {info.full_name}; it has: {', '.join(features)}")

@@ -1,4 +1,4 @@
-"""Every measure of a sweep, arm against baseline: the differences, how sure they are, and what that means in words."""
+"""Compares each variant of a sweep with the baseline: differences, intervals, tests, and a verdict in words."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ Verdict = Literal[
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """An arm, a measure, and what the baseline's makes of it."""
+    """A measure of a variant, beside the baseline's."""
 
-    arm: str
+    variant: str
     measure: Measure
     summary: Summary
     finished: int
-    """seeds of the arm"""
+    """seeds of the variant that finished"""
     planned: int
-    """finished or not"""
+    """seeds of the variant, finished or not"""
     difference: Difference | None = None
-    """None: the baseline itself, or no seed that both have"""
+    """None: this is the baseline, or no seed is finished in both"""
     p_holm: float | None = None
     is_baseline: bool = False
 
     @property
     def verdict(self) -> Verdict:
-        """better or worse: the adjusted p is at most 5 %."""
+        """better or worse: the adjusted p is at most `ALPHA`."""
         if not self.summary.n:
             return "not measured" if self.finished else "not finished"
         if self.is_baseline:
@@ -56,7 +56,7 @@ class Comparison:
 
 
 def compare(results: Results) -> tuple[Comparison, ...]:
-    """The sweep's measures in its order, and in each the arms in theirs; all tests are one family."""
+    """Every measure of the sweep for every variant, in its order; all tests are one family."""
     measures = progress.bar(
         results.plan.sweep.measures, description="bootstrap", unit=" measures", leave=False, delay=3
     )
@@ -66,52 +66,54 @@ def compare(results: Results) -> tuple[Comparison, ...]:
 
 
 def family_size(comparisons: Sequence[Comparison]) -> int:
-    """How many tests were made, and corrected for."""
+    """The number of tests, which p values are corrected for."""
     return sum(c.p_holm is not None for c in comparisons)
 
 
 def _of_measure(results: Results, measure: Measure) -> Iterator[Comparison]:
     replicates = _Replicates(results, measure.name)
-    theirs = {result.trial.seed: result for result in results.of(results.baseline)}
-    for arm in results.arms:
-        ours = {result.trial.seed: result for result in results.of(arm)}
+    of_baseline = {result.trial.seed: result for result in results.of(results.baseline)}
+    for variant in results.variants:
+        of_variant = {result.trial.seed: result for result in results.of(variant)}
         pairs = [
-            (ours[seed], theirs[seed])
-            for seed in ours
-            if seed in theirs and measure.name in ours[seed].values and measure.name in theirs[seed].values
+            (of_variant[seed], of_baseline[seed])
+            for seed in of_variant
+            if seed in of_baseline
+            and measure.name in of_variant[seed].values
+            and measure.name in of_baseline[seed].values
         ]
-        is_baseline = arm == results.baseline
+        is_baseline = variant == results.baseline
         yield Comparison(
-            arm=arm,
+            variant=variant,
             measure=measure,
-            summary=summary(list(results.values(arm, measure.name).values())),
-            finished=len(ours),
-            planned=len(results.of(arm, counting=False)),
+            summary=summary(list(results.values(variant, measure.name).values())),
+            finished=len(of_variant),
+            planned=len(results.of(variant, counting=False)),
             difference=None if is_baseline or not pairs else _difference(pairs, measure.name, replicates),
             is_baseline=is_baseline,
         )
 
 
 def _difference(pairs: Sequence[tuple[Result, Result]], name: str, replicates: _Replicates) -> Difference:
-    ours, theirs = zip(*pairs, strict=True)
-    ours_S, theirs_S = [r.values[name] for r in ours], [r.values[name] for r in theirs]
-    if not replicates.shared(*ours, *theirs):
-        return difference(ours_S, theirs_S)
+    of_variant, of_baseline = zip(*pairs, strict=True)
+    variant_S, baseline_S = [r.values[name] for r in of_variant], [r.values[name] for r in of_baseline]
+    if not replicates.shared(*of_variant, *of_baseline):
+        return difference(variant_S, baseline_S)
     return difference(
-        ours_S,
-        theirs_S,
+        variant_S,
+        baseline_S,
         rows=replicates.rows,
-        ours_SB=np.stack([replicates.of(r) for r in ours]),
-        theirs_SB=np.stack([replicates.of(r) for r in theirs]),
+        variant_SB=np.stack([replicates.of(r) for r in of_variant]),
+        baseline_SB=np.stack([replicates.of(r) for r in of_baseline]),
     )
 
 
 class _Replicates:
-    """A measure of all trials over the same rows, drawn anew: once for all arms."""
+    """Bootstrap replicates of a measure: the same resampled rows for all trials."""
 
     def __init__(self, results: Results, name: str) -> None:
         scored = [r for r in results.trials if r.counts and name in r.scores]
-        # Rows are those of the first trial that has them; one that was scored on others is compared by seeds.
+        # Rows are those of the first trial that has them; a trial scored on other rows is compared by seeds alone.
         first = scored[0] if scored else None
         alike = [r for r in scored if first and _rows(r, name) == _rows(first, name)]
         self.rows = len(first.scores[name].total_R) if first else 0
@@ -125,7 +127,7 @@ class _Replicates:
             self._places = {}
 
     def shared(self, *results: Result) -> bool:
-        """Whether all of them were scored on these rows."""
+        """Whether all of these were scored on the same rows."""
         return all(r.trial.name in self._places for r in results)
 
     def of(self, result: Result) -> np.ndarray:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
 
-from bert_jax import __version__
+from bert_jax import html
+from bert_jax._version import __version__
+from bert_jax.html import Html
+from bert_jax.plotting import Plot
 from bert_jax.sweeps.reporting import tables
 from bert_jax.sweeps.reporting.comparisons import ALPHA, Comparison, family_size
-from bert_jax.sweeps.reporting.plots import Plot
 from bert_jax.sweeps.reporting.results import Results
 from bert_jax.sweeps.reporting.statistics import REPLICATES
 from bert_jax.sweeps.reporting.writing import (
@@ -24,36 +24,10 @@ from bert_jax.sweeps.reporting.writing import (
     unit_of_difference,
 )
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #24292f; --soft: #656d76; --page: #ffffff; --line: #d8dee4; --band: #f6f8fa;
-  --better: #116329; --worse: #a40e26; }
-@media (prefers-color-scheme: dark) { :root { --ink: #d0d7de; --soft: #8b949e; --page: #0d1117; --line: #30363d;
-  --band: #161b22; --better: #56d364; --worse: #ff7b72; } }
-body { margin: 2rem auto; max-width: 72rem; padding: 0 1.2rem; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.45rem; line-height: 1.25; margin-bottom: .3rem; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .4rem; }
-.soft, .note, figcaption { color: var(--soft); } .note, figcaption { font-size: .85rem; margin: .4rem 0; }
-.verdict { background: var(--band); border-left: 4px solid var(--line); border-radius: 4px; padding: .6rem 1rem;
-  margin: 1rem 0; } .verdict ul { margin: 0; padding-left: 1.1rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; margin: .4rem 0; }
-dt { color: var(--soft); } dd { margin: 0; } code { font-size: .9em; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
-th, td { padding: .22rem .8rem .22rem 0; text-align: left; vertical-align: top; }
-th { color: var(--soft); font-weight: 600; border-bottom: 1px solid var(--line); vertical-align: bottom; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; } td.number, .unsure { white-space: nowrap; }
-tr.begins td { border-top: 1px solid var(--line); } thead + tbody tr.begins:first-child td { border-top: 0; }
-.better { color: var(--better); font-weight: 600; } .worse { color: var(--worse); font-weight: 600; }
-.plots { display: flex; flex-wrap: wrap; gap: 1rem 1.6rem; margin: 1.4rem 0; }
-figure { margin: 0; flex: 1 1 22rem; max-width: 34rem; break-inside: avoid; } figure img { width: 100%; height: auto; }
-@media print { body { margin: 0; max-width: none; font-size: 11px; } figure { flex-basis: 45%; }
-  .wide { overflow: visible; } tr, .verdict { break-inside: avoid; } h2 { break-after: avoid; } }
-"""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Page:
-    """What a report says, in order; every string is plain text."""
+    """The parts of a report in order; every string is plain text."""
 
     title: str
     verdicts: tuple[str, ...]
@@ -64,7 +38,7 @@ class Page:
 
 
 def compose(results: Results, comparisons: Sequence[Comparison], plots: Sequence[Plot]) -> Page:
-    """Orders what was found into a page."""
+    """Puts the results into the order of the page."""
 
     def pictures(*starts: str) -> tuple[Plot, ...]:
         return tuple(plot for plot in plots if plot.name.startswith(starts))
@@ -92,10 +66,10 @@ def compose(results: Results, comparisons: Sequence[Comparison], plots: Sequence
 
 
 def verdicts(results: Results, comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """The sweep's answer in sentences: what is sure, each by itself; then what is not, together."""
+    """The answer in sentences: each significant difference, then the others together, then what is unfinished."""
     baseline = results.baseline
     if not any(r.counts for r in results.trials):
-        yield "Nothing is finished yet: there is nothing to compare."
+        yield "No trial is finished: there is nothing to compare."
         return
     for c in comparisons:
         if c.verdict in ("better", "worse") and c.difference:
@@ -103,24 +77,24 @@ def verdicts(results: Results, comparisons: Sequence[Comparison]) -> Iterator[st
                 f"{number(c.difference.value, c.measure, sign=True)} {unit_of_difference(c.measure)}".strip()
             )
             p = probability(c.p_holm)
-            alone = ", by its rows alone: one seed" if c.difference.seeds == 1 else ""
+            alone = ", from the rows of one seed" if c.difference.seeds == 1 else ""
             yield (
-                f"{c.arm}: {c.measure.name} {difference} {interval(c)}, p {p if p[0] == '<' else '= ' + p}:"
+                f"{c.variant}: {c.measure.name} {difference} {interval(c)}, p {p if p[0] == '<' else '= ' + p}:"
                 f" {c.verdict} than {baseline}{alone}"
             )
     for verdict, words in (
         ("too small to tell", "too small to tell for {}"),
-        ("not tested", "not tested for {}: that takes two seeds finished in both, or one and rows"),
+        ("not tested", "not tested for {}: a test needs two seeds finished in both, or one with rows"),
         ("not measured", "not measured in {}"),
     ):
         for name in dict.fromkeys(c.measure.name for c in comparisons):
-            arms = [c.arm for c in comparisons if c.measure.name == name and c.verdict == verdict]
-            if arms:
-                yield f"{name}: " + words.format(_listed(arms))
-    for arm in results.arms:
-        done, planned = len(results.of(arm)), len(results.of(arm, counting=False))
+            variants = [c.variant for c in comparisons if c.measure.name == name and c.verdict == verdict]
+            if variants:
+                yield f"{name}: " + words.format(_listed(variants))
+    for variant in results.variants:
+        done, planned = len(results.of(variant)), len(results.of(variant, counting=False))
         if done < planned:
-            yield f"{arm}: {done} of {planned} seeds finished"
+            yield f"{variant}: {done} of {planned} seeds finished"
 
 
 def as_markdown(page: Page, *, plots: str = "plots") -> str:
@@ -145,39 +119,20 @@ def as_markdown(page: Page, *, plots: str = "plots") -> str:
 
 
 def as_html(page: Page) -> str:
-    """For light, dark and paper; pictures are inside."""
-    title = escape(page.title)
-    about = "".join(
-        f"<dt>{escape(name)}</dt><dd>{'<br>'.join(map(escape, lines))}</dd>\n"
-        for name, lines in page.about.items()
-    )
-    parts = "".join(part.html() if isinstance(part, Table) else _figures(part) for part in page.parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style></head>\n'
-        f'<body>\n<h1>{title}</h1>\n<div class="verdict"><ul>\n{_items(page.verdicts)}</ul></div>\n'
-        f"<h2>What was run</h2>\n<dl>\n{about}</dl>\n{parts}"
-        f"<section><h2>How the numbers were made</h2>\n<ul>\n{_items(page.method)}</ul></section>\n"
-        f"</body>\n</html>\n"
+    """One page that needs no other file."""
+    return html.page(
+        page.title,
+        html.element("div", html.items(page.verdicts), class_="verdict"),
+        html.section("What was run", html.definitions(page.about)),
+        *(part.html() if isinstance(part, Table) else _figures(part) for part in page.parts),
+        html.section("How the numbers were made", html.items(page.method)),
     )
 
 
-def _items(lines: Sequence[str]) -> str:
-    return "".join(f"<li>{escape(line)}</li>\n" for line in lines)
-
-
-def _figures(plots: Sequence[Plot]) -> str:
-    figures = "".join(
-        f'<figure><picture><source srcset="{_inline(plot.dark)}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{_inline(plot.light)}" alt="{escape(plot.title)}"></picture>'
-        f"<figcaption>{escape(plot.caption)}</figcaption></figure>\n"
-        for plot in plots
+def _figures(plots: Sequence[Plot]) -> Html:
+    return html.figures(
+        *(html.figure(plot.title, light=plot.light, dark=plot.dark, caption=plot.caption) for plot in plots)
     )
-    return f'<div class="plots">\n{figures}</div>\n'
-
-
-def _inline(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _about(results: Results) -> dict[str, tuple[str, ...]]:
@@ -187,50 +142,50 @@ def _about(results: Results) -> dict[str, tuple[str, ...]]:
     about = {
         "sweep": (results.plan.file,),
         "base": (sweep.base,),
-        "arms": tuple(
-            f"{arm.name}{' (baseline)' if arm.name == sweep.baseline else ''}: {_values(arm.values)}"
-            for arm in sweep.arms
+        "variants": tuple(
+            f"{variant.name}{' (baseline)' if variant.name == sweep.baseline else ''}: {_values(variant.values)}"
+            for variant in sweep.variants
         ),
-        "in every arm": (_values(sweep.common),),
+        "in every variant": (_values(sweep.common),),
         "seeds": (", ".join(map(str, sweep.seeds)),),
         "budget of a trial": (f"{short(sweep.tokens)} tokens ({sweep.tokens:,}), padding included",),
         "trials": (f"{counts['finished']} of {len(results.trials)} finished{others and '; ' + others}",),
     }
     if not sweep.common:
-        del about["in every arm"]
+        del about["in every variant"]
     return about
 
 
-def _values(values) -> str:
-    return ", ".join(f"{key}={value}" for key, value in values.items()) or "the base as it is"
+def _values(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in values.items()) or "the base unchanged"
 
 
 def _method(results: Results, comparisons: Sequence[Comparison]) -> Iterator[str]:
     size = family_size(comparisons)
     names = sorted({c.measure.name for c in comparisons if c.difference and c.difference.rows})
     yield (
-        f"A difference is the mean over the seeds that an arm and {results.baseline} both have, each seed paired with"
-        " itself; a measure is a sum over rows divided by the sum of their weights. Trials that are not finished"
-        " enter no number."
+        f"A difference is the mean over the seeds that a variant and {results.baseline} both have, each seed paired"
+        " with itself; a measure is a sum over rows divided by the sum of their weights. Unfinished trials enter"
+        " no number."
     )
     if names:
         yield (
-            f"Held-out rows are drawn again with replacement, {REPLICATES:,} times, the same rows for every seed of"
-            f" both arms ({_listed(names)}); measures of eval lines have no rows, and count seeds alone."
+            f"Held-out rows are resampled with replacement {REPLICATES:,} times, the same rows for every seed of"
+            f" both variants ({_listed(names)}); measures of eval lines have no rows, so only seeds are resampled."
         )
     yield (
         "The error of the seeds' mean is drawn from their paired differences as Student's t of n - 1 degrees of"
-        " freedom, and added to that of the rows: with few seeds a plain bootstrap of them is too sure (with three,"
-        " its 95 % interval covers 80 %)."
-        " Intervals are percentiles of the draws; p is two-sided, twice the smaller share of draws on one side of 0."
+        " freedom, and added to that of the rows: with few seeds a plain bootstrap is too narrow (with three, its"
+        " 95 % interval covers 80 %)."
+        " Intervals are percentiles of the draws; p is two-sided, twice the smaller fraction of draws on one side of 0."
     )
     yield (
         f"All {size} tests of this page are one family, corrected by Holm's method (1979); a verdict needs an adjusted"
-        f" p of at most {ALPHA}. The generator of the draws is fixed, so the same folder gives the same page."
+        f" p of at most {ALPHA}. The seed of the draws is fixed, so the same folder gives the same page."
     )
     yield (
         "Probes score all trials on the same held-out rows and masks, those of the base. held_out.X is a trial's own"
-        " objective on its own rows: where arms differ in those, it compares two things at once."
+        " objective on its own rows: where variants differ in these, the difference has two causes."
     )
     yield f"Written by bert_jax {__version__}, bert-jax report."
 

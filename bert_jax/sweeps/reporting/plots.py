@@ -1,8 +1,7 @@
-"""The plots of a report, as PNGs: for paper and light pages, and for dark ones."""
+"""The plots of a sweep's report."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Iterator, Sequence
@@ -10,36 +9,19 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from bert_jax.plotting import Drawing, Plot
+from bert_jax.plotting import draw as draw_plot
 from bert_jax.sweeps.reporting import tables
 from bert_jax.sweeps.reporting.comparisons import Comparison
-from bert_jax.sweeps.reporting.plot_style import BASELINE, Drawing, Style, legend, png, size_of, styles_of
+from bert_jax.sweeps.reporting.plot_style import BASELINE, Style, legend, size_of, styles_of
 from bert_jax.sweeps.reporting.results import HELD_OUT, Result, Results
 from bert_jax.sweeps.reporting.writing import titled, unit_of_difference
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plot:
-    """A picture with what a reader must know to read it."""
-
-    name: str
-    """of its file, without .png"""
-    title: str
-    caption: str
-    light: bytes
-    dark: bytes
-
-
 def draw(results: Results, comparisons: Sequence[Comparison]) -> Iterator[Plot]:
     """Every plot that there are numbers for."""
-    styles = styles_of(results.arms, results.baseline)
-    for drawing in _drawings(results, comparisons, styles):
-        yield Plot(
-            name=drawing.name,
-            title=drawing.title,
-            caption=drawing.caption,
-            light=png(drawing, "light"),
-            dark=png(drawing, "dark"),
-        )
+    styles = styles_of(results.variants, results.baseline)
+    yield from map(draw_plot, _drawings(results, comparisons, styles))
 
 
 def _drawings(
@@ -58,7 +40,7 @@ def _drawings(
 
 
 # ---------------------------------------------------------------------------------------------
-# A measure: arms, seeds, the interval of the difference
+# A measure: variants, seeds, the interval of the difference
 # ---------------------------------------------------------------------------------------------
 
 
@@ -66,7 +48,7 @@ def _measure_drawing(results: Results, of_measure: Sequence[Comparison], styles:
     measure = of_measure[0].measure
     better = "right" if measure.better == "higher" else "left"
     caption = (
-        f"Filled: mean of an arm; hollow: its seeds; line: {results.baseline}. Bars: 95 % interval of the"
+        f"Filled: mean of a variant; hollow: its seeds; line: {results.baseline}. Bars: 95 % interval of the"
         f" difference to {results.baseline}, not corrected for many tests. Better is to the {better}."
         + (" Dotted: chance." if measure.chance is not None else "")
     )
@@ -88,14 +70,14 @@ def _measure(
     if math.isfinite(base):
         axes.axvline(scale * base, color=BASELINE, linewidth=1, zorder=1)
     for place, c in enumerate(of_measure):
-        style = styles[c.arm]
+        style = styles[c.variant]
         d = c.difference
         if d and d.low is not None and d.high is not None:
             # Drawn from the baseline's mean, so that the bar crosses its line where the difference may be 0.
             ends = [scale * (base + d.low), scale * (base + d.high)]
             axes.plot(ends, [place, place], color=style.colour, linewidth=2.2, alpha=0.75, zorder=2)
             axes.plot(ends, [place, place], "|", color=style.colour, markersize=8, zorder=2)
-        seeds = list(results.values(c.arm, measure.name).values())
+        seeds = list(results.values(c.variant, measure.name).values())
         axes.plot(
             [scale * value for value in seeds],
             [place + 0.24] * len(seeds),
@@ -125,14 +107,14 @@ def _measure(
             fontsize=8,
             alpha=0.8,
         )
-    axes.set_yticks(range(len(of_measure)), [c.arm for c in of_measure])
+    axes.set_yticks(range(len(of_measure)), [c.variant for c in of_measure])
     axes.set_ylim(len(of_measure) - 0.4, -0.6)
     axes.grid(False, axis="y")
     axes.set_xlabel(titled(measure))
 
 
 def _is_near(place: float, limits: tuple[float, float]) -> bool:
-    """Whether showing it leaves at least a third of the axis to what is there."""
+    """Whether an axis that includes `place` gives at least a third of its length to the present limits."""
     low, high = limits
     return max(high, place) - min(low, place) <= 3 * (high - low)
 
@@ -147,9 +129,9 @@ def _curve_drawing(results: Results, field: str, styles: dict[str, Style]) -> Dr
     return Drawing(
         name=f"curve-{field}",
         title=title,
-        caption="Line: mean over the seeds that finished; band: from the lowest seed to the highest. Thin and"
-        " without marks: single trials that have not finished. The first evaluation, of step 0, is left out.",
-        size=size_of(results.arms),
+        caption="Line: mean over the seeds that finished; band: from the lowest seed to the highest. Thin, without"
+        " markers: single unfinished trials. The evaluation at step 0 is left out.",
+        size=size_of(results.variants),
         draw=lambda axes: _curves(axes, results, field, styles),
     )
 
@@ -157,12 +139,12 @@ def _curve_drawing(results: Results, field: str, styles: dict[str, Style]) -> Dr
 def _curves(axes: Axes, results: Results, field: str, styles: dict[str, Style]) -> None:
     measure = results.measures.get(HELD_OUT + field)
     scale = measure.scale if measure else 1.0
-    for arm, style in styles.items():
-        for r in results.of(arm, counting=False):
+    for variant, style in styles.items():
+        for r in results.of(variant, counting=False):
             points = [(p.tokens, scale * p.values[field]) for p in r.curve if p.step and field in p.values]
             if points and not r.counts:
                 axes.plot(*zip(*points, strict=True), color=style.colour, linewidth=0.8, alpha=0.7)
-        drawn = _at_shared_tokens(results.of(arm), field)
+        drawn = _at_shared_tokens(results.of(variant), field)
         if drawn:
             x = list(drawn)
             values = [[scale * value for value in seeds] for seeds in drawn.values()]
@@ -178,7 +160,7 @@ def _curves(axes: Axes, results: Results, field: str, styles: dict[str, Style]) 
                 markersize=3.5,
                 markevery=max(1, len(x) // 8),
                 linewidth=1.5,
-                label=arm,
+                label=variant,
             )
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -188,7 +170,7 @@ def _curves(axes: Axes, results: Results, field: str, styles: dict[str, Style]) 
 
 
 def _at_shared_tokens(trials: Sequence[Result], field: str) -> dict[int, list[float]]:
-    """tokens -> the values of all seeds, where all of them were evaluated."""
+    """tokens -> the values of all seeds, at the tokens where every seed was evaluated."""
     curves = [{p.tokens: p.values[field] for p in r.curve if p.step and field in p.values} for r in trials]
     curves = [curve for curve in curves if curve]
     if not curves:
@@ -203,7 +185,7 @@ def _at_shared_tokens(trials: Sequence[Result], field: str) -> dict[int, list[fl
 
 
 def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawing]:
-    """The first measure against FLOPs; against hours where all trials take the same FLOPs."""
+    """The first measure against FLOPs, or against hours where all trials take the same FLOPs."""
     measure = results.measures[results.plan.sweep.measures[0]] if results.plan.sweep.measures else None
     found = [r for r in results.trials if r.cost and measure and measure.name in r.values]
     if not found or measure is None:
@@ -212,8 +194,8 @@ def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawin
     by_flops = max(flops) > 1.01 * min(flops) or not all(r.cost and r.cost.hours for r in found)
 
     def paint(axes: Axes) -> None:
-        for arm, style in styles.items():
-            own = [r for r in found if r.trial.arm == arm and r.cost]
+        for variant, style in styles.items():
+            own = [r for r in found if r.trial.variant == variant and r.cost]
             if own:
                 axes.plot(
                     [(r.cost.flops if by_flops else r.cost.hours) or math.nan for r in own if r.cost],
@@ -223,13 +205,13 @@ def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawin
                     markersize=6,
                     alpha=0.85,
                     linestyle="none",
-                    label=arm,
+                    label=variant,
                 )
         if by_flops:
             axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-            axes.set_xlabel("training FLOPs of a trial, counted from the sizes")
+            axes.set_xlabel("training FLOPs of a trial, from the sizes of the model")
         else:
-            axes.set_xlabel("hours in training steps, of a trial")
+            axes.set_xlabel("hours of training steps of a trial")
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_ylabel(titled(measure))
         legend(axes)
@@ -237,14 +219,14 @@ def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawin
     yield Drawing(
         name="cost",
         title=f"Cost and {measure.name}",
-        caption=f"A point a trial. {'Higher' if measure.better == 'higher' else 'Lower'} and to the left is better.",
-        size=size_of(results.arms),
+        caption=f"One point per trial. {measure.better.capitalize()} and to the left is better.",
+        size=size_of(results.variants),
         draw=paint,
     )
 
 
 def _breakdown_drawings(results: Results, styles: dict[str, Style]) -> Iterator[Drawing]:
-    """The parts of the data, and, since arms often lie on one another there, what is between them."""
+    """Each breakdown, and its difference to the baseline, since the lines of variants often coincide."""
     for name, (axis, labels, _, means) in tables.breakdown_means(results).items():
         measure = results.measures.get(name.partition(" by ")[0])
         unit, scale = (titled(measure), measure.scale) if measure else (name, 1.0)
@@ -254,21 +236,21 @@ def _breakdown_drawings(results: Results, styles: dict[str, Style]) -> Iterator[
             name=file,
             title=name,
             caption="Means over the seeds that finished.",
-            size=size_of(results.arms),
+            size=size_of(results.variants),
             draw=functools.partial(_parts, axis, labels, means, scale, unit, styles),
         )
         if base is None or len(means) < 2:
             continue
         between = {
-            arm: {label: value - base[label] for label, value in of.items() if label in base}
-            for arm, of in means.items()
+            variant: {label: value - base[label] for label, value in of.items() if label in base}
+            for variant, of in means.items()
         }
         unit_between = unit_of_difference(measure) if measure else ""
         yield Drawing(
             name=f"{file}-difference",
             title=f"{name}, difference to {results.baseline}",
-            caption=f"The arm's mean less that of {results.baseline}, part by part; not tested.",
-            size=size_of(results.arms),
+            caption=f"The variant's mean minus that of {results.baseline}, part by part; not tested.",
+            size=size_of(results.variants),
             draw=functools.partial(
                 _parts, axis, labels, between, scale, f"difference ({unit_between})", styles
             ),
@@ -284,8 +266,8 @@ def _parts(
     styles: dict[str, Style],
     axes: Axes,
 ) -> None:
-    for arm, of in means.items():
-        style = styles[arm]
+    for variant, of in means.items():
+        style = styles[variant]
         places = [place for place, label in enumerate(labels) if label in of]
         axes.plot(
             places,
@@ -295,7 +277,7 @@ def _parts(
             marker=style.marker,
             markersize=4,
             linewidth=1.4,
-            label=arm,
+            label=variant,
         )
     ticks = range(0, len(labels), -(-len(labels) // 10))
     is_wide = sum(len(labels[tick]) for tick in ticks) > 60

@@ -1,4 +1,4 @@
-"""What the trials of a sweep's folder found and cost, gathered from the files they left."""
+"""Scores, learning curves and cost of the trials of a sweep, read from its folder."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ from bert_jax.config.phases import phases, token_slots
 from bert_jax.errors import UserError
 from bert_jax.probes import scores as probes
 from bert_jax.probes.scores import Breakdown, Score
-from bert_jax.sweeps import folder as folders
+from bert_jax.sweeps import trials as records
 from bert_jax.sweeps.definition import Plan, Trial
-from bert_jax.sweeps.folder import TrialState
+from bert_jax.sweeps.store import read_plan
+from bert_jax.sweeps.trials import TrialState
 
 HELD_OUT = "held_out."
-# Fields of an eval line that are no findings.
+# Fields of an eval line that are not scores.
 _NOT_MEASURED = {"step", "split", "sequence_length"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measure:
-    """What a number means and how it is written."""
+    """A measured quantity, and how its values are written."""
 
     name: str
     better: Literal["higher", "lower"]
     unit: str
-    """of the number as written: per cent for a share"""
+    """of the value as written: per cent for a share"""
     is_share: bool
+    """a fraction between 0 and 1, such as an accuracy"""
     chance: float | None = None
 
     @property
     def scale(self) -> float:
-        """From the value to the number that is written."""
+        """What a value is multiplied by before it is written."""
         return 100.0 if self.is_share else 1.0
 
 
@@ -45,7 +47,7 @@ class Cost:
     """Of a whole trial."""
 
     tokens: int
-    """slots: steps x rows x length, padding included"""
+    """token slots: steps x rows x length, padding included"""
     flops: float
     """of the model, counted from its sizes"""
     hours: float | None
@@ -53,7 +55,7 @@ class Cost:
     mfu: float | None
     """FLOPs a second as a share of the devices' peak, weighted by time"""
     wall_hours: float | None
-    """from each beginning to its end, evaluation, checkpoints, compilation and probes included"""
+    """of all attempts, with evaluation, checkpoints, compilation and probes"""
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -62,7 +64,7 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Point:
-    """An evaluation on held-out documents in the course of training."""
+    """An evaluation on held-out documents during training."""
 
     step: int
     tokens: int
@@ -71,15 +73,15 @@ class Point:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """A trial, as far as it came."""
+    """What a trial has so far."""
 
     trial: Trial
     state: TrialState
     fault: str = ""
-    """why its files cannot be read; it then counts as unfinished"""
+    """why its files cannot be read; such a trial enters no number"""
     curve: tuple[Point, ...] = ()
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """measure -> value of the last step; empty unless it counts"""
+    """measure -> value at the last step; empty unless the trial counts"""
     scores: Mapping[str, Score] = dataclasses.field(default_factory=dict)
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """what decided the rows of the scores"""
@@ -88,7 +90,7 @@ class Result:
 
     @property
     def counts(self) -> bool:
-        """Whether it stands for its arm: it is finished, and all it found can be read."""
+        """Whether it enters the numbers of its variant: it is finished, and its files can be read."""
         return self.state.status == "finished" and not self.fault
 
     @property
@@ -98,39 +100,39 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """A sweep, as far as it came."""
+    """What a sweep has so far."""
 
     folder: Path
     plan: Plan
     trials: tuple[Result, ...]
     measures: Mapping[str, Measure]
-    """of everything that some trial found or the sweep asks for; those it tests first"""
+    """of everything that a trial measured or the sweep asks for; what the sweep tests comes first"""
 
     @property
-    def arms(self) -> tuple[str, ...]:
-        return tuple(arm.name for arm in self.plan.sweep.arms)
+    def variants(self) -> tuple[str, ...]:
+        return tuple(variant.name for variant in self.plan.sweep.variants)
 
     @property
     def baseline(self) -> str:
         return self.plan.sweep.baseline
 
-    def of(self, arm: str, *, counting: bool = True) -> tuple[Result, ...]:
-        """The arm's trials by seed; counting: those that count."""
-        own = [r for r in self.trials if r.trial.arm == arm and (r.counts or not counting)]
+    def of(self, variant: str, *, counting: bool = True) -> tuple[Result, ...]:
+        """The trials of a variant by seed; counting: only those that count."""
+        own = [r for r in self.trials if r.trial.variant == variant and (r.counts or not counting)]
         return tuple(sorted(own, key=lambda result: result.trial.seed))
 
-    def values(self, arm: str, measure: str) -> dict[int, float]:
+    def values(self, variant: str, measure: str) -> dict[int, float]:
         """Seed -> value, of the trials that count and have the measure."""
-        return {r.trial.seed: r.values[measure] for r in self.of(arm) if measure in r.values}
+        return {r.trial.seed: r.values[measure] for r in self.of(variant) if measure in r.values}
 
 
 def gather(folder: Path) -> Results:
-    """Reads a sweep's folder, finished or not. A trial that cannot be read says why, and the others are read.
+    """Reads a sweep's folder, finished or not. The result of an unreadable trial holds the reason.
 
     Raises:
       UserError: it is not the folder of a sweep.
     """
-    plan = folders.read_sweep(folder)
+    plan = read_plan(folder)
     trials = tuple(_result(folder, trial) for trial in plan.trials)
     return Results(folder=folder, plan=plan, trials=trials, measures=_measures(plan, trials))
 
@@ -138,8 +140,8 @@ def gather(folder: Path) -> Results:
 def _result(folder: Path, trial: Trial) -> Result:
     from bert_jax.training.metrics import read_metrics
 
-    state = folders.trial_state(folder, trial)
-    workdir = folders.workdir(folder, trial)
+    state = records.trial_state(folder, trial)
+    workdir = records.workdir(folder, trial)
     try:
         lines = read_metrics(workdir / "metrics.jsonl")
         curve = tuple(_curve(trial, lines))
@@ -160,7 +162,7 @@ def _result(folder: Path, trial: Trial) -> Result:
         scores={score.name: score for score in probed.scores},
         settings=probed.settings,
         breakdowns=probed.breakdowns,
-        cost=_cost(trial, lines, folders.read_attempts(folder, trial)),
+        cost=_cost(trial, lines, records.read_attempts(folder, trial)),
     )
 
 
@@ -200,7 +202,7 @@ def _cost(trial: Trial, lines: Sequence[Mapping[str, Any]], attempts: Sequence[M
 
 
 def _training_time(rows: int, lines: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
-    """Hours in training steps and MFU: each train line gives the rate of the steps since the one before."""
+    """Hours of training steps, and MFU: each train line gives the rate of the steps since the line before."""
     step, seconds, busy = 0, 0.0, 0.0
     for line in lines:
         if line["split"] == "train" and line.get("sequences_per_s"):
@@ -214,13 +216,13 @@ def _training_time(rows: int, lines: Sequence[Mapping[str, Any]]) -> tuple[float
 
 
 def _wall_hours(attempts: Sequence[Mapping[str, Any]]) -> float | None:
-    """Of the attempts whose end is known; a killed one has none."""
+    """Hours of the attempts whose end is recorded."""
     total, began = 0.0, None
-    for note in attempts:
-        if "began" in note:
-            began = note["began"]
-        elif began is not None and "ended" in note:
-            total, began = total + note["ended"] - began, None
+    for entry in attempts:
+        if "began" in entry:
+            began = entry["began"]
+        elif began is not None and "ended" in entry:
+            total, began = total + entry["ended"] - began, None
     return total / 3600 if total else None
 
 
@@ -256,4 +258,4 @@ def _measure(name: str, score: Score | None) -> Measure:
     )
 
 
-_UNITS = {"mlm_loss": "nats a masked token", "pair_loss": "nats a pair", "rtd_loss": "nats a token"}
+_UNITS = {"mlm_loss": "nats per masked token", "pair_loss": "nats per pair", "rtd_loss": "nats per token"}

@@ -1,23 +1,23 @@
-"""How sure a difference between two arms is, when each has a few seeds and all are scored on the same rows.
+"""The uncertainty of a difference between two variants that have a few seeds each and are scored on the same rows.
 
-A trial's measure is a ratio, sum(total) / sum(weight) over rows. Two things could have come out otherwise:
+A trial's measure is a ratio, sum(total) / sum(weight) over rows. It varies for two reasons:
 
-rows    Which rows were held out. They are drawn again with replacement, the same rows for every seed of both arms,
-        so that what makes a row hard cancels (a paired bootstrap; Efron and Tibshirani 1993).
-seeds   Initialisation, order and masks. The seeds' paired differences d_s, s = 1 .. n, are drawn again as
+rows    Which rows were held out. They are resampled with replacement, the same rows for every seed of both variants,
+        so that the difficulty of a row cancels (a paired bootstrap; Efron and Tibshirani 1993).
+seeds   Initialisation, order and masks. The seeds' paired differences d_s, s = 1 .. n, are drawn as
         mean(d) + sum_s g_s (d_s - mean(d)) / sqrt(n (n - 1)) x sqrt((n - 1) / chi2), g_s standard normal and chi2 of
-        n - 1 degrees of freedom: Student's t in the form of draws, which add to those of the rows.
+        n - 1 degrees of freedom: draws of Student's t, which are added to those of the rows.
 
-Drawing n seeds with replacement, the usual bootstrap, understates their variance by (n - 1) / n, and knows too few
-different values to be mended by widening alone (Hesterberg 2015, "What teachers should know about the
-bootstrap"): with n = 3 its 95 % interval, widened by sqrt(n / (n - 1)), covers the truth 80 % of the time, and equal
-arms get p <= 0.05 20 % of the time and p <= 0.05 / 8 as often, so that no correction for many tests helps. With the
-draws above, in 3,000 simulated sweeps each of normal seeds (no rows), n = 2, 3, 5, 10: it covers 95.4, 95.0, 94.7 and
-95.3 %; equal arms get p <= 0.05 4.6, 5.0, 5.3 and 4.7 % of the time, and p <= 0.05 / 8 0.4 to 0.6 %.
+Resampling n seeds with replacement, the usual bootstrap, understates their variance by (n - 1) / n and takes too few
+different values for widening alone to correct it (Hesterberg 2015, "What teachers should know about the bootstrap"):
+with n = 3 its 95 % interval, widened by sqrt(n / (n - 1)), covers the truth 80 % of the time, and equal variants get
+p <= 0.05 20 % of the time and p <= 0.05 / 8 as often, so that no correction for many tests helps. With the draws above,
+in 3,000 simulated sweeps each of normal seeds (no rows), n = 2, 3, 5, 10: it covers 95.4, 95.0, 94.7 and 95.3 %; equal
+variants get p <= 0.05 4.6, 5.0, 5.3 and 4.7 % of the time, and p <= 0.05 / 8 0.4 to 0.6 %.
 
 With rows, in 1,500 simulated sweeps each of 100 rows: one seed 94.1 to 95.1 %; three 95.5 % and five 94.7 % where
-seeds differ by more than their rows' noise, and from there up to 99.5 % where they differ by nothing else, since that
-noise then counts both as the rows' and as the seeds'. Equal arms get p <= 0.05 in what is left of 100 %.
+seeds differ by more than the noise of their rows, rising to 99.5 % where they differ by nothing else, since that noise
+then counts twice, as the rows' and as the seeds'. Equal variants get p <= 0.05 in the rest of 100 %.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ REPLICATES = 10_000
 LEVEL = 0.95
 _GENERATOR = 20_190_926
 _SEED_DRAWS = 20
-"""draws of the seeds to each of the rows: they cost nothing, and p of 0.001 needs many"""
+"""draws of the seeds for each draw of the rows: they are cheap, and p of 0.001 needs many"""
 _CELLS = 2_000_000
-"""of replicates x rows held in memory at once: 16 MB"""
+"""replicates x rows held in memory at once: 16 MB"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Of the values of an arm's seeds."""
+    """Number, mean and standard deviation of the values of a variant's seeds."""
 
     n: int
     mean: float
-    """NaN without values"""
+    """NaN: no values"""
     sd: float
-    """divided by n - 1; NaN below two values"""
+    """with n - 1 in the denominator; NaN: fewer than two values"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Arm minus baseline, the mean over the seeds that both have."""
+    """Variant minus baseline, the mean over the seeds that both have."""
 
     value: float
     low: float | None
-    """95 % interval; None where nothing was left to chance: one seed, and no rows"""
+    """lower end of the 95 % interval; None: one seed and no rows, so that nothing can be resampled"""
     high: float | None
     p: float | None
     """two-sided; None as `low`"""
     seeds: int
     rows: int
-    """0: the interval is from the seeds alone"""
+    """0: only seeds were resampled"""
 
 
 def summary(values: Sequence[float]) -> Summary:
@@ -73,10 +73,10 @@ def summary(values: Sequence[float]) -> Summary:
 def row_replicates(
     total_TR: np.ndarray, weight_TR: np.ndarray, *, replicates: int = REPLICATES, generator: int = _GENERATOR
 ) -> np.ndarray:
-    """The ratio of each of T trials over rows drawn anew, the same R rows for all of them: [T, B].
+    """The ratio of each of T trials over R resampled rows, the same for all trials: [T, B].
 
-    The draws depend on R and `generator` alone. NaN where a replicate drew no weight. Memory stays at some tens of
-    MB for any R, beside the result of T x B.
+    The draws depend on R and `generator` alone. NaN where a replicate has no weight. Besides the result of T x B,
+    memory stays at some tens of MB for any R.
     """
     trials, rows = total_TR.shape
     sums_RK = np.concatenate([total_TR, weight_TR]).astype(np.float64).T
@@ -93,36 +93,36 @@ def row_replicates(
 
 
 def difference(
-    ours_S: Sequence[float],
-    theirs_S: Sequence[float],
+    variant_S: Sequence[float],
+    baseline_S: Sequence[float],
     *,
     rows: int = 0,
-    ours_SB: np.ndarray | None = None,
-    theirs_SB: np.ndarray | None = None,
+    variant_SB: np.ndarray | None = None,
+    baseline_SB: np.ndarray | None = None,
     replicates: int = REPLICATES,
     generator: int = _GENERATOR,
 ) -> Difference:
-    """Arm minus baseline with its percentile interval and two-sided p, 2 min(share <= 0, share >= 0), where one is
-    added to both counts and to the number of draws. Swapping the arms changes signs and nothing else.
+    """Variant minus baseline with its percentile interval and two-sided p, 2 min(share <= 0, share >= 0), where one is
+    added to both counts and to the number of draws. Swapping the variants changes signs and nothing else.
 
     Args:
-      ours_S, theirs_S: the values of the seeds that both have, in one order.
+      variant_S, baseline_S: the values of the seeds that both have, in the same order.
       rows: R, where the trials have rows in common.
-      ours_SB, theirs_SB: their `row_replicates`; None: the seeds alone.
+      variant_SB, baseline_SB: their `row_replicates`; None: only seeds are resampled.
       replicates: draws of the seeds, where there are no rows.
     """
-    paired_S = np.asarray(ours_S, np.float64) - np.asarray(theirs_S, np.float64)
+    paired_S = np.asarray(variant_S, np.float64) - np.asarray(baseline_S, np.float64)
     seeds = len(paired_S)
     center = float(np.mean(paired_S))
-    if ours_SB is not None and theirs_SB is not None:
-        drawn_B = np.mean(ours_SB - theirs_SB, axis=0)
+    if variant_SB is not None and baseline_SB is not None:
+        drawn_B = np.mean(variant_SB - baseline_SB, axis=0)
         drawn_B = drawn_B[np.isfinite(drawn_B)]
     else:
         drawn_B = np.full(replicates, center)
     if seeds > 1:
         drawn_B = np.tile(drawn_B, _SEED_DRAWS)
         drawn_B = drawn_B + _seed_deviations(paired_S - center, len(drawn_B), generator)
-    elif ours_SB is None or not len(drawn_B):
+    elif variant_SB is None or not len(drawn_B):
         return Difference(value=center, low=None, high=None, p=None, seeds=seeds, rows=0)
     drawn_B = np.sort(drawn_B)
     # Order statistics, not interpolated: the interval of the negated draws is the negated interval.
@@ -134,13 +134,13 @@ def difference(
         high=float(drawn_B[-1 - tail]),
         p=min(1.0, 2 * (min(below, above) + 1) / (len(drawn_B) + 1)),
         seeds=seeds,
-        rows=rows if ours_SB is not None else 0,
+        rows=rows if variant_SB is not None else 0,
     )
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjusted for being one family of tests (Holm 1979): the chance of one false finding among them stays below the
-    level that the adjusted values are held against. None is no test and stays None."""
+    """p values adjusted for one family of tests (Holm 1979): the probability of any false finding stays below the level
+    that the adjusted values are compared with. None is not a test and stays None."""
     tests = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
@@ -151,7 +151,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def _seed_deviations(deviation_S: np.ndarray, count: int, generator: int) -> np.ndarray:
-    """Draws of the error of the seeds' mean; the formula of the module."""
+    """Draws of the error of the seeds' mean, by the formula in the module's docstring."""
     seeds = len(deviation_S)
     rng = np.random.default_rng([generator, seeds])
     normal_SN = rng.standard_normal((seeds, count))

@@ -21,29 +21,30 @@ from bert_jax.sweeps.reporting.writing import (
 
 
 def overview(results: Results, comparisons: Sequence[Comparison]) -> Table:
-    """Arms x measures: means, and what they mean beside the baseline."""
+    """Variants x measures: means, marked where they differ from the baseline."""
     names = list(dict.fromkeys(c.measure.name for c in comparisons))
-    found = {(c.arm, c.measure.name): c for c in comparisons}
+    found = {(c.variant, c.measure.name): c for c in comparisons}
     rows = []
-    for arm in results.arms:
-        cells = [_overview_cell(found[arm, name]) for name in names]
-        done, planned = len(results.of(arm)), len(results.of(arm, counting=False))
-        rows.append((arm, f"{done} of {planned}", *cells))
+    for variant in results.variants:
+        cells = [_overview_cell(found[variant, name]) for name in names]
+        done, planned = len(results.of(variant)), len(results.of(variant, counting=False))
+        rows.append((variant, f"{done} of {planned}", *cells))
     return Table(
-        title="Arms and measures",
-        header=("arm", "seeds finished", *(_arrow(results.measures[name]) for name in names)),
+        title="Variants and measures",
+        header=("variant", "seeds finished", *(_arrow(results.measures[name]) for name in names)),
         rows=tuple(rows),
         words=1,
         notes=(
-            f"Mean ± standard deviation over the seeds that finished. ▲ better and ▼ worse than {results.baseline},"
-            " p ≤ 0.05 after correction for all tests together; unmarked: too small to tell, or not tested."
+            "Mean ± standard deviation over the seeds that finished."
+            f" ▲ better and ▼ worse than {results.baseline}, p ≤ 0.05 after correction for all tests together;"
+            " unmarked: too small to tell, or not tested."
             " ↑ higher is better, ↓ lower is.",
         ),
     )
 
 
 def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
-    """One line an arm and measure, with interval, p and verdict."""
+    """A line for each variant and measure, with interval, p and verdict."""
     rows, last = [], None
     for c in comparisons:
         if c.is_baseline:
@@ -54,7 +55,7 @@ def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
         rows.append(
             (
                 name,
-                c.arm,
+                c.variant,
                 c.verdict,
                 spread(c.summary, c.measure),
                 number(d.value, c.measure, sign=True) if d else NONE,
@@ -69,7 +70,7 @@ def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
     return Table(
         title=f"Differences to {results.baseline}",
         header=(
-            "measure", "arm", "verdict", "mean ± sd", "difference", f"{LEVEL:.0%} interval".replace("%", " %"),
+            "measure", "variant", "verdict", "mean ± sd", "difference", f"{LEVEL:.0%} interval".replace("%", " %"),
             "p", "p, Holm", "pairs of seeds", "rows",
         ),
         rows=tuple(rows),
@@ -80,10 +81,10 @@ def differences(results: Results, comparisons: Sequence[Comparison]) -> Table:
 
 def _family(size: int) -> str:
     if not size:
-        return "Nothing was tested yet: no seed is finished in both an arm and the baseline."
+        return "Nothing is tested yet: no seed is finished in both a variant and the baseline."
     return (
-        f"Shares differ by points. The verdict is Holm's p at 0.05 over {size} test{'s' * (size > 1)} together;"
-        " an interval is of its own difference alone, and may leave out 0 where the verdict does not."
+        f"Shares differ by points. The verdict is from Holm's p at 0.05 over {size} test{'s' * (size > 1)} together;"
+        " an interval is of one difference alone, and may exclude 0 where the verdict is too small to tell."
     )
 
 
@@ -92,31 +93,31 @@ def _seed_notes(comparisons: Sequence[Comparison]) -> list[str]:
     notes = []
     if 1 in seeds:
         notes.append(
-            "One pair of seeds: the interval is from the rows alone and says nothing of other seeds; without rows"
-            " there is none."
+            "One pair of seeds: the interval is from the rows alone and does not cover other seeds; without rows there"
+            " is none."
         )
     if 2 in seeds:
         notes.append(
-            "Two pairs of seeds say little of how seeds differ: their intervals are wide for that reason."
+            "Two pairs of seeds say little about the variance between seeds, so their intervals are wide."
         )
     return notes
 
 
 def other_measures(results: Results) -> Table | None:
-    """What was measured and not asked for: means, no tests."""
+    """Measures that the sweep does not test: means alone."""
     names = [name for name in results.measures if name not in results.plan.sweep.measures]
     if not names:
         return None
     rows = tuple(
         (
             titled(results.measures[name]),
-            *(_values_cell(results, arm, results.measures[name]) for arm in results.arms),
+            *(_values_cell(results, variant, results.measures[name]) for variant in results.variants),
         )
         for name in names
     )
     return Table(
-        title="Everything else that was measured",
-        header=("measure", *results.arms),
+        title="Other measures",
+        header=("measure", *results.variants),
         rows=rows,
         notes=(
             "Mean ± standard deviation over the seeds that finished; not tested. held_out.X is of each trial's own"
@@ -126,30 +127,32 @@ def other_measures(results: Results) -> Table | None:
 
 
 def published(results: Results) -> Table | None:
-    """The paper's table, ours beside its."""
+    """The paper's table, with the sweep's numbers beside its."""
     paper = results.plan.sweep.published
     if paper is None:
         return None
     rows = []
     for title, values in paper.rows.items():
-        arm = paper.arms.get(title)
+        variant = paper.variants.get(title)
         cells = []
         for column, value in zip(paper.columns, values, strict=True):
-            theirs = NONE if value is None else str(value)
+            paper_value = NONE if value is None else str(value)
             cells.append(
-                f"{_ours(results, arm, column.measure)} / {theirs}" if arm and column.measure else theirs
+                f"{_measured(results, variant, column.measure)} / {paper_value}"
+                if variant and column.measure
+                else paper_value
             )
-        rows.append((title, arm or NONE, *cells))
+        rows.append((title, variant or NONE, *cells))
     foreign = any(column.measure is None for column in paper.columns)
     notes = [
-        "Ours / published where both are; shares in per cent. Models, text and budgets are not the paper's: compare"
-        " the order of rows, not the numbers."
+        "Measured / published where both exist; shares in per cent. Models, text and budgets are not the paper's:"
+        " compare the order of rows, not the numbers."
     ]
-    notes += ["* published alone, not measured here: needs a fine-tuned task."] * foreign
+    notes += ["* published only; not measured here: it needs a fine-tuned task."] * foreign
     return Table(
         title=f"Beside {paper.source}",
         header=(
-            "published row", "our arm", *(c.title + (f": {c.measure}" if c.measure else " *") for c in paper.columns)
+            "published row", "variant", *(c.title + (f": {c.measure}" if c.measure else " *") for c in paper.columns)
         ),
         rows=tuple(rows),
         words=2,
@@ -158,41 +161,41 @@ def published(results: Results) -> Table | None:
 
 
 def cost(results: Results) -> Table:
-    """What a trial of each arm took, on average."""
+    """The mean cost of a trial of each variant."""
 
-    def mean(arm: str, of: Callable[[Cost], float | None]) -> float | None:
-        found = [value for r in results.of(arm) if r.cost and (value := of(r.cost)) is not None]
+    def mean(variant: str, of: Callable[[Cost], float | None]) -> float | None:
+        found = [value for r in results.of(variant) if r.cost and (value := of(r.cost)) is not None]
         return summary(found).mean if found else None
 
     rows = []
-    for arm in results.arms:
-        mfu = mean(arm, lambda c: c.mfu)
+    for variant in results.variants:
+        mfu = mean(variant, lambda c: c.mfu)
         rows.append(
             (
-                arm,
-                f"{len(results.of(arm))}",
-                short(mean(arm, lambda c: c.tokens)),
-                short(mean(arm, lambda c: c.flops)),
-                _hours(mean(arm, lambda c: c.hours)),
-                _hours(mean(arm, lambda c: c.wall_hours)),
-                short(mean(arm, lambda c: c.tokens_per_s)),
+                variant,
+                f"{len(results.of(variant))}",
+                short(mean(variant, lambda c: c.tokens)),
+                short(mean(variant, lambda c: c.flops)),
+                _hours(mean(variant, lambda c: c.hours)),
+                _hours(mean(variant, lambda c: c.wall_hours)),
+                short(mean(variant, lambda c: c.tokens_per_s)),
                 NONE if mfu is None else f"{100 * mfu:.1f} %",
             )
         )
     return Table(
         title="Cost of a trial",
-        header=("arm", "trials", "tokens", "FLOPs", "hours", "hours in all", "tokens/s", "MFU"),
+        header=("variant", "trials", "tokens", "FLOPs", "hours", "total hours", "tokens/s", "MFU"),
         rows=tuple(rows),
         notes=(
-            "Means over the trials that finished. Tokens are slots, padding included. FLOPs are counted from the"
+            "Means over the trials that finished. Tokens are token slots, padding included. FLOPs are counted from the"
             " sizes of the model. Hours, tokens/s and MFU (FLOPs a second as a share of the devices' peak) are of"
-            " training steps alone; hours in all also have evaluation, checkpoints, compilation and probes.",
+            " training steps alone; total hours include evaluation, checkpoints, compilation and probes.",
         ),
     )
 
 
 def states(results: Results) -> Table:
-    """Every trial and how far it came."""
+    """Every trial with its state."""
     rows = tuple(
         (
             r.trial.name,
@@ -209,12 +212,14 @@ def states(results: Results) -> Table:
         header=("trial", "state", "reason", "step", "training loss", "failures"),
         rows=rows,
         words=3,
-        notes=("Only finished trials enter a mean. cut: stopped or killed, goes on from its checkpoint.",),
+        notes=(
+            "Only finished trials enter a mean. interrupted: stopped or killed; it resumes from its checkpoint.",
+        ),
     )
 
 
 def breakdowns(results: Results) -> tuple[Table, ...]:
-    """Of each breakdown a table: its parts, and the mean over seeds of every arm."""
+    """A table for each breakdown: its parts, and the mean over seeds for every variant."""
     tables = []
     for name, (axis, labels, counts, means) in breakdown_means(results).items():
         measure = results.measures.get(name.partition(" by ")[0])
@@ -237,17 +242,17 @@ Means = dict[str, dict[str, float]]
 
 
 def breakdown_means(results: Results) -> dict[str, tuple[str, tuple[str, ...], tuple[int, ...], Means]]:
-    """name -> (axis, labels, counts of the first trial, arm -> label -> mean over its seeds)."""
+    """name -> (axis, labels, counts of the first trial, variant -> label -> mean over its seeds)."""
     found: dict[str, tuple[str, tuple[str, ...], tuple[int, ...], Means]] = {}
-    for arm in results.arms:
+    for variant in results.variants:
         values: dict[str, dict[str, list[float]]] = {}
-        for part in (part for r in results.of(arm) for part in r.breakdowns):
+        for part in (part for r in results.of(variant) for part in r.breakdowns):
             found.setdefault(part.name, (part.axis, part.labels, part.counts, {}))
             for label, value in zip(part.labels, part.values, strict=True):
                 if value is not None:
                     values.setdefault(part.name, {}).setdefault(label, []).append(value)
         for name, by_label in values.items():
-            found[name][3][arm] = {label: summary(seeds).mean for label, seeds in by_label.items()}
+            found[name][3][variant] = {label: summary(seeds).mean for label, seeds in by_label.items()}
     return found
 
 
@@ -255,20 +260,20 @@ def breakdown_means(results: Results) -> dict[str, tuple[str, tuple[str, ...], t
 # CSV
 # ---------------------------------------------------------------------------------------------
 
-TRIAL_COLUMNS = ("trial", "arm", "seed", "state", "step", "steps", "measure", "unit", "value")
+TRIAL_COLUMNS = ("trial", "variant", "seed", "state", "step", "steps", "measure", "unit", "value")
 COMPARISON_COLUMNS = (
-    "measure", "unit", "better", "arm", "baseline", "n", "finished", "planned", "mean", "sd", "difference", "low", "high",
-    "p", "p_holm", "verdict", "pairs_of_seeds", "rows",
+    "measure", "unit", "better", "variant", "baseline", "n", "finished", "planned", "mean", "sd", "difference", "low",
+    "high", "p", "p_holm", "verdict", "pairs_of_seeds", "rows",
 )  # fmt: skip
 
 
 def trials_csv(results: Results) -> str:
-    """One line a trial and measure, cost among them; a trial that does not count has one line without a value."""
+    """A line for each trial and measure, cost included; a trial that does not count has one line without a value."""
     return as_csv(TRIAL_COLUMNS, (line for r in results.trials for line in _trial_lines(results, r)))
 
 
 def _trial_lines(results: Results, r: Result) -> Iterable[tuple[object, ...]]:
-    start = (r.trial.name, r.trial.arm, r.trial.seed, r.status, r.state.step, r.state.steps)
+    start = (r.trial.name, r.trial.variant, r.trial.seed, r.status, r.state.step, r.state.steps)
     if not r.counts:
         return [(*start, None, None, None)]
     lines: list[tuple[object, ...]] = [
@@ -292,15 +297,23 @@ _COST_UNITS = {
 
 
 def comparisons_csv(results: Results, comparisons: Sequence[Comparison]) -> str:
-    """One line a measure and arm, the baseline's own without a difference."""
+    """A line for each measure and variant; the baseline's lines have no difference."""
 
     def line(c: Comparison) -> tuple[object, ...]:
         d, m = c.difference, c.measure
         tested = (d.value, d.low, d.high, d.p, c.p_holm) if d else (None,) * 5
         seeds = (d.seeds, d.rows) if d else (None, None)
         its_unit = "share" if m.is_share else m.unit
-        arm = (c.arm, results.baseline, c.summary.n, c.finished, c.planned, c.summary.mean, c.summary.sd)
-        return (m.name, its_unit, m.better, *arm, *tested, c.verdict, *seeds)
+        variant = (
+            c.variant,
+            results.baseline,
+            c.summary.n,
+            c.finished,
+            c.planned,
+            c.summary.mean,
+            c.summary.sd,
+        )
+        return (m.name, its_unit, m.better, *variant, *tested, c.verdict, *seeds)
 
     return as_csv(COMPARISON_COLUMNS, map(line, comparisons))
 
@@ -319,15 +332,15 @@ def _arrow(measure: Measure) -> str:
     return f"{titled(measure)} {'↑' if measure.better == 'higher' else '↓'}"
 
 
-def _values_cell(results: Results, arm: str, measure: Measure) -> str:
-    return spread(summary(list(results.values(arm, measure.name).values())), measure)
+def _values_cell(results: Results, variant: str, measure: Measure) -> str:
+    return spread(summary(list(results.values(variant, measure.name).values())), measure)
 
 
-def _ours(results: Results, arm: str, name: str) -> str:
+def _measured(results: Results, variant: str, name: str) -> str:
     measure = results.measures.get(name)
     if measure is None:
         return NONE
-    values = list(results.values(arm, name).values())
+    values = list(results.values(variant, name).values())
     digits = 1 if measure.is_share else 3
     return f"{measure.scale * summary(values).mean:.{digits}f}" if values else NONE
 

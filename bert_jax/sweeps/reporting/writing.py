@@ -1,4 +1,4 @@
-"""A table as Markdown and HTML, lines as CSV, and numbers in words."""
+"""Tables as Markdown, HTML and CSV, and numbers as text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import io
 import math
 import re
 from collections.abc import Iterable, Sequence
-from html import escape
 
+from bert_jax import html
+from bert_jax.html import Html
 from bert_jax.sweeps.reporting.comparisons import Comparison
 from bert_jax.sweeps.reporting.results import Measure
 from bert_jax.sweeps.reporting.statistics import Summary
@@ -19,14 +20,14 @@ NONE = "–"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells as text."""
+    """A table of text."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
     words: int = 1
-    """leading columns that are words; the others are numbers and stand to the right"""
+    """leading columns of words; the others are numbers, aligned to the right"""
 
     def markdown(self) -> str:
         """A heading, the table and its notes."""
@@ -36,28 +37,16 @@ class Table:
         notes = "".join(f"\n{plain(note)}\n" for note in self.notes)
         return f"### {plain(self.title)}\n\n" + "\n".join(lines) + f"\n{notes}"
 
-    def html(self) -> str:
-        """A <section>; wide tables scroll by themselves."""
-
-        def cells(row: Sequence[str], tag: str) -> str:
-            kinds = ["words" if place < self.words else "number" for place in range(len(row))]
-            return "".join(
-                f'<{tag} class="{kind}{_VERDICTS.get(text, "")}">{escape(text)}</{tag}>'
-                for kind, text in zip(kinds, row, strict=True)
-            )
-
-        # A measure that fills several rows is named once; the line is drawn above it.
-        body = "".join(f"<tr{_begins(row)}>{cells(row, 'td')}</tr>\n" for row in self.rows)
-        notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in self.notes)
-        return (
-            f'<section><h2>{escape(self.title)}</h2>\n<div class="wide"><table>\n'
-            f"<thead><tr>{cells(self.header, 'th')}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
-            f"{notes}</section>\n"
+    def html(self) -> Html:
+        """A section of the page."""
+        shown = html.table(self.header, self.rows, words=self.words, mark=lambda text: _CLASSES.get(text, ""))
+        return html.section(
+            self.title, shown, *(html.element("p", note, class_="note") for note in self.notes)
         )
 
 
 def as_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """RFC 4180 with plain line ends; numbers in full, nothing where there is none."""
+    """RFC 4180 with \\n line ends; numbers in full, None and NaN as an empty cell."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(header)
@@ -67,7 +56,7 @@ def as_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def number(value: float | None, measure: Measure, *, sign: bool = False) -> str:
-    """As it is written of this measure: per cent with two places, others with four."""
+    """A value of the measure: per cent with two decimals, others with four."""
     if _is_missing(value):
         return NONE
     assert value is not None
@@ -90,14 +79,14 @@ def interval(comparison: Comparison) -> str:
 
 
 def probability(p: float | None) -> str:
-    """Three places; what is smaller is only said to be."""
+    """Three decimals, or "< 0.001"."""
     if p is None:
         return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def unit_of_difference(measure: Measure) -> str:
-    """Of a difference: shares differ by points."""
+    """The unit of a difference: shares differ by percentage points."""
     return "points" if measure.is_share else measure.unit
 
 
@@ -107,7 +96,7 @@ def titled(measure: Measure) -> str:
 
 
 def short(value: float | None) -> str:
-    """Three digits with a power of ten that engineers use: 1.23e15 as 1.23 P."""
+    """Three digits with an SI prefix: 1.23e15 as 1.23 P."""
     if value is None:
         return NONE
     for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -116,12 +105,13 @@ def short(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-_VERDICTS = {
-    "too small to tell": " unsure",
-    "better": " better",
-    "worse": " worse",
-    "failed": " worse",
-    "unreadable": " worse",
+# Of a cell that is a verdict or a state.
+_CLASSES = {
+    "too small to tell": "unsure",
+    "better": "better",
+    "worse": "worse",
+    "failed": "worse",
+    "unreadable": "worse",
 }
 
 
@@ -129,15 +119,11 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _begins(row: Sequence[str]) -> str:
-    return ' class="begins"' if row[0] else ""
-
-
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line and in one cell. An underscore inside a word means nothing."""
+    """Text escaped for Markdown, on one line and in one cell. An underscore inside a word needs no escape."""
     text = re.sub(r"([\\|*`<]|(?<!\w)_|_(?!\w)|^#|(?<=\])\()", r"\\\1", text)
     return " ".join(text.split())

@@ -7,6 +7,7 @@ stack trace. So a process that cannot go on prints one line, tells the others, a
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -20,6 +21,7 @@ from bert_jax.training.processes.connection import client
 from bert_jax.training.processes.failures import failure_of_another
 from bert_jax.training.processes.membership import UNLIMITED, Member
 
+_LOG = logging.getLogger(__name__)
 _GRACE = 3.0
 """seconds for an action before the exit, and for the reason of another process's end to arrive"""
 _FAILED_KEY = "bert_jax/failed"
@@ -33,6 +35,8 @@ def abort_for(error: BaseException, member: Member) -> NoReturn:
         time.sleep(_GRACE)  # the other may have reported why it ended: then another thread ends this process
         abort_for_another(f"lost another process while waiting for {member.waiting_for} ({reason})", member)
     text = summary(error)
+    if text is not None:
+        _LOG.debug("traceback:", exc_info=error)
     line = "".join(traceback.format_exception(error)) if text is None else _PREFIX + text
     _exit(line, exit_status(error), member, tell_others=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from bert_jax.training.processes.abort import (
 from bert_jax.training.processes.discovery import ProcessSpec, find_group
 from bert_jax.training.processes.membership import UNLIMITED, Member, barrier
 from bert_jax.training.processes.watchdog import Watchdog
+
+_LOG = logging.getLogger(__name__)
 
 
 def start(spec: ProcessSpec | None, *, wait: float = 300) -> None:
@@ -37,6 +40,7 @@ def start(spec: ProcessSpec | None, *, wait: float = 300) -> None:
         connection.check_port_is_free(group.coordinator)
     else:
         connection.wait_until_reachable(group.coordinator, wait)
+    _LOG.debug("process %d of %d; process 0 is at %s", group.index, group.count, group.coordinator)
     member = membership.enter(group)
     address = group.coordinator
     if group.index > 0:

@@ -6,6 +6,7 @@ import contextlib
 import signal
 from typing import Any
 
+from bert_jax import signals
 from bert_jax.training.processes.membership import is_alone
 
 
@@ -22,18 +23,15 @@ class StopSignals(contextlib.AbstractContextManager):
         """the signal that this process received; 0: none"""
         self.agreed = 0
         """the signal that all processes obey, the same at the same step; 0: none"""
-        self._previous: dict[int, Any] = {}
+        self._handlers = contextlib.ExitStack()
         self._maximum: Any = None
 
     def __enter__(self) -> StopSignals:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(ValueError):  # not the main thread, so the handlers are not ours to set
-                self._previous[number] = signal.signal(number, self._record)
+        self._handlers.enter_context(signals.handled_by(self._record))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        self._handlers.close()
 
     def start_vote(self, after: Any) -> Any:
         """Dispatches the vote behind the computation of `after`, a jax array; returns what `read_vote` takes."""

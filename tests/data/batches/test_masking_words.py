@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.config import MaskingConfig
+from bert_jax.data.batches import masking_words as module
 from bert_jax.data.batches.masking import draw_rows, draws_per_row, mask_rows
 from bert_jax.data.batches.masking_words import choose_units, length_thresholds
 from bert_jax.data.batches.rows import Rows
@@ -354,3 +357,7 @@ def test_thresholds_are_the_distributions_of_the_papers(masking):
     if masking.unit == "span" and masking.max_span == 10:
         mean = sum(n * share for n, share in lengths_and_shares(masking).items())
         assert mean == pytest.approx(3.8, abs=0.01)  # SpanBERT, section 3.1
+
+
+def test_the_worked_examples_of_the_docstrings():
+    assert doctest.testmod(module) == doctest.TestResults(failed=0, attempted=12)

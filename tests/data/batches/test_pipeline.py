@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_jax.batch import FIELDS, shapes
-from bert_jax.config import Config, resolve
+from bert_jax.batch import PRETRAINING, pretraining_spec
+from bert_jax.config import PretrainConfig, resolve
 from bert_jax.data.batches.pipeline import Batches, Host
 from bert_jax.data.corpus.prepare import prepare
 from bert_jax.data.instances.index import FIRST, SECOND
@@ -41,7 +41,7 @@ def config_of(
     length: int = 32,
     data: dict | None = None,
     **masking,
-) -> Config:
+) -> PretrainConfig:
     return resolve(
         {
             "seed": seed,
@@ -71,7 +71,7 @@ def corpus(tmp_path_factory) -> Path:
     return folder
 
 
-def batches(config: Config, split: str = "train", *, host: Host = Host()) -> Batches:
+def batches(config: PretrainConfig, split: str = "train", *, host: Host = Host()) -> Batches:
     shards, _ = prepare(config)
     return Batches(shards, config, split, host=host)
 
@@ -160,16 +160,16 @@ def test_a_batch_is_the_same_on_any_number_of_hosts(corpus, hosts, split):
     parts = [list(batches(config, split, host=Host(i, hosts)).iterate(start, stop)) for i in range(hosts)]
     for whole, *shares in zip(alone.iterate(start, stop), *parts, strict=True):
         assert {len(share["tokens_BL"]) for share in shares} == {8 // hosts}
-        together = {name: np.concatenate([share[name] for share in shares]) for name in FIELDS}
+        together = {name: np.concatenate([share[name] for share in shares]) for name in PRETRAINING}
         assert_same(together, whole)
-        swapped = {name: np.concatenate([share[name] for share in shares[::-1]]) for name in FIELDS}
+        swapped = {name: np.concatenate([share[name] for share in shares[::-1]]) for name in PRETRAINING}
         assert not same(swapped, whole)
 
 
 def test_a_step_far_into_the_run_is_the_same_on_two_hosts(corpus):
     config = config_of(corpus)
     whole, *shares = (batches(config, host=host).at(1_000_000) for host in (Host(), Host(0, 2), Host(1, 2)))
-    assert_same({name: np.concatenate([share[name] for share in shares]) for name in FIELDS}, whole)
+    assert_same({name: np.concatenate([share[name] for share in shares]) for name in PRETRAINING}, whole)
 
 
 def test_starting_at_a_step_continues_what_an_earlier_start_gives(corpus):
@@ -193,8 +193,8 @@ def test_the_batch_size_changes_only_where_batches_are_cut(corpus):
     small = list(batches(config_of(corpus, batch_size=4)).iterate(0, 6))
     large = list(batches(config_of(corpus, batch_size=12)).iterate(0, 2))
     assert_same(
-        {name: np.concatenate([batch[name] for batch in small]) for name in FIELDS},
-        {name: np.concatenate([batch[name] for batch in large]) for name in FIELDS},
+        {name: np.concatenate([batch[name] for batch in small]) for name in PRETRAINING},
+        {name: np.concatenate([batch[name] for batch in large]) for name in PRETRAINING},
     )
 
 
@@ -322,11 +322,11 @@ def test_fields_types_and_shapes_are_those_of_the_contract(corpus, objective):
     config = config_of(corpus, objective)
     for split in ("train", "eval"):
         batch = batches(config, split).at(0)
-        assert list(batch) == list(FIELDS)
-        assert {name: array.dtype for name, array in batch.items()} == FIELDS
-        assert {name: array.shape for name, array in batch.items()} == shapes(config, 8)
+        assert list(batch) == list(PRETRAINING)
+        assert {name: array.dtype for name, array in batch.items()} == PRETRAINING
+        assert {name: array.shape for name, array in batch.items()} == pretraining_spec(config).shapes(8)
     half = batches(config, host=Host(1, 2)).at(0)
-    assert {name: array.shape for name, array in half.items()} == shapes(config, 4)
+    assert {name: array.shape for name, array in half.items()} == pretraining_spec(config).shapes(4)
 
 
 @pytest.mark.parametrize("objective", ["none", "nsp", "sop"])
@@ -395,7 +395,7 @@ def test_rows_of_every_format_and_unit_are_what_the_index_says(corpus, format_, 
         )
         source = batches(config)
         batch = source.at(3)
-        assert {name: array.shape for name, array in batch.items()} == shapes(config, 8)
+        assert {name: array.shape for name, array in batch.items()} == pretraining_spec(config).shapes(8)
         rows = rows_of(batch)
         assert set(rows) <= set(rows_by_index(source))
         used_BL = batch["pack_ids_BL"] > 0
@@ -428,7 +428,7 @@ def test_every_unit_and_mode_is_the_same_on_any_number_of_hosts(corpus, unit, mo
         whole = batches(config).at(step)
         for count in (2, 4):
             shares = [batches(config, host=Host(i, count)).at(step) for i in range(count)]
-            together = {name: np.concatenate([share[name] for share in shares]) for name in FIELDS}
+            together = {name: np.concatenate([share[name] for share in shares]) for name in PRETRAINING}
             assert_same(together, whole)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bert_jax.data.batches import rows as module
 from bert_jax.data.batches.rows import assemble
 from bert_jax.data.instances.index import FIRST, NEXT, SECOND, SEGMENT, Index
 from bert_jax.text.tokenizer import SpecialIds
@@ -174,3 +176,7 @@ def test_types_and_shapes_are_those_of_the_batch_and_words_are_optional():
         "lengths_B": ("int64", (2,)),
         "is_text_BL": ("bool", (2, 16)),
     }
+
+
+def test_the_worked_example_of_the_docstring():
+    assert doctest.testmod(module) == doctest.TestResults(failed=0, attempted=10)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bert_jax.config import Config, resolve
+from bert_jax.config import PretrainConfig, resolve
 from bert_jax.data.corpus.beam import BeamEngine
-from bert_jax.data.corpus.prepare import corpus_folder, prepare
-from bert_jax.errors import UserError
+from bert_jax.data.corpus.open import corpus_folder
+from bert_jax.data.corpus.prepare import prepare
+from bert_jax.errors import UsageError, UserError
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def engine() -> BeamEngine:
     return BeamEngine()
 
 
-def config_of(path: str, directory: Path) -> Config:
+def config_of(path: str, directory: Path) -> PretrainConfig:
     return resolve(
         {
             "data": {"path": path, "directory": str(directory)},
@@ -53,17 +54,43 @@ def test_a_fault_of_the_text_is_one_line_as_ever(tmp_path, engine):
     with pytest.raises(UserError) as fault:
         prepare(config, engine=engine)
     assert str(fault.value).startswith(f"{file}:2: not JSON: ")
-    assert str(fault.value).endswith("has one object a line")
+    assert str(fault.value).endswith("has one object per line")
     assert not corpus_folder(config).exists()
 
 
-def test_an_option_that_is_none_is_named(engine):
-    with pytest.raises(UserError, match=r"^--beam: 'DirectRunner' must be a pipeline option"):
-        BeamEngine(["DirectRunner"])
+def test_of_faults_in_several_blocks_one_is_raised_and_what_was_done_is_kept(tmp_path, engine):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "fine"}\nnot JSON\n')
+    (tmp_path / "c.jsonl").write_text('{"text": "fine too"}\n')
+    config = config_of(f"{tmp_path}/*.jsonl", tmp_path / "out")
+    with pytest.raises(UserError, match=rf"^{tmp_path}/a\.jsonl:2: not JSON"):
+        prepare(config, engine=engine)
+    partial = corpus_folder(config).with_name(f"{corpus_folder(config).name}.partial")
+    assert (partial / "scanned-00002-00000.npz").exists()
+    assert not (partial / "fault.txt").exists()
 
 
-def test_without_beam_one_line_says_how_to_get_it(monkeypatch):
+def test_a_file_that_cannot_be_read_is_a_fault_too(tmp_path, engine):
+    file = tmp_path / "bad.jsonl.gz"
+    file.write_bytes(b"not gzip")
+    with pytest.raises(UserError, match=r"bad\.jsonl\.gz: ends in \.gz but is not valid gzip"):
+        prepare(config_of(str(file), tmp_path / "out"), engine=engine)
+
+
+@pytest.fixture
+def without_beam(monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam.options.pipeline_options", None)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
+
+
+@pytest.mark.usefixtures("without_beam")
+@pytest.mark.parametrize("options", ["DirectRunner", "--runner=DirectRunner x", "--runner='DirectRunner"])
+def test_wrong_options_are_usage_whether_or_not_beam_is_installed(options):
+    with pytest.raises(UsageError, match=r"^--beam"):
+        BeamEngine(options)
+
+
+@pytest.mark.usefixtures("without_beam")
+def test_without_beam_one_line_says_how_to_get_it():
     with pytest.raises(UserError, match=r"^--beam needs Apache Beam: pip install 'bert_jax\[beam\]'$"):
-        BeamEngine()
+        BeamEngine("--runner=DirectRunner")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.config import CleaningConfig, DataConfig
-from bert_jax.data.corpus import dedup as duplicates
-from bert_jax.data.corpus.clean import scan
+from bert_jax.data.corpus import dedup
+from bert_jax.data.corpus.clean import clean
 from bert_jax.data.corpus.dedup import mark_first, select, shared_lines
 from bert_jax.data.sources.blocks import ValuesBlock
 
@@ -21,7 +21,7 @@ _BLOCKS = st.lists(st.lists(_HASHES, max_size=8), max_size=5)
 
 @pytest.fixture(params=[3, 2**21], ids=["many partitions", "one"])
 def partitions(request, monkeypatch):
-    monkeypatch.setattr(duplicates, "_PARTITION", request.param)
+    monkeypatch.setattr(dedup, "_PARTITION", request.param)
 
 
 def first_of_each(hashes: list[int]) -> list[bool]:
@@ -82,13 +82,13 @@ def test_selecting_is_dropping_lines_then_documents(data):
     cleaning = CleaningConfig(boilerplate_documents=2)
     values = tuple("\n".join(lines).encode() for lines in documents)
     block = ValuesBlock(source=0, input=0, number=0, name="x", first=0, values=values)
-    scanned = scan(block, DataConfig(path="x"), cleaning)
+    cleaned = clean(block, DataConfig(path="x"), cleaning)
     hashes = {
         line: int(h)
-        for line, h in zip((line for lines in documents for line in lines), scanned.line_hashes, strict=True)
+        for line, h in zip((line for lines in documents for line in lines), cleaned.line_hashes, strict=True)
     }
     boilerplate = np.array(sorted(hashes[line] for line in bad if line in hashes), np.uint64)
-    found = select(scanned, np.array(kept, bool), boilerplate, min_characters=least)
+    found = select(cleaned, np.array(kept, bool), boilerplate, min_characters=least)
 
     left = [
         [line for line in lines if line not in bad]
@@ -97,7 +97,7 @@ def test_selecting_is_dropping_lines_then_documents(data):
     ]
     long = [lines for lines in left if sum(map(len, lines)) >= max(least, 1)]
     text = "".join(line for lines in long for line in lines)
-    assert "".join(scanned.chunks[number] for number in found.numbers) == text
+    assert "".join(cleaned.chunks[number] for number in found.numbers) == text
     sentences = {"a": [1], "b c": [2], "the footer.": [2], "do it. Ed": [2, 1]}
     assert found.sentences.tolist() == [n for lines in long for line in lines for n in sentences[line]]
     assert found.documents.tolist() == [sum(len(sentences[line]) for line in lines) for lines in long]

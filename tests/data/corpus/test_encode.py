@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import models, pre_tokenizers
 
 from bert_jax.config import CleaningConfig, DataConfig, TokenizerConfig
-from bert_jax.data.corpus.clean import scan
+from bert_jax.data.corpus.clean import clean
 from bert_jax.data.corpus.dedup import select
 from bert_jax.data.corpus.encode import ChunkEncoder, Encoded, encode
 from bert_jax.data.sources.blocks import ValuesBlock
@@ -35,9 +35,9 @@ def vocabulary(request) -> tokenizer.Tokenizer:
 def encoded(texts: list[str], encoder: ChunkEncoder, *, name: str = "v") -> Encoded:
     values = tuple(text.encode() for text in texts)
     block = ValuesBlock(source=0, input=0, number=0, name="x", first=0, values=values)
-    scanned = scan(block, DataConfig(path="x", sentences="line"), CleaningConfig())
-    kept = select(scanned, np.ones(len(scanned.documents), bool), np.zeros(0, np.uint64), min_characters=0)
-    return encode(scanned.chunks, kept, encoder, name=name)
+    cleaned = clean(block, DataConfig(path="x", sentences="line"), CleaningConfig())
+    kept = select(cleaned, np.ones(len(cleaned.documents), bool), np.zeros(0, np.uint64), min_characters=0)
+    return encode(cleaned.chunks, kept, encoder, name=name)
 
 
 def test_the_ids_are_those_of_each_whole_line(vocabulary):

@@ -19,48 +19,17 @@ import numpy as np
 import pytest
 
 from bert_jax import locks
-from bert_jax.config import Config, resolve
+from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus import prepare as module
-from bert_jax.data.corpus.prepare import corpus_folder, data_root, open_corpus, prepare
+from bert_jax.data.corpus.open import corpus_folder, data_root, open_corpus
+from bert_jax.data.corpus.prepare import prepare
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.instances.index import load_index
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.text import sentences, tokenizer
+from tests.data.corpus.configs import TEXT, VOCABULARY, config_of, elsewhere
 
 ROOT = Path(__file__).parents[3]
-
-TEXT = """\
-The first document has two sentences. Here is the second one!
-It goes on, on another line: no sentence crosses it.
-
-The second document is short. It mentions [MASK] and [SEP] as words.
-
-A third document, with a Greek letter: Ω. What is it for?
-"""
-
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-VOCABULARY += [*"abcdefghijklmnopqrstuvwxyz.,:!?[]", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"), "the"]
-
-
-def config_of(folder: Path, *, text: str | None = TEXT, **changes) -> Config:
-    """The configuration that prepares folder/text.txt, which is written unless `text` is None."""
-    if text is not None:
-        (folder / "text.txt").write_text(text, encoding="utf-8")
-    vocabulary = folder / "given.txt"
-    vocabulary.write_text("".join(f"{token}\n" for token in VOCABULARY))
-    raw = {
-        "data": {"path": str(folder / "text.txt"), "directory": str(folder / "prepared")},
-        "tokenizer": {"path": str(vocabulary), "vocab_size": len(VOCABULARY)},
-    }
-    for name, value in changes.items():
-        group, _, field = name.partition("__")
-        raw.setdefault(group, {})[field] = value
-    return resolve(raw)
-
-
-def elsewhere(config: Config, folder: Path) -> Config:
-    """The same corpus under another root."""
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, directory=str(folder)))
 
 
 def long_text(documents: int = 60) -> str:
@@ -95,7 +64,7 @@ def documents_of(shards: TokenShards) -> list[list[list[int]]]:
     return [cut[a:b] for a, b in itertools.pairwise(bounds)]
 
 
-def listed(config: Config) -> list[str]:
+def listed(config: PretrainConfig) -> list[str]:
     return sorted(path.name for path in data_root(config).iterdir())
 
 
@@ -230,83 +199,6 @@ def test_any_number_of_blocks_and_processes_writes_the_same_bytes(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------
-# Where it is
-# ---------------------------------------------------------------------------------------------
-
-
-def test_the_root_is_the_field_else_the_variable_else_the_cache(tmp_path, monkeypatch):
-    config = config_of(tmp_path)
-    elsewhere = dataclasses.replace(config, data=dataclasses.replace(config.data, directory=""))
-    monkeypatch.setenv("BERT_JAX_DATA", "/from/variable")
-    assert data_root(config) == tmp_path / "prepared"
-    assert data_root(elsewhere) == Path("/from/variable")
-    monkeypatch.delenv("BERT_JAX_DATA")
-    monkeypatch.setenv("HOME", "/home/x")
-    assert data_root(elsewhere) == Path("/home/x/.cache/bert_jax")
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data__path": "other.txt"},
-        {"data__text_field": "body"},
-        {"data__sentences": "line"},
-        {"cleaning__normalize": "nfkc"},
-        {"cleaning__min_characters": 5},
-        {"tokenizer__kind": "bpe"},
-        {"data__tfds_dir": "x"},
-        {"tokenizer__path": ""},
-        {"tokenizer__lowercase": False},
-        {"tokenizer__vocab_size": 500},
-    ],
-)
-def test_what_decides_the_tokens_decides_the_folder(tmp_path, changes):
-    assert corpus_folder(config_of(tmp_path, **changes)).name != corpus_folder(config_of(tmp_path)).name
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"data__sentence_objective": "sop"},
-        {"data__sequence_length": 64},
-        {"data__eval_fraction": 0.5},
-        {"data__weights": (0.5,)},
-        {"data__short_sequence_probability": 0.0},
-        {"masking__rate": 0.3},
-        {"train__batch_size": 8},
-        {"optim__b1": 0.5},
-    ],
-)
-def test_an_ablation_uses_the_same_folder(tmp_path, changes):
-    assert corpus_folder(config_of(tmp_path, **changes)) == corpus_folder(config_of(tmp_path))
-
-
-def test_a_relative_path_is_another_corpus_elsewhere(tmp_path, monkeypatch):
-    names = []
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        monkeypatch.chdir(tmp_path / folder)
-        names.append(corpus_folder(config_of(tmp_path, text=None, data__path="text.txt")).name)
-    assert names[0] != names[1]
-    absolute = config_of(tmp_path, text=None, data__path=str(tmp_path / "b" / "text.txt"))
-    assert corpus_folder(absolute).name == names[1]
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("a/classic books.jsonl.gz,b.txt", "classic_books"),
-        ("tfds:wikipedia/en:train[:1%]", "wikipedia_en_train_1"),
-        ("installed_docs", "installed_docs"),
-        ("texts/*.txt", "text"),
-    ],
-)
-def test_the_folder_has_a_name_to_recognise(tmp_path, path, name):
-    found = corpus_folder(config_of(tmp_path, text=None, data__path=path)).name
-    assert found[:-13] == name
-
-
-# ---------------------------------------------------------------------------------------------
 # Again
 # ---------------------------------------------------------------------------------------------
 
@@ -342,62 +234,12 @@ def test_another_file_in_the_folder_of_texts_is_seen(tmp_path):
     assert made and shards.manifest["counts"]["documents"] == 4
 
 
-# ---------------------------------------------------------------------------------------------
-# Opening for training
-# ---------------------------------------------------------------------------------------------
-
-
-def test_opening_gives_what_was_prepared(tmp_path):
-    config = config_of(tmp_path)
-    shards, _ = prepare(config)
-    assert open_corpus(config).digest == shards.digest
-
-
-def test_a_corpus_that_is_not_prepared_names_the_command(tmp_path):
-    with pytest.raises(
-        UserError,
-        match=r"^no prepared corpus at .*/prepared/text-[0-9a-f]{12}:"
-        r" run `bert-jax prepare --config experiments/x\.py` first$",
-    ):
-        open_corpus(config_of(tmp_path), experiment="experiments/x.py")
-
-
-def test_text_that_changed_after_it_was_prepared_is_named(tmp_path):
-    config = config_of(tmp_path)
-    prepare(config)
-    file = tmp_path / "text.txt"
-    size = file.stat().st_size
-    file.write_text(file.read_text(encoding="utf-8") + "x", encoding="utf-8")
-    with pytest.raises(
-        UserError,
-        match=rf"/text\.txt was changed after it was prepared \({size} bytes then, {size + 1} now\):"
-        r" run `bert-jax prepare --config x\.py` again$",
-    ):
-        open_corpus(config, experiment="x.py")
-
-
-def test_text_of_the_same_size_but_another_time_counts_as_changed(tmp_path):
-    config = config_of(tmp_path)
-    prepare(config)
-    os.utime(tmp_path / "text.txt", ns=(0, 0))
-    with pytest.raises(UserError, match=r"text\.txt was changed after it was prepared"):
-        open_corpus(config)
-
-
-def test_a_machine_that_only_trains_needs_no_text(tmp_path):
-    config = config_of(tmp_path)
-    shards, _ = prepare(config)
-    (tmp_path / "text.txt").unlink()
-    (tmp_path / "given.txt").unlink()
-    assert open_corpus(config).digest == shards.digest
-
-
 def test_text_that_changes_while_it_is_prepared_counts_as_changed(tmp_path):
     config = config_of(tmp_path)
 
-    class Editing(module._Processes):
-        def encode(self, work, places):
-            super().encode(work, places)
+    class Editing(module.LocalEngine):
+        def encode(self, stages, ids):
+            super().encode(stages, ids)
             with (tmp_path / "text.txt").open("a") as stream:
                 stream.write("Too late.\n")
 
@@ -407,71 +249,38 @@ def test_text_that_changes_while_it_is_prepared_counts_as_changed(tmp_path):
     assert prepare(config)[1] is True
 
 
-def test_a_vocabulary_that_changed_after_the_corpus_was_prepared_is_named(tmp_path):
-    config = config_of(tmp_path)
-    prepare(config)
-    (tmp_path / "given.txt").write_text("\n".join([*VOCABULARY[:-1], "zebra"]) + "\n")
-    with pytest.raises(
-        UserError, match=r"/given\.txt was changed after the corpus was prepared with it: run"
-    ):
-        open_corpus(config)
-    assert prepare(config)[1] is True
-    open_corpus(config)
-
-
-def test_a_manifest_of_another_corpus_is_refused(tmp_path):
-    config, cased = config_of(tmp_path), config_of(tmp_path, tokenizer__lowercase=False)
-    ours, theirs = prepare(config)[0].folder, prepare(cased)[0].folder
-    (ours / "manifest.json").write_bytes((theirs / "manifest.json").read_bytes())
-    for name in ("tokens", "words"):  # even where every size fits
-        (ours / f"{name}-00000.npy").write_bytes((theirs / f"{name}-00000.npy").read_bytes())
-    (ours / "tokenizer.json").write_bytes((theirs / "tokenizer.json").read_bytes())
-    (ours / "tokenizer_config.json").write_bytes((theirs / "tokenizer_config.json").read_bytes())
-    with pytest.raises(UserError, match=r"manifest\.json: tokenizer\.lowercase=False must be True; run"):
-        open_corpus(config)
-    assert prepare(config)[1] is True
-
-
-def test_another_vocabulary_beside_the_tokens_is_found_on_opening(tmp_path):
-    config = config_of(tmp_path)
-    file = prepare(config)[0].folder / "vocab.txt"
-    file.write_text(file.read_text().replace("the\n", "eht\n"))
-    with pytest.raises(UserError, match=r"vocab\.txt: checksum \d+ must be \d+; run `bert-jax prepare`"):
-        open_corpus(config)
-
-
 # ---------------------------------------------------------------------------------------------
 # Stopped, killed and damaged
 # ---------------------------------------------------------------------------------------------
 
 
-class _Stopping(module._Processes):
-    """Works as it should until it has scanned, or encoded, so many blocks."""
+class _Stopping(module.LocalEngine):
+    """Works as it should until it has cleaned, or encoded, so many blocks."""
 
-    def __init__(self, *, scanned: int = 10**9, encoded: int = 10**9, error: BaseException):
+    def __init__(self, *, cleaned: int = 10**9, encoded: int = 10**9, error: BaseException):
         super().__init__(1)
-        object.__setattr__(self, "left", {"scan": scanned, "encode": encoded})
+        object.__setattr__(self, "left", {"clean": cleaned, "encode": encoded})
         object.__setattr__(self, "error", error)
 
-    def scan(self, work, inputs):
-        super().scan(self.limited(work), inputs)
+    def clean(self, stages, inputs):
+        super().clean(self.limited(stages), inputs)
 
-    def encode(self, work, places):
-        super().encode(self.limited(work), places)
+    def encode(self, stages, ids):
+        super().encode(self.limited(stages), ids)
 
-    def limited(self, work):
+    def limited(self, stages):
         engine = self
 
-        class Limited(type(work)):
-            def scan(self, block):
-                engine.count("scan")
-                super().scan(block)
+        class Limited(type(stages)):
+            def clean(self, block):
+                engine.count("clean")
+                super().clean(block)
 
-            def encode(self, place):
+            def encode(self, block):
                 engine.count("encode")
-                super().encode(place)
+                super().encode(block)
 
-        return Limited(work.config, work.folder, work.block_bytes)
+        return Limited(stages.config, stages.folder, stages.block_bytes)
 
     def count(self, step):
         if not self.left[step]:
@@ -480,7 +289,7 @@ class _Stopping(module._Processes):
 
 
 @pytest.mark.parametrize(
-    "stop", [{"scanned": 0}, {"scanned": 7}, {"encoded": 0}, {"encoded": 7}], ids=lambda s: str(s)
+    "stop", [{"cleaned": 0}, {"cleaned": 7}, {"encoded": 0}, {"encoded": 7}], ids=lambda s: str(s)
 )
 @pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt()], ids=["error", "interrupt"])
 def test_a_run_that_is_stopped_goes_on_and_makes_nothing_twice(tmp_path, stop, error):
@@ -492,12 +301,12 @@ def test_a_run_that_is_stopped_goes_on_and_makes_nothing_twice(tmp_path, stop, e
     with pytest.raises(UserError, match=r"^no prepared corpus"):
         open_corpus(config)
     blocks = 14
-    rest = {"scanned": blocks - stop["scanned"] if "scanned" in stop else 0}
+    rest = {"cleaned": blocks - stop["cleaned"] if "cleaned" in stop else 0}
     rest["encoded"] = blocks - stop.get("encoded", 0)
     engine = _Stopping(error=AssertionError("made twice"), **rest)
     shards, made = prepare(config, block_bytes=700, engine=engine)
     assert made
-    assert engine.left == {"scan": 0, "encode": 0}
+    assert engine.left == {"clean": 0, "encode": 0}
     assert contents(shards.folder) == expected
     assert listed(config) == [shards.folder.name]
 
@@ -541,7 +350,7 @@ prepare(resolve(json.loads(sys.argv[1])), block_bytes=100)
 """
 
 
-def run_until(config: Config, appears: str, count: int) -> int:
+def run_until(config: PretrainConfig, appears: str, count: int) -> int:
     """Prepares in another process and kills it once `count` files of that name are there; its exit status."""
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, json.dumps(dataclasses.asdict(config))],
@@ -588,17 +397,17 @@ def test_two_runs_at_once_in_one_folder_are_refused(tmp_path):
     ids=["truncated", "flipped bit", "empty"],
 )
 @pytest.mark.parametrize("name", ["tokens-00000.npy", "words-00000.npy", "sentences.npy", "manifest.json"])
-def test_preparing_again_mends_a_damaged_corpus(tmp_path, name, change):
+def test_preparing_again_repairs_a_damaged_corpus(tmp_path, name, change):
     """Every message about damage says to run `prepare` again, so that must help."""
     config = config_of(tmp_path)
     shards, _ = prepare(config)
     before = contents(shards.folder)
     file = shards.folder / name
     file.write_bytes(change(file.read_bytes()))
-    mended, made = prepare(config)
+    repaired, made = prepare(config)
     assert made
-    assert contents(mended.folder) == before
-    mended.verify()
+    assert contents(repaired.folder) == before
+    repaired.verify()
 
 
 # ---------------------------------------------------------------------------------------------

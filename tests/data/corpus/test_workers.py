@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from bert_jax.data.corpus import workers
 from bert_jax.data.corpus.workers import each
 from bert_jax.errors import UserError
 
@@ -60,19 +59,6 @@ def number(request):
     before = signal.signal(request.param, stop)
     yield request.param
     assert signal.signal(request.param, before) is stop
-
-
-def test_a_signal_among_futures_is_handled_after_them(number):
-    done = []
-
-    def block():
-        with workers._signals_later():
-            os.kill(os.getpid(), number)
-            done.append("the rest of the block")
-
-    with pytest.raises(Stop):
-        block()
-    assert done == ["the rest of the block"]
 
 
 def test_a_signal_ends_the_work_at_once(number):

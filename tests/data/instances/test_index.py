@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.config import DataConfig
-from bert_jax.data.instances import documents as runs
+from bert_jax.data.instances import documents
 from bert_jax.data.instances.index import FIRST, NEXT, SECOND, split_documents
 from bert_jax.errors import UserError
 from tests.data.corpora import Corpus, examples_of, random_lengths, slots_of
@@ -97,7 +97,7 @@ def test_any_corpus_equals_the_oracle_whatever_is_built_at_once(
 ):
     corpus = Corpus(tmp_path_factory.mktemp("corpus"), lengths)
     data = data_of(kind, length=length, short_sequence_probability=short, packing=packing)
-    with mock.patch.multiple(runs, _GROUP=group, _WINDOW=window):
+    with mock.patch.multiple(documents, _GROUP=group, _WINDOW=window):
         assert_equals_the_oracle(corpus, data, seed=seed)
         assert slots_of(corpus.index(data, seed=seed)).max() <= length
 
@@ -382,7 +382,7 @@ def test_weights_that_leave_no_document_are_an_error(tmp_path):
     corpus = Corpus(tmp_path, [[5, 6]] * 3)
     with pytest.raises(
         UserError,
-        match=r"^config\.data\.weights=\(1e-06,\) visit 0 of the train split's 3 documents, .*>= 1: ",
+        match=r"^config\.data\.weights=\(1e-06,\) read 0 of the train split's 3 documents, .*>= 1: ",
     ):
         corpus.index(data_of(weights=(1e-6,)))
     with pytest.raises(UserError, match=r"must be one for each of the 1 sources of the corpus at "):

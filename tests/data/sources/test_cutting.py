@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax.data.sources.blocks import JsonlBlock, TextBlock
-from bert_jax.data.sources.cutting import BLANK_LINE, Cutter, after_last_blank_line, after_last_line, runs
+from bert_jax.data.sources.cutting import (
+    BLANK_LINE,
+    Cutter,
+    after_last_blank_line,
+    after_last_line,
+    group_values,
+)
 
 LAST_END = {TextBlock: after_last_blank_line, JsonlBlock: after_last_line}
 
@@ -165,17 +171,17 @@ def test_a_blank_line_is_what_python_calls_blank():
 
 
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=30))), st.integers(1, 99), st.integers(1, 25))
-def test_runs_keep_every_value_in_its_row(values, block_bytes, limit):
-    blocks = list(runs(values, block_bytes=block_bytes, limit=limit))
-    flat = [value for _, run, _ in blocks for value in run]
+def test_groups_keep_every_value_in_its_place(values, block_bytes, limit):
+    groups = list(group_values(values, block_bytes=block_bytes, limit=limit))
+    flat = [value for group in groups for value in group.values]
     assert flat == [None if value and len(value) > limit else value for value in values]
-    assert [first for first, _, _ in blocks] == [
-        sum(len(run) for _, run, _ in blocks[:n]) for n in range(len(blocks))
+    assert [group.first for group in groups] == [
+        sum(len(group.values) for group in groups[:n]) for n in range(len(groups))
     ]
-    total = {name: sum(s.get(name, 0) for _, _, s in blocks) for name in ("null", "too_long")}
+    total = {name: sum(group.skipped.get(name, 0) for group in groups) for name in ("null", "too_long")}
     assert total == {
         "null": values.count(None),
         "too_long": sum(value is not None and len(value) > limit for value in values),
     }
-    for _, run, _ in blocks[:-1]:
-        assert sum(8 + len(value or b"") for value in run[:-1]) < block_bytes
+    for group in groups[:-1]:
+        assert sum(8 + len(value or b"") for value in group.values[:-1]) < block_bytes

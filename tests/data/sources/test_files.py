@@ -314,7 +314,7 @@ def test_a_file_that_is_not_ours_to_read(tmp_path, monkeypatch):
     monkeypatch.setattr(
         os, "access", lambda path, mode: False
     )  # the owner of a container may read everything
-    assert_fault(lambda: files(tmp_path), r"a\.txt: cannot be read: Permission denied; mend or leave it out")
+    assert_fault(lambda: files(tmp_path), r"a\.txt: cannot be read: Permission denied; correct the path")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_a_file_that_is_not_ours_to_read(tmp_path, monkeypatch):
         (
             "a.txt.gz",
             b"plain",
-            r"a\.txt\.gz: ends in \.gz but is not sound gzip after line 0 \(Not a gzipped",
+            r"a\.txt\.gz: ends in \.gz but is not valid gzip after line 0 \(Not a gzipped",
         ),
         (
             "a.txt.gz",
@@ -386,7 +386,7 @@ def test_damaged_gzip_after_many_lines(tmp_path):
     data[-500_000:-499_900] = bytes(100)
     (tmp_path / "a.txt.gz").write_bytes(data)
     message = fault_of(lambda: read(tmp_path))
-    assert re.search(r"a\.txt\.gz: .*(damaged|sound).* after line \d{5} ", message), message
+    assert re.search(r"a\.txt\.gz: .*(damaged|valid).* after line \d{5} ", message), message
 
 
 def test_a_file_that_vanished(tmp_path):
@@ -412,4 +412,4 @@ def test_a_file_that_fails_while_it_is_read(tmp_path, monkeypatch):
     reading = file.blocks(block_bytes=100)
     next(reading)
     monkeypatch.setattr("bert_jax.data.sources.cutting.Cutter._fill", read_fails)
-    assert_fault(lambda: list(reading), r"a\.txt: cannot be read: Input/output error; mend or leave it out")
+    assert_fault(lambda: list(reading), r"a\.txt: cannot be read: Input/output error; correct the path")

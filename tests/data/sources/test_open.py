@@ -47,7 +47,7 @@ def test_a_file_that_two_entries_name_belongs_to_the_first(tmp_path, monkeypatch
     found = opened("b.txt,.", tmp_path)
     assert [[i.name for i in source.inputs()] for source in found] == [["b.txt"], ["a.txt"]]
     with pytest.raises(
-        UserError, match=r"the entry 'b\.txt' names no file that an entry before it does not name"
+        UserError, match=r"the entry 'b\.txt' names no file that an earlier entry does not name"
     ):
         opened(".,b.txt", tmp_path)
 

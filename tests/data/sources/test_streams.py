@@ -139,16 +139,16 @@ def test_names_sizes_and_identity(bucket):
     [
         (
             "gs://bucket/missing.txt",
-            r"path='gs://bucket/missing\.txt': no such file or folder; mend the path",
+            r"path='gs://bucket/missing\.txt': no such file or folder; correct the path",
         ),
-        ("gs://bucket/x*.txt", r"path='gs://bucket/x\*\.txt' matches nothing; mend the glob"),
+        ("gs://bucket/x*.txt", r"path='gs://bucket/x\*\.txt' matches nothing; correct the glob"),
         ("gs://bucket/**/a.txt", r"'\*\*' works for local files only; name the folder"),
         ("gs://buck*/a.txt", r"the bucket must be named"),
         ("gs://bucket/deep/er/notes.md", r"gs://bucket/deep/er/notes\.md must end in one of \.txt"),
         ("gs://bucket/none", r"holds no text file"),
         (
             "ftp://host/a.txt",
-            r"ftp://host/a\.txt: ftp:// is not one of gs://, s3://, az://, hf://; mend the path",
+            r"ftp://host/a\.txt: ftp:// is not one of gs://, s3://, az://, hf://; correct the path",
         ),
     ],
 )

@@ -201,6 +201,6 @@ def test_a_download_that_fails_says_why_and_what_to_do(downloads, tmp_path, monk
     monkeypatch.setattr(downloads, "fault", "no route to host\nat all")
     assert_fault(
         lambda: opened(tmp_path, "tfds:tiny_download:train"),
-        r"path='tfds:tiny_download:train' is not prepared in .* and cannot be made there: no route to host at all;"
+        r"path='tfds:tiny_download:train' is not prepared in .* and cannot be prepared there: no route to host at all;"
         r" run on a machine that can: tfds build tiny_download --data_dir .*, or set config\.data\.tfds_dir",
     )

@@ -1,4 +1,4 @@
-"""A sweep's folder with made-up trials, for reports to read: what each found is drawn around values given here.
+"""A sweep's folder with made-up trials, for reports to read: scores are drawn around values given here.
 
 `python -m tests.sweeps.reporting.finished_sweep S` writes one, to look at its report.
 """
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from bert_jax import config as configs
-from bert_jax.config import Config
+from bert_jax.config import PretrainConfig
 from bert_jax.probes import scores
 from bert_jax.probes.scores import Breakdown, Probed, Score
-from bert_jax.sweeps import folder as folders
-from bert_jax.sweeps.definition import Arm, Column, Plan, Published, Sweep, Trial
+from bert_jax.sweeps import store
+from bert_jax.sweeps import trials as records
+from bert_jax.sweeps.definition import Column, Plan, Published, Sweep, Trial, Variant
 
 STEPS, BATCH, LENGTH, PREDICTIONS = 400, 16, 32, 5
 RATE = 50.0
@@ -27,40 +28,40 @@ RATE = 50.0
 MEASURES = ("mlm.loss", "sop.accuracy", "held_out.mlm_loss")
 QUESTION = "Does a sentence objective help, and <which>?"
 
-# What an arm reaches on average: MLM loss, sentence-order accuracy.
-ARMS: dict[str, tuple[float, float]] = {"none": (5.90, 0.52), "nsp": (5.91, 0.54), "sop": (5.93, 0.68)}
+# What a variant reaches on average: MLM loss, sentence-order accuracy.
+VARIANTS: dict[str, tuple[float, float]] = {"none": (5.90, 0.52), "nsp": (5.91, 0.54), "sop": (5.93, 0.68)}
 
 PUBLISHED = Published(
     source="Lan et al. 2020, table 5",
     columns=(Column("MLM", "mlm.accuracy"), Column("SOP", "sop.accuracy"), Column("SQuAD1.1")),
     rows={"None": (54.9, 53.3, "88.6/81.5"), "SOP": (54.0, 86.5, "89.3/82.3"), "XLNet": (None, None, "90")},
-    arms={"None": "none", "SOP": "sop"},
+    variants={"None": "none", "SOP": "sop"},
 )
 
 
 def write(
     folder: Path,
     *,
-    arms: Mapping[str, tuple[float, float]] = ARMS,
+    variants: Mapping[str, tuple[float, float]] = VARIANTS,
     seeds: Sequence[int] = (0, 1, 2),
     rows: int = 2000,
     failed: str = "",
-    cut: str = "",
+    interrupted: str = "",
     published: Published | None = PUBLISHED,
 ) -> Plan:
-    """A sweep of `arms` x `seeds` in `folder`: every trial finished but those named `failed` and `cut`."""
-    objectives = {name: name if name in ("nsp", "sop") else "none" for name in arms}
+    """A sweep of `variants` x `seeds` in `folder`: every trial finished but those named `failed` and `interrupted`."""
+    objectives = {name: name if name in ("nsp", "sop") else "none" for name in variants}
     values = [
-        Arm(
+        Variant(
             name=name,
             values={"data.sentence_objective": objectives[name], "optim.learning_rate": 1e-3 * (1 + i)},
         )
-        for i, name in enumerate(arms)
+        for i, name in enumerate(variants)
     ]
     sweep = Sweep(
         question=QUESTION,
         base="../quickstart.py",
-        arms=tuple(values),
+        variants=tuple(values),
         tokens=STEPS * BATCH * LENGTH,
         seeds=tuple(seeds),
         common={"train.batch_size": BATCH},
@@ -68,17 +69,19 @@ def write(
         published=published,
     )
     trials = tuple(
-        Trial(arm=arm.name, seed=seed, config=_config(seed, arm.values)) for seed in seeds for arm in values
+        Trial(variant=variant.name, seed=seed, config=_config(seed, variant.values))
+        for seed in seeds
+        for variant in values
     )
     plan = Plan(file="experiments/sweeps/made_up.py", sweep=sweep, reference=_config(0, {}), trials=trials)
-    folders.claim(folder, plan)
+    store.claim(folder, plan)
     hardness_R = np.random.default_rng(7).normal(0, 1, rows)
     for trial in trials:
-        _trial(folder, trial, arms[trial.arm], hardness_R, failed=failed, cut=cut)
+        _trial(folder, trial, variants[trial.variant], hardness_R, failed=failed, interrupted=interrupted)
     return plan
 
 
-def _config(seed: int, values: Mapping[str, Any]) -> Config:
+def _config(seed: int, values: Mapping[str, Any]) -> PretrainConfig:
     raw = configs.base().to_dict()
     raw |= {"seed": seed}
     raw["model"] |= {"preset": "bert-tiny"}
@@ -93,14 +96,20 @@ def _config(seed: int, values: Mapping[str, Any]) -> Config:
 
 
 def _trial(
-    folder: Path, trial: Trial, reached: tuple[float, float], hardness_R: np.ndarray, *, failed: str, cut: str
+    folder: Path,
+    trial: Trial,
+    reached: tuple[float, float],
+    hardness_R: np.ndarray,
+    *,
+    failed: str,
+    interrupted: str,
 ) -> None:
     rng = np.random.default_rng([trial.seed, *trial.name.encode()])
     shift = rng.normal(0, 1)
     loss, accuracy = reached[0] + 0.012 * shift, reached[1] + 0.008 * rng.normal()
-    workdir = folders.workdir(folder, trial)
+    workdir = records.workdir(folder, trial)
     workdir.mkdir(parents=True, exist_ok=True)
-    last = {failed: 120, cut: 250}.get(trial.name, STEPS)
+    last = {failed: 120, interrupted: 250}.get(trial.name, STEPS)
     rate = RATE * (1 + 0.02 * trial.seed)
     lines = [line for step in range(0, last + 1, 50) for line in _lines(step, loss, accuracy, rate)]
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -108,7 +117,7 @@ def _trial(
     notes: list[dict[str, Any]] = [{"began": 1e9, "host": "a", "process": 1, "job": None}]
     if trial.name == failed:
         notes.append({"ended": 1e9 + 60, "status": 1, "reason": "loss or gradient is not finite at step 121"})
-    elif trial.name == cut:
+    elif trial.name == interrupted:
         notes.append({"ended": 1e9 + 70, "status": 143, "reason": "SIGTERM at step 250: saved"})
     else:
         notes.append({"ended": 1e9 + 180, "status": 0, "reason": ""})
@@ -139,7 +148,9 @@ def _probed(rng: np.random.Generator, loss: float, accuracy: float, hardness_R: 
     loss_R = PREDICTIONS * (loss + 0.8 * (hardness_R - hardness_R.mean()) + rng.normal(0, 0.08, rows))
     order_R = (0.7 * hardness_R + 0.7 * rng.normal(0, 1, rows)) < np.quantile(hardness_R, accuracy)
     found = (
-        Score(name="mlm.loss", total_R=loss_R, weight_R=weight_R, better="lower", unit="nats a masked token"),
+        Score(
+            name="mlm.loss", total_R=loss_R, weight_R=weight_R, better="lower", unit="nats per masked token"
+        ),
         Score(
             name="mlm.accuracy",
             total_R=rng.binomial(PREDICTIONS, 0.16, rows),
@@ -159,7 +170,7 @@ def _probed(rng: np.random.Generator, loss: float, accuracy: float, hardness_R: 
     parts = (
         Breakdown(
             name="mlm.loss by frequency",
-            axis="occurrences a million tokens of training text",
+            axis="occurrences per million tokens of training text",
             labels=decades,
             values=(None, *(loss + 3 - 1.4 * k for k in range(4))),
             counts=(0, 120, 340, 700, 840),
@@ -183,4 +194,4 @@ def unreadable(folder: Path, trial: str) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]), failed="nsp-seed1", cut="sop-seed2")
+    write(Path(sys.argv[1]), failed="nsp-seed1", interrupted="sop-seed2")

@@ -3,27 +3,27 @@
 import csv
 import io
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 from bert_jax import __main__ as command_line
-from bert_jax.commands import report
 from bert_jax.errors import UsageError, UserError
 from bert_jax.sweeps.reporting import tables
 from bert_jax.sweeps.reporting.comparisons import compare
+from bert_jax.sweeps.reporting.report import write_report
 from bert_jax.sweeps.reporting.results import gather
 from bert_jax.sweeps.reporting.writing import Table, as_csv, plain, probability, short
 from tests.sweeps.reporting import finished_sweep as made
+from tests.test_html import Parsed
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A folder of a sweep and its report."""
     folder = tmp_path_factory.mktemp("sweep") / "S"
-    made.write(folder, failed="nsp-seed1", cut="sop-seed2", seeds=(0, 1, 2, 3), rows=2000)
+    made.write(folder, failed="nsp-seed1", interrupted="sop-seed2", seeds=(0, 1, 2, 3), rows=2000)
     made.unreadable(folder, "nsp-seed3")
-    report.run(folder)
+    write_report(folder)
     return folder
 
 
@@ -42,38 +42,17 @@ def page(written):
     return (written / "report.html").read_text()
 
 
-class _Page(HTMLParser):
-    """Checks that tags are closed in order, and keeps their attributes and text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open, self.attributes, self.words = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.attributes += [(tag, *pair) for pair in attrs]
-        if tag not in ("meta", "br", "img", "source"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
 def test_the_page_needs_no_other_file_and_escapes_what_users_write(page):
-    parsed = _Page(page)
-    links = [value for _, name, value in parsed.attributes if name in ("src", "srcset", "href")]
+    parsed = Parsed(page)
+    links = [value for name, value in parsed.attributes if name in ("src", "srcset", "href")]
     assert links and all(link.startswith("data:image/png;base64,") for link in links)
     assert not re.search(r"<script|@import|url\(", page)
     assert "<which>" not in page and "&lt;which&gt;" in page
-    assert any(made.QUESTION in words for words in parsed.words)
+    assert any(made.QUESTION in words for words in parsed.text)
 
 
 def test_the_verdict_comes_first_in_plain_words(page):
-    text = " ".join(_Page(page).words)
+    text = " ".join(Parsed(page).text)
     sentence = re.search(
         r"sop: sop.accuracy \+(\d\d\.\d\d) points \[\+.*?\], p = 0\.0\d\d: better than none", text
     )
@@ -84,12 +63,12 @@ def test_the_verdict_comes_first_in_plain_words(page):
 
 
 def test_every_trial_is_listed_with_what_became_of_it(page):
-    text = " ".join(" ".join(_Page(page).words).split())
+    text = " ".join(" ".join(Parsed(page).text).split())
     for words in (
         "nsp-seed1 failed loss or gradient is not finite at step 121 100 of 400",
-        "sop-seed2 cut SIGTERM at step 250: saved 250 of 400",
+        "sop-seed2 interrupted SIGTERM at step 250: saved 250 of 400",
         "nsp-seed3 unreadable trials/nsp-seed3/probes.json: not what a probe wrote: BadZipFile(",
-        "9 of 12 finished; 1 failed, 1 cut, 1 unreadable",
+        "9 of 12 finished; 1 failed, 1 interrupted, 1 unreadable",
     ):
         assert words in text
 
@@ -106,7 +85,7 @@ def test_markdown_shows_the_same_with_pictures_that_are_there(written):
     } <= set(files)
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
-    for heading in ("Arms and measures", "Beside Lan et al. 2020, table 5", "Cost of a trial", "Trials"):
+    for heading in ("Variants and measures", "Beside Lan et al. 2020, table 5", "Cost of a trial", "Trials"):
         assert f"### {heading}\n" in text
     assert not list(written.glob("**/*.partial"))
 
@@ -126,8 +105,8 @@ def test_the_csv_has_every_value_of_every_trial(written, results):
 def test_the_csv_of_comparisons_is_what_was_compared(written, comparisons):
     lines = list(csv.DictReader(io.StringIO((written / "comparisons.csv").read_text())))
     assert tuple(lines[0]) == tables.COMPARISON_COLUMNS
-    assert [(line["measure"], line["arm"], line["verdict"]) for line in lines] == [
-        (c.measure.name, c.arm, c.verdict) for c in comparisons
+    assert [(line["measure"], line["variant"], line["verdict"]) for line in lines] == [
+        (c.measure.name, c.variant, c.verdict) for c in comparisons
     ]
     for line, c in zip(lines, comparisons, strict=True):
         if c.difference:
@@ -156,14 +135,21 @@ def test_means_are_of_the_seeds_that_finished(results, comparisons):
 @pytest.fixture
 def begun(tmp_path):
     """A sweep of which nothing is finished."""
-    arms = {"none": (5.9, 0.5), "sop": (5.9, 0.6)}
-    made.write(tmp_path / "S", arms=arms, seeds=(0,), failed="none-seed0", cut="sop-seed0", published=None)
+    variants = {"none": (5.9, 0.5), "sop": (5.9, 0.6)}
+    made.write(
+        tmp_path / "S",
+        variants=variants,
+        seeds=(0,),
+        failed="none-seed0",
+        interrupted="sop-seed0",
+        published=None,
+    )
     return tmp_path / "S"
 
 
 def test_a_sweep_of_which_nothing_is_finished_is_reported_as_that(begun, capsys):
     assert command_line.main(["report", str(begun)]) == 0
-    assert "Nothing is finished yet" in capsys.readouterr().out
+    assert "No trial is finished" in capsys.readouterr().out
     text = (begun / "report.md").read_text()
     assert "| none | 0 of 1 | – | – | – |" in text
     assert "| none-seed0 | failed | loss or gradient is not finite at step 121 |" in text
@@ -172,11 +158,11 @@ def test_a_sweep_of_which_nothing_is_finished_is_reported_as_that(begun, capsys)
 def test_another_folder_takes_the_report_and_old_plots_go(begun, tmp_path):
     (tmp_path / "out/plots").mkdir(parents=True)
     (tmp_path / "out/plots/measure-old.png").write_bytes(b"")
-    assert report.run(begun, tmp_path / "out") == tmp_path / "out/report.html"
+    assert write_report(begun, tmp_path / "out") == tmp_path / "out/report.html"
     assert not list(begun.glob("report.*"))
     assert not (tmp_path / "out/plots/measure-old.png").exists()
     first = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")}
-    report.run(begun, tmp_path / "out")
+    write_report(begun, tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*")} == first
 
 
@@ -187,21 +173,21 @@ def test_what_is_no_sweep_is_one_line(tmp_path, capsys):
         == f"bert-jax: {tmp_path} is not the folder of a sweep: it has no sweep.json\n"
     )
     with pytest.raises(UserError):
-        report.run(tmp_path)
+        write_report(tmp_path)
 
 
 def test_out_must_be_a_folder(written, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="must be a folder"):
-        report.run(written, tmp_path / "file")
+        write_report(written, tmp_path / "file")
 
 
 def test_a_table_in_three_languages():
     table = Table(
-        title="A|B", header=("arm", "x"), rows=(("a<b", "1"), ("_c_ held_out.x", "better")), notes=("*",)
+        title="A|B", header=("variant", "x"), rows=(("a<b", "1"), ("_c_ held_out.x", "better")), notes=("*",)
     )
     assert table.markdown() == (
-        "### A\\|B\n\n| arm | x |\n| --- | ---: |\n| a\\<b | 1 |\n| \\_c\\_ held_out.x | better |\n\n\\*\n"
+        "### A\\|B\n\n| variant | x |\n| --- | ---: |\n| a\\<b | 1 |\n| \\_c\\_ held_out.x | better |\n\n\\*\n"
     )
     html = table.html()
     assert '<td class="words">a&lt;b</td><td class="number">1</td>' in html

@@ -15,7 +15,7 @@ from tests.sweeps.reporting import finished_sweep as made
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("sweep") / "S"
-    made.write(path, failed="nsp-seed1", cut="sop-seed2", rows=300)
+    made.write(path, failed="nsp-seed1", interrupted="sop-seed2", rows=300)
     return path
 
 
@@ -32,9 +32,9 @@ def test_every_trial_is_there_with_its_state(results):
     states = {name: (r.status, r.state.step, r.counts) for name, r in by_name(results).items()}
     finished = ("finished", made.STEPS, True)
     assert states == {
-        **{f"{arm}-seed{seed}": finished for arm in made.ARMS for seed in (0, 1, 2)},
+        **{f"{variant}-seed{seed}": finished for variant in made.VARIANTS for seed in (0, 1, 2)},
         "nsp-seed1": ("failed", 100, False),
-        "sop-seed2": ("cut", 250, False),
+        "sop-seed2": ("interrupted", 250, False),
     }
     assert [r.trial.seed for r in results.of("nsp")] == [0, 2]
     assert len(results.of("nsp", counting=False)) == 3
@@ -54,8 +54,8 @@ def test_values_are_the_scores_and_the_last_held_out_line(folder, results):
 
 
 def test_an_unfinished_trial_keeps_its_curve_and_enters_no_value(results):
-    cut = by_name(results)["sop-seed2"]
-    assert ([point.step for point in cut.curve], cut.values, cut.cost) == ([0, 100, 200], {}, None)
+    found = by_name(results)["sop-seed2"]
+    assert ([point.step for point in found.curve], found.values, found.cost) == ([0, 100, 200], {}, None)
     assert set(results.values("sop", "mlm.loss")) == {0, 1}
 
 
@@ -106,7 +106,7 @@ def test_a_trial_without_train_lines_costs_no_known_hours(tmp_path):
 
 def test_measures_know_their_kind(results):
     kinds = {name: (m.better, m.is_share, m.unit, m.chance) for name, m in results.measures.items()}
-    assert kinds["mlm.loss"] == ("lower", False, "nats a masked token", None)
+    assert kinds["mlm.loss"] == ("lower", False, "nats per masked token", None)
     assert kinds["sop.accuracy"] == ("higher", True, "%", 0.5)
     assert kinds["held_out.pair_accuracy"] == ("higher", True, "%", None)
     assert kinds["held_out.loss"][:2] == ("lower", False)
@@ -140,11 +140,11 @@ def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
 # ---------------------------------------------------------------------------------------------
 
 
-def test_arms_are_compared_on_the_seeds_and_rows_that_both_have(results):
-    found = {(c.measure.name, c.arm): c for c in compare(results)}
-    assert list(found) == [(measure, arm) for measure in made.MEASURES for arm in made.ARMS]
+def test_variants_are_compared_on_the_seeds_and_rows_that_both_have(results):
+    found = {(c.measure.name, c.variant): c for c in compare(results)}
+    assert list(found) == [(measure, variant) for measure in made.MEASURES for variant in made.VARIANTS]
     order = found["sop.accuracy", "sop"]
-    values = {arm: results.values(arm, "sop.accuracy") for arm in ("none", "sop")}
+    values = {variant: results.values(variant, "sop.accuracy") for variant in ("none", "sop")}
     assert order.difference.value == pytest.approx(
         np.mean([values["sop"][s] - values["none"][s] for s in (0, 1)])
     )
@@ -155,8 +155,8 @@ def test_arms_are_compared_on_the_seeds_and_rows_that_both_have(results):
 
 
 def test_verdicts_follow_the_direction_that_is_better(tmp_path):
-    made.write(tmp_path / "S", arms={"none": (5.9, 0.5), "sop": (7.9, 0.9)}, rows=300, published=None)
-    found = {(c.measure.name, c.arm): c.verdict for c in compare(gather(tmp_path / "S"))}
+    made.write(tmp_path / "S", variants={"none": (5.9, 0.5), "sop": (7.9, 0.9)}, rows=300, published=None)
+    found = {(c.measure.name, c.variant): c.verdict for c in compare(gather(tmp_path / "S"))}
     assert found["mlm.loss", "sop"] == "worse"
     assert found["sop.accuracy", "sop"] == "better"
 
@@ -166,24 +166,24 @@ def test_trials_scored_on_other_rows_are_compared_by_seeds_alone(tmp_path):
     file = tmp_path / "S/trials/sop-seed1/probes.json"
     saved = json.loads(file.read_text())
     file.write_text(json.dumps({**saved, "settings": {"corpus": "another"}}))
-    found = {c.arm: c.difference for c in compare(gather(tmp_path / "S")) if c.measure.name == "mlm.loss"}
+    found = {c.variant: c.difference for c in compare(gather(tmp_path / "S")) if c.measure.name == "mlm.loss"}
     assert (found["nsp"].rows, found["sop"].rows, found["sop"].seeds) == (60, 0, 3)
 
 
 def test_one_seed_is_compared_by_rows_and_not_at_all_without_them(tmp_path):
     made.write(tmp_path / "S", seeds=(4,), rows=60)
-    found = {(c.measure.name, c.arm): c for c in compare(gather(tmp_path / "S"))}
+    found = {(c.measure.name, c.variant): c for c in compare(gather(tmp_path / "S"))}
     assert found["mlm.loss", "sop"].difference.low is not None
     assert found["held_out.mlm_loss", "sop"].difference.low is None
     assert found["held_out.mlm_loss", "sop"].verdict == "not tested"
     assert family_size(list(found.values())) == 4
 
 
-def test_what_an_arm_does_not_measure_is_not_called_unfinished(tmp_path):
+def test_what_a_variant_does_not_measure_is_not_called_unfinished(tmp_path):
     made.write(tmp_path / "S", seeds=(0, 1), rows=60)
     for seed in (0, 1):
         file = tmp_path / f"S/trials/sop-seed{seed}/metrics.jsonl"
         file.write_text(file.read_text().replace("mlm_loss", "rtd_loss"))
-    found = {c.arm: c for c in compare(gather(tmp_path / "S")) if c.measure.name == "held_out.mlm_loss"}
+    found = {c.variant: c for c in compare(gather(tmp_path / "S")) if c.measure.name == "held_out.mlm_loss"}
     assert (found["sop"].verdict, found["sop"].summary.n, found["sop"].finished) == ("not measured", 0, 2)
     assert (found["nsp"].verdict, found["none"].verdict) == ("too small to tell", "baseline")

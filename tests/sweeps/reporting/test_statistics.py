@@ -12,19 +12,24 @@ from bert_jax.sweeps.reporting.statistics import Summary, difference, holm, row_
 T_975 = {1: 12.706, 2: 4.303, 4: 2.776, 9: 2.262}
 
 
-def compared(ours_SR, theirs_SR, weight_SR=None, *, replicates=10_000, generator=1):
+def compared(variant_SR, baseline_SR, weight_SR=None, *, replicates=10_000, generator=1):
     """Ours - theirs of n seeds on R rows."""
-    weight_SR = np.ones_like(ours_SR) if weight_SR is None else weight_SR
+    weight_SR = np.ones_like(variant_SR) if weight_SR is None else weight_SR
     drawn = row_replicates(
-        np.concatenate([ours_SR, theirs_SR]),
+        np.concatenate([variant_SR, baseline_SR]),
         np.concatenate([weight_SR, weight_SR]),
         replicates=replicates,
         generator=generator,
     )
-    seeds, rows = ours_SR.shape
-    ours_S, theirs_S = (values.sum(1) / weight_SR.sum(1) for values in (ours_SR, theirs_SR))
+    seeds, rows = variant_SR.shape
+    variant_S, baseline_S = (values.sum(1) / weight_SR.sum(1) for values in (variant_SR, baseline_SR))
     return difference(
-        ours_S, theirs_S, rows=rows, ours_SB=drawn[:seeds], theirs_SB=drawn[seeds:], generator=generator
+        variant_S,
+        baseline_S,
+        rows=rows,
+        variant_SB=drawn[:seeds],
+        baseline_SB=drawn[seeds:],
+        generator=generator,
     )
 
 
@@ -126,7 +131,7 @@ def test_a_row_drawn_without_weight_is_left_out():
     weight = np.array([[1.0, 0.0]])
     drawn = row_replicates(np.array([[3.0, 0.0]]), weight, replicates=200)
     assert np.isnan(drawn).any() and set(drawn[np.isfinite(drawn)]) == {3.0}
-    assert difference([3.0], [3.0], rows=2, ours_SB=drawn, theirs_SB=drawn).p == 1.0
+    assert difference([3.0], [3.0], rows=2, variant_SB=drawn, baseline_SB=drawn).p == 1.0
 
 
 def test_one_seed_without_rows_has_no_interval():
@@ -148,12 +153,12 @@ def crossed(rng, *, seeds, rows, seed_sd, row_sd, noise_sd, effect=0.0):
         + row_sd * rng.normal(size=rows)
         + noise_sd * rng.normal(size=(seeds, rows))
     )
-    theirs_SR = np.broadcast_to(hard_R, between_SR.shape)
-    return theirs_SR + between_SR, theirs_SR
+    baseline_SR = np.broadcast_to(hard_R, between_SR.shape)
+    return baseline_SR + between_SR, baseline_SR
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_swapping_the_arms_changes_signs_alone(seeds):
+def test_swapping_the_variants_changes_signs_alone(seeds):
     ours, theirs = crossed(
         np.random.default_rng(2), seeds=seeds, rows=60, seed_sd=0.1, row_sd=1, noise_sd=1, effect=0.2
     )

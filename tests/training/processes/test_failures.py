@@ -61,6 +61,14 @@ OWN = {
     "argument": JaxRuntimeError("INVALID_ARGUMENT: Argument does not match host shape or layout"),
     "value": ValueError("the barrier of connection UNAVAILABLE: socket"),
     "runtime": RuntimeError("DEADLINE_EXCEEDED: raised by something else than jax's runtime"),
+    "file store": ValueError(
+        'UNAVAILABLE: Error writing "gs://bucket/checkpoint": CURL error: Connection refused'
+        " [source locations='tensorstore/kvstore/gcs_http/gcs_key_value_store.cc:712']"
+    ),
+    "file store, unnamed": ValueError(
+        "ABORTED: All 1 retry attempts failed: CURL error Could not connect to server: Failed to connect to 127.0.0.1"
+        " port 9 after 0 ms: Could not connect to server [curl_code='7']"
+    ),
     "key": KeyError("UNAVAILABLE: params"),
     "user": UserError("UNAVAILABLE: the socket set of the corpus is broken: Connection reset by peer"),
     "mismatch": CheckpointMismatch("ABORTED: checkpoint 3 holds other arrays"),

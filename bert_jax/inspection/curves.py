@@ -1,0 +1,70 @@
+"""Learning curves of one or more runs as one PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bert_jax import atomic
+from bert_jax.errors import UserError
+from bert_jax.plotting import COLOURS, png, style
+from bert_jax.training.metrics import read_metrics
+
+# Field of metrics.jsonl -> title of its panel.
+_PANELS = {
+    "mlm_loss": "MLM loss (nats per masked token)",
+    "mlm_accuracy": "MLM accuracy",
+    "rtd_loss": "RTD loss (nats per token)",
+    "rtd_accuracy": "RTD accuracy",
+    "rtd_recall": "RTD recall of replaced tokens",
+    "replaced": "fraction of tokens replaced",
+    "pair_loss": "pair loss (nats per pair)",
+    "pair_accuracy": "pair accuracy",
+    "grad_norm": "gradient norm",
+    "learning_rate": "learning rate",
+}
+_COLUMNS = 2
+_SPLITS: dict[str, tuple[str, dict[str, Any]]] = {
+    "train": ("training", {"alpha": 0.45}),
+    "eval": ("held-out", {"marker": "o", "markersize": 3}),
+}
+
+
+def draw_curves(workdirs: Sequence[Path], out: Path) -> Path:
+    """Draws the metrics of `workdirs`, told apart by colour, into `out` and returns it.
+
+    Raises:
+      UserError: a workdir has no metrics.
+    """
+    runs = {workdir: read_metrics(workdir / "metrics.jsonl") for workdir in workdirs}
+    for workdir, lines in runs.items():
+        if not lines:
+            raise UserError(f"{workdir} has no metrics.jsonl with a line in it: nothing to draw")
+    logged = {name for lines in runs.values() for line in lines for name in line}
+    panels = {name: title for name, title in _PANELS.items() if name in logged}
+    rows = -(-len(panels) // _COLUMNS)
+    with style("light"):
+        figure = Figure(figsize=(11, 3.1 * rows), layout="constrained")
+        places = list(figure.subplots(rows, _COLUMNS, squeeze=False).flat)
+        for axes, (name, title) in zip(places, panels.items(), strict=False):
+            for number, (workdir, lines) in enumerate(runs.items()):
+                label = str(workdir) if len(runs) > 1 else ""
+                _draw_run(axes, lines, name, colour=COLOURS[number % len(COLOURS)], label=label)
+            axes.set_title(title)
+            axes.set_xlabel("step")
+            axes.legend()
+        for axes in places[len(panels) :]:
+            axes.set_visible(False)
+        atomic.write_bytes(out, png(figure, dpi=110))
+    return out
+
+
+def _draw_run(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str, *, colour: str, label: str) -> None:
+    for split, (words, look) in _SPLITS.items():
+        points = [(line["step"], line[name]) for line in lines if line["split"] == split and name in line]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, label=f"{label} {words}".strip(), **look)

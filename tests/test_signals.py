@@ -1,0 +1,107 @@
+"""Signals handled and deferred for the length of a block, and the handlers before restored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from bert_jax import signals
+
+NUMBERS = [signal.SIGINT, signal.SIGTERM]
+
+
+class Stop(Exception):
+    """What a handler raises."""
+
+
+@pytest.fixture(autouse=True)
+def unchanged():
+    """Whatever a test does, the handlers are those before."""
+    before = [signal.getsignal(number) for number in NUMBERS]
+    yield
+    assert [signal.getsignal(number) for number in NUMBERS] == before
+
+
+@pytest.fixture(params=NUMBERS)
+def number(request):
+    return request.param
+
+
+def raise_stop(number, frame):
+    raise Stop(number)
+
+
+def test_both_signals_call_the_handler_with_their_number(number):
+    arrived = []
+    with signals.handled_by(lambda number, frame: arrived.append(number)):
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+    assert arrived == [number, number]
+
+
+def test_what_the_handler_raises_ends_the_block(number):
+    def block():
+        with signals.handled_by(raise_stop):
+            os.kill(os.getpid(), number)
+            pytest.fail("went on")
+
+    with pytest.raises(Stop, match=str(int(number))):
+        block()
+
+
+def test_blocks_nest(number):
+    arrived = []
+    with signals.handled_by(lambda *_: arrived.append("outer")):
+        with signals.handled_by(lambda *_: arrived.append("inner")):
+            os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+    assert arrived == ["inner", "outer"]
+
+
+def test_a_deferred_signal_is_handled_after_the_block(number):
+    done = []
+
+    def block():
+        with signals.deferred():
+            os.kill(os.getpid(), number)
+            done.append("the rest of the block")
+
+    with signals.handled_by(raise_stop), pytest.raises(Stop):
+        block()
+    assert done == ["the rest of the block"]
+
+
+def test_of_several_deferred_signals_the_first_is_handled():
+    arrived = []
+    with signals.handled_by(lambda number, frame: arrived.append(number)), signals.deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert arrived == [signal.SIGTERM]
+
+
+def test_an_ignored_signal_stays_ignored_and_is_not_deferred(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with signals.deferred():
+            assert signal.getsignal(number) is signal.SIG_IGN
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_another_thread_leaves_the_handlers_alone():
+    found = []
+
+    def work():
+        with signals.handled_by(raise_stop), signals.deferred():
+            found.extend(signal.getsignal(number) for number in NUMBERS)
+
+    before = [signal.getsignal(number) for number in NUMBERS]
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == before
