@@ -13,7 +13,7 @@ The table's other rows: `:no_decoder` (-EMD: 86.1), `:no_c2p` (85.9), `:no_p2c` 
 from bert_jax.config import base
 
 
-def get_config(arm="full"):
+def get_config(variant="full"):
     config = base()
     config.data.path = "corpus"
     config.data.sequence_length = 512
@@ -26,13 +26,13 @@ def get_config(arm="full"):
     config.masking.max_span = 3
     config.model.preset = "deberta-base"
     config.model.dtype = "bfloat16"
-    if arm == "no_decoder":
+    if variant == "no_decoder":
         config.model.enhanced_mask_decoder = False
-    elif arm == "no_c2p":
+    elif variant == "no_c2p":
         config.model.relative_terms = ("p2c",)
-    elif arm == "no_p2c":
+    elif variant == "no_p2c":
         config.model.relative_terms = ("c2p",)
-    elif arm != "full":
-        raise ValueError(f"arm {arm!r} must be one of full, no_decoder, no_c2p, no_p2c")
+    elif variant != "full":
+        raise ValueError(f"variant {variant!r} must be one of full, no_decoder, no_c2p, no_p2c")
     config.train.steps = 1_000_000
     return config

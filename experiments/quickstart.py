@@ -9,7 +9,7 @@ which runs
 2 layers of 128, vocabulary 8,192, rows of 64; about three minutes on two CPU cores. The held-out MLM
 loss starts at ln(8192) = 9.0 nats; README.md has what it ends at.
 
-`experiments/quickstart.py:nsp` and `:none` are the other arms of the ablation, over the same corpus.
+`experiments/quickstart.py:nsp` and `:none` are the other variants of the ablation, over the same corpus.
 """
 
 from bert_jax.config import base

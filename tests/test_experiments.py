@@ -46,10 +46,10 @@ def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
     assert ("rtd_loss" in names) == (config.objective.name == "rtd")
 
 
-@pytest.mark.parametrize("arm", ["none", "nsp", "sop"])
-def test_the_arms_of_the_quickstart_share_their_corpus(arm):
-    config = configs.load(f"{ROOT / 'experiments/quickstart.py'}:{arm}")
-    assert config.data.sentence_objective == arm
+@pytest.mark.parametrize("variant", ["none", "nsp", "sop"])
+def test_the_variants_of_the_quickstart_share_their_corpus(variant):
+    config = configs.load(f"{ROOT / 'experiments/quickstart.py'}:{variant}")
+    assert config.data.sentence_objective == variant
     assert corpus_folder(config) == corpus_folder(configs.load(str(ROOT / "experiments/quickstart.py")))
 
 
@@ -64,7 +64,7 @@ ARMS = {
 
 @pytest.mark.parametrize("name", ARMS)
 def test_arms_resolve_differ_and_leave_the_tokens_alone(name):
-    arms = [configs.load(f"{ROOT / 'experiments' / name}.py:{arm}") for arm in ARMS[name]]
+    arms = [configs.load(f"{ROOT / 'experiments' / name}.py:{variant}") for variant in ARMS[name]]
     assert len(set(arms)) == len(arms)
     assert len({corpus_folder(config) for config in arms}) == 1
     assert configs.load(str(ROOT / "experiments" / f"{name}.py")) == arms[0]

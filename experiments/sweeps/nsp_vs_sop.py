@@ -5,7 +5,7 @@
 
 full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512, for each variant and seed. Published: a model trained on
 next sentence predicts sentence order no better than chance (52.0), one trained on order predicts next sentence (78.9).
-tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores; README.md has its results on novels.
+tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores; experiments/README.md has its results on novels.
 
 Segment lengths must not reveal the label. The label of order they reveal where segments are cut to fill the row (as in
 ALBERT's code), that of next sentence where segments end with sentences. So sop has `data.boundaries=whole`, and the

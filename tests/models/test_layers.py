@@ -81,6 +81,7 @@ def test_dense_has_the_output_and_gradients_of_flaxs(shape, inputs, use_bias, dt
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@jax.numpy_dtype_promotion("standard")  # flax's own promotes bfloat16 implicitly
 def test_layer_norm_has_the_output_and_gradients_of_flaxs(dtype):
     x = 3 + jax.random.normal(jax.random.key(0), (2, 6, 12), dtype)
     flaxs = nn.LayerNorm(epsilon=1e-3, dtype=dtype, use_fast_variance=False)
