@@ -10,10 +10,12 @@ parameters, average 80.1; `:attention`, `:ffn` and `:none` share less: 81.7, 80.
 Not yet trained with this code.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config(sharing="all"):
+def get_config(sharing: str = "all") -> ConfigDict:
     config = base()
     config.data.path = "corpus"
     config.data.sequence_length = 512

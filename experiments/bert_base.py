@@ -10,10 +10,12 @@ Published (12 layers of 768): masked-token perplexity 3.99, GLUE dev MNLI-m 84.4
 Not yet trained with this code.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = base()
     config.data.path = "corpus"
     config.data.sequence_length = 512

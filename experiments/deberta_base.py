@@ -10,10 +10,12 @@ The table's other rows: `:no_decoder` (-EMD: 86.1), `:no_c2p` (85.9), `:no_p2c` 
 84.9. Not yet trained with this code.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config(variant="full"):
+def get_config(variant: str = "full") -> ConfigDict:
     config = base()
     config.data.path = "corpus"
     config.data.sequence_length = 512

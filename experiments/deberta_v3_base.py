@@ -13,10 +13,12 @@ Published, from far more steps and 160 GB of text (README of the released code),
 88.4/85.4. Not yet trained with this code.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = base()
     config.data.path = "corpus"
     config.data.sequence_length = 512

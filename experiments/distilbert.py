@@ -10,10 +10,12 @@ over the first 5 %, clipping at 5, as the released training script has them; bat
 Published, with distillation: GLUE dev macro average 77.0 against BERT-base's 79.5. Not yet trained with this code.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = base()
     config.data.path = "corpus"
     config.data.sequence_length = 512

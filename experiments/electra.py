@@ -16,10 +16,12 @@ Of the predicted tokens 85 % are shown as [MASK], the others as themselves. The 
 decays from step 0 as there; while it warms up it is up to 1 % higher. Not yet trained with this code.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config(size="small"):
+def get_config(size: str = "small") -> ConfigDict:
     if size not in ("small", "base"):
         raise ValueError(f"size {size!r} must be small or base")
     config = base()

@@ -12,10 +12,12 @@ loss starts at ln(8192) = 9.0 nats; README.md has what it ends at.
 `experiments/quickstart.py:nsp` and `:none` are the other variants of the ablation, over the same corpus.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config(sentence_objective="sop"):
+def get_config(sentence_objective: str = "sop") -> ConfigDict:
     config = base()
     config.data.sentence_objective = sentence_objective
     config.data.sequence_length = 64

@@ -11,10 +11,12 @@ paper's table 3 that costs what BERT-base did: batch 2,048, 125,000 steps, rate 
 Where a batch does not fit: config.train.accumulate. Not yet trained with this code.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config(recipe="long"):
+def get_config(recipe: str = "long") -> ConfigDict:
     config = base()
     config.data.path = "corpus"
     config.data.sequence_length = 512

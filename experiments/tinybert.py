@@ -10,10 +10,12 @@ of 768. Batches of 256 rows of 128, as the released general distillation; the 30
 Published, distilled twice: GLUE test average 77.0 (four layers), 79.4 (six). Not yet trained with this code.
 """
 
+from ml_collections import ConfigDict
+
 from bert_jax.config import base
 
 
-def get_config(layers="4"):
+def get_config(layers: str = "4") -> ConfigDict:
     config = base()
     config.data.path = "corpus"
     config.data.sentence_objective = "none"

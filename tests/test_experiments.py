@@ -53,7 +53,7 @@ def test_the_variants_of_the_quickstart_share_their_corpus(variant):
     assert corpus_folder(config) == corpus_folder(configs.load(str(ROOT / "experiments/quickstart.py")))
 
 
-ARMS = {
+VARIANTS = {
     "roberta_base": ("long", "short"),
     "albert_base": ("all", "attention", "ffn", "none"),
     "deberta_base": ("full", "no_decoder", "no_c2p", "no_p2c"),
@@ -62,12 +62,12 @@ ARMS = {
 }
 
 
-@pytest.mark.parametrize("name", ARMS)
-def test_arms_resolve_differ_and_leave_the_tokens_alone(name):
-    arms = [configs.load(f"{ROOT / 'experiments' / name}.py:{variant}") for variant in ARMS[name]]
-    assert len(set(arms)) == len(arms)
-    assert len({corpus_folder(config) for config in arms}) == 1
-    assert configs.load(str(ROOT / "experiments" / f"{name}.py")) == arms[0]
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_resolve_differ_and_leave_the_tokens_alone(name):
+    variants = [configs.load(f"{ROOT / 'experiments' / name}.py:{variant}") for variant in VARIANTS[name]]
+    assert len(set(variants)) == len(variants)
+    assert len({corpus_folder(config) for config in variants}) == 1
+    assert configs.load(str(ROOT / "experiments" / f"{name}.py")) == variants[0]
     with pytest.raises((ConfigError, UsageError), match="nonsense"):
         configs.load(f"{ROOT / 'experiments' / name}.py:nonsense")
 

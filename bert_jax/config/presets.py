@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bert_jax.config.model import ModelConfig
 
 
-def _bert(name: str, num_layers: int, hidden_size: int, **fields) -> ModelConfig:
+def _bert(name: str, num_layers: int, hidden_size: int, **fields: Any) -> ModelConfig:
     """Every published size but TinyBERT's and ELECTRA's has heads of 64 and an MLP four times the width."""
     sizes = {"num_heads": hidden_size // 64, "mlp_size": 4 * hidden_size, **fields}
     return ModelConfig(preset=name, num_layers=num_layers, hidden_size=hidden_size, **sizes)

@@ -9,7 +9,7 @@ day does not read yet (2.21 stops at jax 0.10's erf); and it imports far more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def save_savedmodel(
         specs = [tf.TensorSpec([None, None], tf.int32, name=name) for name in program.INPUTS]
 
         @tf.function(input_signature=specs, autograph=False)
-        def serve(*inputs):
+        def serve(*inputs: Any) -> dict[str, Any]:
             return call(*module.leaves, *inputs)
 
         tf.saved_model.save(module, str(partial), signatures={"serving_default": serve})
@@ -64,14 +64,14 @@ def save_savedmodel(
             tokenizer.save(partial / "assets.extra", max_length=config.max_positions)
 
 
-def _op(exported: jax.export.Exported):
+def _op(exported: jax.export.Exported) -> Callable[..., dict[str, Any]]:
     """The program as one TensorFlow op (XlaCallModule): (the flat inputs) -> {output: tensor}."""
     import tensorflow as tf
     from tensorflow.compiler.tf2xla.python import xla
 
     serialized = _for_tensorflow(exported)
 
-    def call(*inputs):
+    def call(*inputs: Any) -> dict[str, Any]:
         outputs = xla.call_module(
             [inputs[i] for i in exported.module_kept_var_idx],
             version=exported.calling_convention_version,

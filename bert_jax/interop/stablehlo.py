@@ -120,7 +120,7 @@ def load(folder: str | Path) -> Callable[..., dict[str, jax.Array]]:
         )
     call = jax.jit(compiled.call)
 
-    def run(tokens_BL, type_ids_BL=None, mask_BL=None) -> dict[str, jax.Array]:
+    def run(tokens_BL: Any, type_ids_BL: Any = None, mask_BL: Any = None) -> dict[str, jax.Array]:
         tokens_BL = jnp.asarray(tokens_BL, jnp.int32)
         if tokens_BL.shape[1] > limit:
             raise UserError(f"{tokens_BL.shape[1]} tokens must be <= the program's max_length={limit}")

@@ -24,7 +24,7 @@ REFERENCE = make(
     data={"sentence_objective": "sop", "boundaries": "whole", "path": "elsewhere", "eval_fraction": 0.01},
     masking={"rate": 0.2},
 )
-ARMS = [
+CONFIGS = [
     make(),
     make(model={"pooler": "none", "type_vocab_size": 0}, masking={"unit": "span"}, train={"batch_size": 8}),
     make(
@@ -41,9 +41,9 @@ ARMS = [
 ]
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_every_arm_is_scored_on_the_reference_s_rows_of_its_own_text(arm):
-    rows = reference.rows_config(arm, REFERENCE)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_config_is_scored_on_the_reference_s_rows_of_its_own_text(config):
+    rows = reference.rows_config(config, REFERENCE)
     assert rows.data.path == "books"
     assert rows.masking == REFERENCE.masking
     assert rows == reference.rows_config(make(), REFERENCE)
@@ -56,21 +56,21 @@ def test_every_arm_is_scored_on_the_reference_s_rows_of_its_own_text(arm):
 
 
 def test_text_and_vocabulary_are_the_run_s_own():
-    arm = make(tokenizer={"vocab_size": 500}, cleaning={"normalize": "nfkc"}, data={"sentences": "line"})
-    rows = reference.rows_config(arm, REFERENCE)
-    assert (rows.tokenizer, rows.cleaning, rows.data.sentences) == (arm.tokenizer, arm.cleaning, "line")
+    config = make(tokenizer={"vocab_size": 500}, cleaning={"normalize": "nfkc"}, data={"sentences": "line"})
+    rows = reference.rows_config(config, REFERENCE)
+    assert (rows.tokenizer, rows.cleaning, rows.data.sentences) == (config.tokenizer, config.cleaning, "line")
 
 
 def test_without_a_reference_rows_are_the_run_s_and_masks_are_bert_s():
-    rows = reference.rows_config(ARMS[1])
+    rows = reference.rows_config(CONFIGS[1])
     assert rows.masking == make().masking
-    assert rows.data == ARMS[1].data
+    assert rows.data == CONFIGS[1].data
 
 
 @pytest.mark.parametrize("objective", ["nsp", "sop"])
-@pytest.mark.parametrize("arm", ARMS)
-def test_pairs_have_one_meaning_whatever_the_run(arm, objective):
-    pairs = reference.pairs_config(reference.rows_config(arm, REFERENCE), objective)
+@pytest.mark.parametrize("config", CONFIGS)
+def test_pairs_have_one_meaning_whatever_the_run(config, objective):
+    pairs = reference.pairs_config(reference.rows_config(config, REFERENCE), objective)
     assert pairs == reference.pairs_config(reference.rows_config(make(), REFERENCE), objective)
     data = pairs.data
     assert (data.sentence_objective, data.format, data.packing) == (objective, "segment_pair", 1)
@@ -78,12 +78,12 @@ def test_pairs_have_one_meaning_whatever_the_run(arm, objective):
 
 
 def test_pairs_of_an_arm_with_quirks_and_packing():
-    rows = reference.rows_config(ARMS[2])
+    rows = reference.rows_config(CONFIGS[2])
     assert reference.pairs_config(rows, "sop").data.format == "segment_pair"
 
 
 @pytest.mark.parametrize(
-    ("arm", "words", "kind"),
+    ("config", "words", "kind"),
     [
         (make(data={"eval_fraction": 0.0}), "held no documents out", UserError),
         (make(data={"eval_fraction": 0.005}), "eval_fraction=0.01 must be > 0 and <= the run's 0.005", UserError),
@@ -94,6 +94,6 @@ def test_pairs_of_an_arm_with_quirks_and_packing():
         ),
     ],
 )  # fmt: skip
-def test_a_run_that_cannot_be_scored_so_is_refused(arm, words, kind):
+def test_a_run_that_cannot_be_scored_so_is_refused(config, words, kind):
     with pytest.raises(kind, match=words):
-        reference.rows_config(arm, REFERENCE)
+        reference.rows_config(config, REFERENCE)
