@@ -130,7 +130,7 @@ def replace(batch: Batch, drawn_BM: Array) -> tuple[Array, Array]:
     tokens_BL, used_BM = batch["tokens_BL"], batch["mlm_weights_BM"] > 0
     # Comparing every slot with every place is cheap beside a layer, and needs no scatter.
     places_L = jnp.arange(tokens_BL.shape[1])
-    at_BML = (batch["mlm_positions_BM"][..., None] == places_L) & used_BM[..., None]
+    at_BML = (batch["mlm_positions_BM"][..., None] == places_L[None, None]) & used_BM[..., None]
     drawn_BL = jnp.sum(jnp.where(at_BML, drawn_BM[..., None], 0), axis=1)
     wrong_BM = drawn_BM != batch["mlm_targets_BM"]
     replaced_BL = jnp.any(at_BML & wrong_BM[..., None], axis=1)

@@ -39,7 +39,7 @@ class Embeddings(nn.Module):
         if config.attention == "absolute":
             x_BLE = x_BLE + self.positions(positions_BL)
         if config.type_vocab_size == 1:  # RoBERTa: every token is of the one type
-            x_BLE = x_BLE + self.tables["type"][0]
+            x_BLE = x_BLE + self.tables["type"][0][None, None]
         elif config.type_vocab_size:
             x_BLE = x_BLE + self.tables["type"][type_ids_BL]
         x_BLE = layer_norm(self.tables["norm"], x_BLE, eps=config.layer_norm_eps).astype(config.dtype)

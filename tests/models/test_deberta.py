@@ -267,7 +267,7 @@ def test_what_lies_in_padding_changes_no_real_token():
 
 def test_probabilities_are_those_before_dropout():
     config = dataclasses.replace(V1, attention_dropout_rate=0.5)
-    given, params = inputs(config), params_of(config)
+    given, params = inputs(config), jax.tree.map(np.asarray, params_of(config))
     keys_B = layers.dropout_keys(jax.random.key(0), jnp.arange(B, dtype=jnp.uint32), 1)[:, 0]
     y, att = attend(config, params, given.x, given.table, keys_B=keys_B)
     plain_y, plain_att = attend(config, params, given.x, given.table)
