@@ -85,7 +85,7 @@ ALLOWED: dict[str, set[str]] = {
         "numpy",
         "sklearn",
     },
-    "probes/scores.py": {"bert_jax.errors", "numpy"},
+    "probes/scores.py": {"bert_jax.atomic", "bert_jax.errors", "numpy"},
     "inspection": {
         "bert_jax.batch",
         *_COMMON,

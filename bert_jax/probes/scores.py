@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bert_jax import atomic
 from bert_jax.errors import UserError
 
 JSON, ARRAYS = "probes.json", "probes.npz"
@@ -77,10 +78,8 @@ def write(workdir: Path, probed: Probed) -> None:
     for score in probed.scores:
         arrays[f"{score.name}/total"] = np.asarray(score.total_R, np.float64)
         arrays[f"{score.name}/weight"] = np.asarray(score.weight_R, np.float64)
-    partial = workdir / f"{ARRAYS}.partial"
-    with partial.open("wb") as stream:
+    with atomic.binary_stream(workdir / ARRAYS) as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
-    partial.replace(workdir / ARRAYS)
     text = json.dumps(
         {
             "step": probed.step,
@@ -101,9 +100,7 @@ def write(workdir: Path, probed: Probed) -> None:
         },
         indent=1,
     )
-    partial = workdir / f"{JSON}.partial"
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(workdir / JSON)
+    atomic.write_text(workdir / JSON, text + "\n")
 
 
 def read(workdir: Path) -> Probed | None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bert_jax import atomic
 from bert_jax.errors import UserError
 from bert_jax.training.sinks import Sink
 
@@ -26,9 +27,7 @@ class MetricsLog:
         self._path = workdir / METRICS_FILE
         last = -1 if resume_step is None else resume_step
         kept = [line for line in read_metrics(self._path) if line["step"] <= last]
-        partial = self._path.with_name(f"{METRICS_FILE}.partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        partial.replace(self._path)
+        atomic.write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self._path.open("a", encoding="utf-8")
         self._sinks = sinks
 

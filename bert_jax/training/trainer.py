@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import optax
 
+from bert_jax import atomic
 from bert_jax import config as configs
 from bert_jax.batch import Batch, BatchSource
 from bert_jax.config import RunConfig
@@ -300,4 +301,4 @@ def _tell(report: InitReport, workdir: Path) -> None:
     for line in report.lines():
         _log.info("%s", line)
     text = json.dumps(report.to_dict(), indent=1)
-    (workdir / INIT_FILE).write_text(text + "\n", encoding="utf-8")
+    atomic.write_text(workdir / INIT_FILE, text + "\n")

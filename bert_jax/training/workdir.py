@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bert_jax import atomic, locks
 from bert_jax import config as configs
-from bert_jax import locks
 from bert_jax.config import PretrainConfig, RunConfig
 from bert_jax.errors import ConfigError, UserError
 
@@ -54,7 +54,7 @@ def claim(
     """
     init = tuple(folder.resolve() for folder in init)  # the same, wherever the command is given
     file = path / CONFIG_FILE
-    if path.is_dir() and not file.is_file() and any(p.name != ".lock" for p in path.iterdir()):
+    if path.is_dir() and not file.is_file() and any(not p.name.startswith(".") for p in path.iterdir()):
         raise UserError(f"--workdir {path} is not empty and has no {CONFIG_FILE}: choose another folder")
     path.mkdir(parents=True, exist_ok=True)
     with locks.held(path / ".lock", f"--workdir {path}"):
@@ -68,9 +68,7 @@ def claim(
             "identity": dict(identity),
             "init": [str(folder) for folder in init],
         }
-        partial = file.with_name(CONFIG_FILE + ".partial")
-        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
+        atomic.write_text(file, json.dumps(values, indent=1) + "\n")
         yield init
 
 
