@@ -27,6 +27,9 @@ class GrowingArray:
         self.count += len(entries)
 
     def close(self) -> None:
+        """Writes the length; closing again does nothing."""
+        if self._stream.closed:
+            return
         with self._stream:
             self._stream.seek(0)
             self._write_header()

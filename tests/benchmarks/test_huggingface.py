@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
-from bert_jax.batch import synthetic
 from bert_jax.benchmarks import huggingface
+from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.data.batches.pipeline import Batches
 from bert_jax.data.corpus.open import open_corpus
 from bert_jax.errors import ConfigError, UserError

@@ -3,10 +3,10 @@
 import dataclasses
 
 import pytest
-from bert_jax.tasks.assembly import Assembly
 
 from bert_jax.benchmarks import step
 from bert_jax.errors import ConfigError
+from bert_jax.training.trainer import Trainer
 
 
 def test_speed_utilisation_and_compilation_are_of_the_configured_batch(prepared):
@@ -19,7 +19,7 @@ def test_speed_utilisation_and_compilation_are_of_the_configured_batch(prepared)
 
 
 def test_what_the_baseline_lacks_is_said_before_the_step_is_compiled(prepared, monkeypatch):
-    monkeypatch.setattr(Assembly, "of", lambda config: pytest.fail("it was assembled"))
+    monkeypatch.setattr(Trainer, "of", lambda task, config: pytest.fail("it was assembled"))
     config = dataclasses.replace(prepared, data=dataclasses.replace(prepared.data, packing=2))
     with pytest.raises(ConfigError, match="packing=2"):
         step.measure(config, seconds=0.1, repeats=1, baseline="hf")

@@ -12,6 +12,7 @@ few and large, because an open memory map costs a file descriptor.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -35,7 +36,10 @@ _PREPARE_AGAIN = "run `bert-jax prepare` with this config again"
 
 
 class ShardWriter:
-    """Writes a corpus block after block; holds no more than one block."""
+    """Writes a corpus block after block; holds no more than one block. A `with` block closes its files.
+
+    Without `finish` there is no manifest, and so no corpus.
+    """
 
     def __init__(self, folder: Path, *, vocab_size: int, shard_tokens: int = _SHARD_TOKENS):
         self._folder = folder
@@ -115,6 +119,15 @@ class ShardWriter:
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         atomic.write_text(self._folder / "manifest.json", text + "\n")
         return manifest
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for array in (*self._bounds.values(), self._tokens, self._words):
+            if array is not None:
+                with contextlib.suppress(OSError):  # of a full disk, which was met before
+                    array.close()
 
     def _close_shard(self) -> None:
         if self._tokens is None or self._words is None:

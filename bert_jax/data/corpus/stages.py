@@ -202,34 +202,34 @@ class Stages:
         shutil.rmtree(corpus, ignore_errors=True)
         shutil.copytree(self.folder / "vocabulary", corpus)
         vocabulary = self.vocabulary()
-        writer = ShardWriter(corpus, vocab_size=vocabulary.vocab_size)
-        documents = [0] * len(names)
-        counts: Counter[str] = Counter()
-        tokens = 0
-        for block in bar(ids, description="writing shards", unit="blocks"):
-            encoded = Encoded.load(self._file(_ENCODED, block))
-            writer.add(encoded.ids, encoded.word_starts, encoded.sentences, encoded.documents)
-            counts.update(encoded.counts)
-            documents[source_of[block.input]] += len(encoded.documents)
-            tokens += len(encoded.ids)
-        if not tokens:
-            raise NoText(
-                f"the text of config.data.path={self.config.data.path!r} has no token: it has"
-                f" {counts['documents_read']} documents and {counts['characters']} characters that cleaning keeps, all"
-                " of them invisible"
+        with ShardWriter(corpus, vocab_size=vocabulary.vocab_size) as writer:
+            documents = [0] * len(names)
+            counts: Counter[str] = Counter()
+            tokens = 0
+            for block in bar(ids, description="writing shards", unit="blocks"):
+                encoded = Encoded.load(self._file(_ENCODED, block))
+                writer.add(encoded.ids, encoded.word_starts, encoded.sentences, encoded.documents)
+                counts.update(encoded.counts)
+                documents[source_of[block.input]] += len(encoded.documents)
+                tokens += len(encoded.ids)
+            if not tokens:
+                raise NoText(
+                    f"the text of config.data.path={self.config.data.path!r} has no token: it has"
+                    f" {counts['documents_read']} documents and {counts['characters']} characters that cleaning keeps, all"
+                    " of them invisible"
+                )
+            unused = (
+                vocabulary.vocab_size
+                - len(vocabulary.ordinary_ids())
+                - len(set(dataclasses.astuple(vocabulary.special)))
             )
-        unused = (
-            vocabulary.vocab_size
-            - len(vocabulary.ordinary_ids())
-            - len(set(dataclasses.astuple(vocabulary.special)))
-        )
-        writer.finish(
-            vocab_size=vocabulary.vocab_size,
-            special_ids=dataclasses.asdict(vocabulary.special),
-            sources=[{"name": name, "documents": n} for name, n in zip(names, documents, strict=True)],
-            counts=dict(sorted(counts.items())) | {"unused_entries": unused},
-            **about,
-        )
+            writer.finish(
+                vocab_size=vocabulary.vocab_size,
+                special_ids=dataclasses.asdict(vocabulary.special),
+                sources=[{"name": name, "documents": n} for name, n in zip(names, documents, strict=True)],
+                counts=dict(sorted(counts.items())) | {"unused_entries": unused},
+                **about,
+            )
 
     # ----------------------------------------------------------------------------------------------------------
 

@@ -31,10 +31,10 @@ def write(
     folder: Path, documents: Documents, *, vocab_size: int = 500, shard_tokens: int = 50
 ) -> TokenShards:
     folder.mkdir(parents=True, exist_ok=True)
-    writer = ShardWriter(folder, vocab_size=vocab_size, shard_tokens=shard_tokens)
-    for document in documents:
-        add(writer, [document])
-    finish(writer, len(kept(documents)), vocab_size=vocab_size)
+    with ShardWriter(folder, vocab_size=vocab_size, shard_tokens=shard_tokens) as writer:
+        for document in documents:
+            add(writer, [document])
+        finish(writer, len(kept(documents)), vocab_size=vocab_size)
     return TokenShards.open(folder)
 
 
@@ -277,9 +277,9 @@ def test_a_folder_without_a_manifest_is_no_corpus(tmp_path):
 
 
 def test_the_manifest_is_written_last(tmp_path):
-    writer = ShardWriter(tmp_path, vocab_size=10, shard_tokens=2)
-    add(writer, [[[1, 2, 3]]])
-    add(writer, [[[4, 5, 6]]])
+    with ShardWriter(tmp_path, vocab_size=10, shard_tokens=2) as writer:
+        add(writer, [[[1, 2, 3]]])
+        add(writer, [[[4, 5, 6]]])
     assert len(list(tmp_path.glob("tokens-*.npy"))) == 2
     assert not (tmp_path / "manifest.json").exists()
 
