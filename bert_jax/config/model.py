@@ -130,6 +130,12 @@ class ModelConfig:
         """The same function for any platform: attention through XLA."""
         return dataclasses.replace(self, attention_backend="xla")
 
+    @property
+    def layer_passes(self) -> int:
+        """How often a layer is applied in one forward pass: the encoder's layers, then twice the last one in the
+        enhanced mask decoder."""
+        return self.num_layers + 2 * self.enhanced_mask_decoder
+
     def owner(self, part: Part, layer: int) -> int:
         """The layer that holds the parameters of `layer`'s `part`: the first of its group where it is shared."""
         if self.sharing not in ("all", part):

@@ -27,13 +27,6 @@ Array = jax.Array
 LayerFunction = Callable[..., tuple[Array, Array | None]]
 """`layer` with config and context bound: (params, x_BLD, *, keys, queries_BLD) -> (y_BLD, att_BHLT)"""
 
-_DECODER_PASSES = 2  # through the last layer, in the enhanced mask decoder
-
-
-def layer_passes(config: ModelConfig) -> int:
-    """How often a layer is applied in one forward pass: the encoder's layers, then the mask decoder's passes."""
-    return config.num_layers + _DECODER_PASSES * config.enhanced_mask_decoder
-
 
 @flax.struct.dataclass
 class DropoutKeys:
@@ -42,12 +35,12 @@ class DropoutKeys:
     embeddings_B: Array
     convolution_B: Array
     layers: tuple[LayerKeys, ...]
-    """one for each of `layer_passes`"""
+    """one for each of `ModelConfig.layer_passes`"""
 
     @classmethod
     def of(cls, config: ModelConfig, key: Array, example_ids_B: Array) -> DropoutKeys:
         """`key` belongs to the step; a row's keys are those of its example."""
-        passes = layer_passes(config)
+        passes = config.layer_passes
         keys = dropout_keys(key, example_ids_B, 2 + 3 * passes)
         no_example = jnp.full(1, 2**32 - 1, jnp.uint32)
         relative_keys = dropout_keys(key, no_example, passes)
@@ -146,7 +139,7 @@ def encode(
     apply = functools.partial(layer, config=config, context=context, probabilities=probabilities)
     # Traced and lowered once for all layers; XLA inlines it.
     compiled = jax.jit(jax.checkpoint(apply) if config.remat else apply)
-    layer_keys = (LayerKeys(),) * layer_passes(config) if keys is None else keys.layers
+    layer_keys = (LayerKeys(),) * config.layer_passes if keys is None else keys.layers
 
     states: list[Array] = [x_BLD]
     attentions: list[Array | None] = []

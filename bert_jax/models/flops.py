@@ -18,8 +18,7 @@ def training_flops(model: ModelConfig, *, length: int, slots: int, heads: tuple[
     width = model.hidden_size
     terms = len(model.relative_terms) if model.attention == "disentangled" else 0
     layer = 6 * length * (4 * width**2 + 2 * width * model.mlp_size) + (12 + 6 * terms) * length**2 * width
-    layers = model.num_layers + 2 * model.enhanced_mask_decoder
-    total = layers * layer
+    total = model.layer_passes * layer
     total += 6 * length * model.embedding_size * width
     total += 6 * length * model.convolution * width**2
     if "mlm" in heads:

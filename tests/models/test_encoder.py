@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_jax.models.bert import init_params
-from bert_jax.models.encoder import DropoutKeys, layer_passes
+from bert_jax.models.encoder import DropoutKeys
 from tests.models.variants import VARIANTS, variant
 
 KEY = jax.random.key(5, impl="threefry2x32")
@@ -21,7 +21,7 @@ def keys_of(name, ids):
     ("name", "passes"), [("bert", 2), ("albert-groups", 4), ("deberta", 4), ("deberta-v3", 4)]
 )
 def test_a_pass_is_a_layer_of_the_encoder_or_of_the_mask_decoder(name, passes):
-    assert layer_passes(VARIANTS[name]) == len(keys_of(name, [0]).layers) == passes
+    assert VARIANTS[name].layer_passes == len(keys_of(name, [0]).layers) == passes
 
 
 def test_no_two_sites_or_rows_have_the_same_key():
