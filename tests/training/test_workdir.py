@@ -69,3 +69,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(UserError, match=r"is not empty and has no config.json"):
         claimed(tmp_path)
     assert [path.name for path in Path(tmp_path).iterdir()] == ["notes.txt"]
+
+
+def test_a_folder_whose_first_claim_was_killed_can_be_claimed(tmp_path):
+    (tmp_path / ".config.json.host-7.partial").write_text('{"form')
+    claimed(tmp_path)
+    assert workdirs.read(tmp_path).identity == {"corpus": "abc"}
