@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from bert_jax.config.options import option
+from bert_jax.config.head import HeadConfig
+from bert_jax.config.options import derived, option
 
 Part = Literal["attention", "ffn"]
 Family = Literal["bert", "roberta", "albert", "electra", "distilbert", "deberta", "deberta_v2"]
@@ -106,6 +107,7 @@ class ModelConfig:
         "loop", "loop: fastest step; scan: compile time independent of depth; same parameters"
     )
     remat: bool = option(False, "recompute each layer in the backward pass: less memory, 4/3 the FLOPs")
+    head: HeadConfig = derived(HeadConfig())
 
     @property
     def head_dim(self) -> int:

@@ -52,10 +52,17 @@ def option(
     return dataclasses.field(default=default, metadata={"doc": doc, "bounds": bounds, "needs": needs})
 
 
+def derived(default: Any) -> Any:
+    """A dataclass field that is no option: what is trained decides it."""
+    return dataclasses.field(default=default, metadata={"derived": True})
+
+
 def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:
     """("group.field", value, field) of every option, in order."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if field.metadata.get("derived"):
+            continue
         if dataclasses.is_dataclass(value):
             yield from walk(value, f"{prefix}{field.name}.")
         else:

@@ -206,6 +206,8 @@ def _data_faults(data: DataConfig) -> Iterator[str]:
 
 
 def _model_faults(model: ModelConfig) -> Iterator[str]:
+    if model.head.kind != "none":
+        yield f"config.model.head.kind={model.head.kind!r} must be 'none': `bert-jax finetune` trains task heads"
     if model.num_heads > 0 and model.hidden_size % model.num_heads:
         yield (
             f"config.model.hidden_size={model.hidden_size} must be a multiple of"

@@ -40,7 +40,7 @@ class LoadReport:
 def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport]:
     """The model in a Hugging Face directory: our export, or `save_pretrained` of any class of a family here.
 
-    Returns the config, the nested float32 NumPy parameters of `BertForPretraining`, and a report. Heads
+    Returns the config, the nested float32 NumPy parameters of `BertWithHeads`, and a report. Heads
     that the checkpoint lacks ("mlm_head", "pair_head", "rtd_head", "bert/pooler") are absent from the
     parameters, never invented. Tensors stored as float16, bfloat16 or float64 are converted. A RoBERTa or
     DeBERTa without a pooler is a model that has none; a DeBERTa with absolute positions has the enhanced

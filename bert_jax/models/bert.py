@@ -16,11 +16,21 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.batch import Batch
+from bert_jax.config.head import OF_TEXTS
 from bert_jax.config.model import ModelConfig
 from bert_jax.models.attention import attention_mask
 from bert_jax.models.embeddings import Embeddings
 from bert_jax.models.encoder import DropoutKeys, Encoded, Encoder
-from bert_jax.models.heads import MlmHead, PairHead, Pooler, RtdHead, gather
+from bert_jax.models.heads import (
+    MlmHead,
+    PairHead,
+    Pooler,
+    RtdHead,
+    TaskHead,
+    gather,
+    head_dropout_keys,
+    pooled_embedding,
+)
 
 Array = jax.Array
 
@@ -44,6 +54,12 @@ class Output:
     """the rows as a discriminator reads them, with what its generator wrote"""
     replaced_BL: Array | None = None
     """bool: another token than the text's"""
+    class_logits_BPC: Array | None = None
+    """of a task head that reads texts: scores of the classes, of each label, or the number (C is 1)"""
+    token_logits_BLC: Array | None = None
+    """of a task head that reads tokens: scores of the tags, or of an answer's first and last token (C is 2)"""
+    embeddings_BPD: Array | None = None
+    """of a model of sentence similarity: a vector for each text, not normalised"""
 
     @property
     def hidden_BLD(self) -> Array:
@@ -107,12 +123,15 @@ class Bert(nn.Module):
 
 
 def pretraining_heads(config: ModelConfig) -> tuple[str, ...]:
-    """The heads of masked-language-model pretraining: a pair head where there is a pooler to feed it."""
+    """The heads of masked-language-model pretraining: a pair head where there is a pooler to feed it; of a
+    fine-tuned model none."""
+    if config.head.kind != "none":
+        return ()
     return ("mlm",) if config.pooler == "none" else ("mlm", "pair")
 
 
-class BertForPretraining(nn.Module):
-    """The backbone with pretraining heads, from the batch contract."""
+class BertWithHeads(nn.Module):
+    """The backbone with its pretraining heads and the task head of its config, from the batch contract."""
 
     config: ModelConfig
     heads: tuple[str, ...] | None = None
@@ -124,6 +143,7 @@ class BertForPretraining(nn.Module):
         self.mlm_head = MlmHead(self.config) if "mlm" in heads else None
         self.pair_head = PairHead(self.config) if "pair" in heads else None
         self.rtd_head = RtdHead(self.config) if "rtd" in heads else None
+        self.task_head = TaskHead(self.config) if self.config.head.outputs else None
 
     def __call__(self, batch: Batch, *, dropout_key: Array | None = None, attentions: bool = False) -> Output:
         """Without `dropout_key` the pass is deterministic."""
@@ -137,15 +157,33 @@ class BertForPretraining(nn.Module):
             output = dataclasses.replace(output, pair_logits_BPC=self.pair_head(pooled_BPD))
         if self.rtd_head is not None:
             output = dataclasses.replace(output, rtd_logits_BL=self.rtd_head(output.hidden_BLD))
-        return output
+        return self._with_task(output, batch, dropout_key)
+
+    def _with_task(self, output: Output, batch: Batch, dropout_key: Array | None) -> Output:
+        head = self.config.head
+        if head.kind == "embedding":
+            vectors_BPD = pooled_embedding(
+                output.hidden_BLD, batch["pack_ids_BL"], batch["first_BP"], pooling=head.pooling
+            )
+            return dataclasses.replace(output, embeddings_BPD=vectors_BPD)
+        if self.task_head is None:
+            return output
+        keys_B2 = None if dropout_key is None else head_dropout_keys(dropout_key, batch["example_ids_B"])
+        if head.kind not in OF_TEXTS:
+            return dataclasses.replace(output, token_logits_BLC=self.task_head(output.hidden_BLD, keys_B2))
+        if head.hidden == "pooler":
+            x_BPD = output.pooled_BPD
+        else:
+            x_BPD = gather(output.hidden_BLD, batch["first_BP"])
+        return dataclasses.replace(output, class_logits_BPC=self.task_head(x_BPD, keys_B2))
 
 
 def init_params(config: ModelConfig, key: Array, heads: tuple[str, ...] | None = None) -> dict[str, Any]:
-    """Fresh float32 parameters of `BertForPretraining(config, heads)`."""
+    """Fresh float32 parameters of `BertWithHeads(config, heads)`."""
     config = config.portable()  # the other backend has the same parameters, and cuDNN may not be here
     one = jnp.zeros((1, 1), jnp.int32)
     fields = ("tokens_BL", "type_ids_BL", "pack_ids_BL", "positions_BL", "mlm_positions_BM", "first_BP")
-    return BertForPretraining(config, heads).init(key, dict.fromkeys(fields, one))["params"]
+    return BertWithHeads(config, heads).init(key, dict.fromkeys(fields, one))["params"]
 
 
 def parameter_count(config: ModelConfig) -> int:

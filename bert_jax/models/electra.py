@@ -21,7 +21,7 @@ from bert_jax.batch import Batch
 from bert_jax.config import PretrainConfig
 from bert_jax.config.electra import discriminator_config, generator_config
 from bert_jax.models import bert
-from bert_jax.models.bert import BertForPretraining, Output
+from bert_jax.models.bert import BertWithHeads, Output
 from bert_jax.models.layers import dropout_keys
 
 Array = jax.Array
@@ -99,14 +99,14 @@ def forward(config: PretrainConfig, params: Any, batch: Batch, dropout_key: Arra
     if dropout_key is not None:
         generator_key, discriminator_key, draw_key = jax.random.split(dropout_key, 3)
 
-    generator = BertForPretraining(generator_config(model, objective), GENERATOR_HEADS)
+    generator = BertWithHeads(generator_config(model, objective), GENERATOR_HEADS)
     variables = {"params": generator_params(params, objective.embedding_sharing)}
     guess: Any = generator.apply(variables, batch, dropout_key=generator_key)
     logits_BMV = guess.mlm_logits_BMV
     drawn_BM = draw(logits_BMV, draw_key, batch["example_ids_B"], temperature=objective.temperature)
     tokens_BL, replaced_BL = replace(batch, drawn_BM)
 
-    discriminator = BertForPretraining(discriminator_config(model), DISCRIMINATOR_HEADS)
+    discriminator = BertWithHeads(discriminator_config(model), DISCRIMINATOR_HEADS)
     variables = {"params": discriminator_params(params, objective.embedding_sharing)}
     rows: Batch = {**batch, "tokens_BL": tokens_BL}
     answer: Any = discriminator.apply(variables, rows, dropout_key=discriminator_key)

@@ -1,4 +1,4 @@
-"""The pooler, and the heads for masked tokens, sentence pairs and replaced tokens."""
+"""The pooler, the heads for masked tokens, sentence pairs and replaced tokens, and the head of a fine-tuned task."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.models.declare import declare, rows_below
-from bert_jax.models.layers import ACTIVATIONS, dense, layer_norm
+from bert_jax.models.layers import ACTIVATIONS, dense, dropout, dropout_keys, layer_norm
 
 Array = jax.Array
 
@@ -75,3 +75,45 @@ class RtdHead(nn.Module):
         x_BLD = ACTIVATIONS[self.config.activation](dense(params["dense"], hidden_BLD))
         x_BL1 = dense(params["output"], x_BLD)
         return x_BL1[..., 0].astype(jnp.float32)
+
+
+_HEAD_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "gelu": ACTIVATIONS["gelu"]}
+
+
+class TaskHead(nn.Module):
+    """Scores of a task's classes, float32: [dropout, dense, activation,] dropout, output layer.
+
+    The bracketed part is in the head of a text where its `hidden` is not "pooler". The forms are those of the classes
+    of Hugging Face: BertForSequenceClassification and its like.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_BXD: Array, dropout_keys_B2: Array | None = None) -> Array:
+        """Scores [B, X, C] of states [B, X, D], X the texts or the tokens of a row."""
+        head = self.config.head
+        params = declare(self, rows_below("task_head", self.config), config=self.config)
+        keys_B2 = dropout_keys_B2
+        if head.has_dense:
+            x_BXD = dropout(x_BXD, head.dropout_rate, None if keys_B2 is None else keys_B2[:, 0])
+            x_BXD = _HEAD_ACTIVATIONS[head.hidden](dense(params["dense"], x_BXD))
+        x_BXD = dropout(x_BXD, head.dropout_rate, None if keys_B2 is None else keys_B2[:, 1])
+        return dense(params["output"], x_BXD).astype(jnp.float32)
+
+
+def head_dropout_keys(key: Array, example_ids_B: Array) -> Array:
+    """Keys of a task head's two dropout sites, [B, 2]; apart from those of the encoder under the same `key`."""
+    return dropout_keys(jax.random.fold_in(key, 2**32 - 2), example_ids_B, 2)
+
+
+def pooled_embedding(hidden_BLD: Array, pack_ids_BL: Array, first_BP: Array, *, pooling: str) -> Array:
+    """A vector for each text of each row, float32 [B, P, D]: the state of its first token, or the mean of all its
+    tokens' states, [CLS] and [SEP] included (Reimers and Gurevych 2019, section 3)."""
+    if pooling == "cls":
+        return gather(hidden_BLD, first_BP).astype(jnp.float32)
+    numbers_P = jnp.arange(1, first_BP.shape[1] + 1, dtype=pack_ids_BL.dtype)
+    is_of_BLP = (pack_ids_BL[..., None] == numbers_P[None, None]).astype(jnp.float32)
+    sums_BPD = jnp.einsum("BLP,BLD->BPD", is_of_BLP, hidden_BLD.astype(jnp.float32))
+    counts_BP1 = jnp.maximum(is_of_BLP.sum(1), 1)[..., None]
+    return sums_BPD / counts_BP1

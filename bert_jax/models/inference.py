@@ -18,6 +18,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bert_jax.batch import Batch
+from bert_jax.config.head import HeadConfig
 from bert_jax.config.model import ModelConfig
 from bert_jax.models import bert
 from bert_jax.progress import bar
@@ -34,11 +35,13 @@ _ROWS = 64
 
 
 def fitted(config: ModelConfig, params: Mapping[str, Any]) -> tuple[ModelConfig, tuple[str, ...]]:
-    """The config and heads of the `BertForPretraining` that `params` fill: no pooler or head that they lack."""
+    """The config and heads of the `BertWithHeads` that `params` fill: no pooler or head that they lack."""
     heads: tuple[str, ...] = tuple(head for head in HEADS if f"{head}_head" in params)
     if "pooler" not in params["bert"]:
         config = dataclasses.replace(config, pooler="none")
         heads = tuple(head for head in heads if head != "pair")  # it reads the pooler
+    if config.head.outputs and "task_head" not in params:
+        config = dataclasses.replace(config, head=HeadConfig())
     return config, heads
 
 
@@ -62,7 +65,7 @@ def forward(
         "mlm_positions_BM": positions_BL,
         "first_BP": jnp.zeros_like(tokens_BL[:, :1]),
     }
-    model = bert.BertForPretraining(*fitted(config, params))
+    model = bert.BertWithHeads(*fitted(config, params))
     out: Any = model.apply({"params": params}, batch, attentions=attentions)
     return out
 

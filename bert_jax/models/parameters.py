@@ -5,7 +5,7 @@ Sharding (`training.parallel`), optimizer groups and weight decay (`training.opt
 
 Axes are letters, one meaning everywhere: D embed, d embed on the output side of a D x D projection, E embedding
 table, H heads, K head dim, F mlp, V vocab; S positions, Y segment types, R rows of the relative table, W convolution
-taps, C classes, 1 one. Beside our order of the axes stands a torch module's, whose letters written together are one
+taps, C classes of a task head, 1 one, 2 two. Beside our order of the axes stands a torch module's, whose letters written together are one
 axis: a torch Linear keeps [out, in], ours [in, out] with the heads as axes of their own.
 """
 
@@ -28,7 +28,7 @@ biases and scales."""
 
 LAYER = "bert/encoder/layer_{i}/"
 
-HEADS = ("bert/pooler", "mlm_head", "pair_head", "rtd_head")
+HEADS = ("bert/pooler", "mlm_head", "pair_head", "rtd_head", "task_head")
 """The parts a checkpoint may lack; the rest, embeddings and layers, is the encoder."""
 
 
@@ -215,9 +215,11 @@ TABLE = ParameterTable(
         *_dense("mlm_head/dense", "D", "E"),
         *_norm("mlm_head/layer_norm", "E"),
         Parameter(path="mlm_head/bias", axes="V", torch="V", kind="vector"),
-        *_dense("pair_head/dense", "D", "C", _has_pooler),
+        *_dense("pair_head/dense", "D", "2", _has_pooler),
         *_dense("rtd_head/dense", "D", "d"),
         *_dense("rtd_head/output", "D", "1"),
+        *_dense("task_head/dense", "D", "d", lambda c: c.head.has_dense),
+        *_dense("task_head/output", "D", "C", lambda c: c.head.outputs > 0),
     )
 )
 """Every parameter that a model of this package may have."""
@@ -228,7 +230,8 @@ def sizes(config: ModelConfig) -> dict[str, int]:
     return {
         "V": config.vocab_size, "E": config.embedding_width, "D": config.hidden_size, "d": config.hidden_size,
         "H": config.num_heads, "K": config.head_dim, "F": config.mlp_size, "S": config.position_rows,
-        "Y": config.type_vocab_size, "R": config.relative_rows, "W": config.convolution, "C": 2, "1": 1,
+        "Y": config.type_vocab_size, "R": config.relative_rows, "W": config.convolution,
+        "C": config.head.outputs, "1": 1, "2": 2,
     }  # fmt: skip
 
 

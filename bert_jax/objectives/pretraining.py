@@ -17,7 +17,7 @@ from bert_jax.objectives.sums import Objective, Sums
 def pretraining(apply: Callable[..., Any], *, with_pairs: bool) -> Objective:
     """MLM alone, or MLM + pair loss, equally weighted as in both papers.
 
-    `apply` is the bound `BertForPretraining(config).apply`.
+    `apply` is the bound `BertWithHeads(config).apply`.
     """
 
     def forward(params: Any, constants: Any, batch: Batch, dropout_key: jax.Array | None) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bert_jax.batch import Batch
 from bert_jax.data.batches.rows import Rows
-from bert_jax.models.bert import Bert, BertForPretraining
+from bert_jax.models.bert import Bert, BertWithHeads
 from bert_jax.models.inference import Inference
 from bert_jax.objectives.sums import classification
 
@@ -23,7 +23,7 @@ def slot_predictor(model: Inference) -> Callable[[Batch], tuple[np.ndarray, np.n
     each = jax.vmap(jax.vmap(functools.partial(classification, "mlm")))
 
     def predict(params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        encoder = BertForPretraining(model.config, ("mlm",))
+        encoder = BertWithHeads(model.config, ("mlm",))
         out: Any = encoder.apply({"params": params}, batch)
         sums = each(out.mlm_logits_BMV, batch["mlm_targets_BM"], batch["mlm_weights_BM"])
         return sums["mlm_loss"][0], sums["mlm_accuracy"][0]

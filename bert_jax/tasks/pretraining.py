@@ -44,7 +44,7 @@ class Pretraining(Task):
 
     @property
     def objective(self) -> Objective:
-        model = bert.BertForPretraining(self.config.model)
+        model = bert.BertWithHeads(self.config.model)
         return pretraining(model.apply, with_pairs=self.config.data.sentence_objective != "none")
 
     def init(self, key: jax.Array) -> Params:

@@ -22,7 +22,7 @@ HEADS = {"mlm_head": "mlm", "pair_head": "pair", "rtd_head": "rtd"}
 @functools.cache  # the loss and all it is made of in one program: compiling is what takes the time
 def program(config, heads):
     """(params, batch) -> ((loss, (output, its parts)), gradients)."""
-    model = bert.BertForPretraining(config, heads)
+    model = bert.BertWithHeads(config, heads)
 
     def loss(params, batch):
         output = model.apply({"params": params}, batch, attentions=True)

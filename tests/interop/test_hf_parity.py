@@ -128,7 +128,7 @@ def test_layers_that_share_a_part_become_layers_that_repeat_it(tmp_path):
     model = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "a", attn_implementation="eager")
     batch = batch_of("albert-unshared")
     theirs = reference.compute(model.eval(), batch)
-    ours = bert.BertForPretraining(dataclasses.replace(config, pooler="none"), ("mlm",))
+    ours = bert.BertWithHeads(dataclasses.replace(config, pooler="none"), ("mlm",))
     logits = jax.jit(ours.apply)({"params": params}, batch).mlm_logits_BMV
     np.testing.assert_allclose(logits, theirs["mlm_logits_BMV"], rtol=0, atol=1e-5)
 

@@ -9,7 +9,7 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax.benchmarks.synthetic import synthetic
-from bert_jax.models.bert import BertForPretraining, init_params
+from bert_jax.models.bert import BertWithHeads, init_params
 
 CONFIG = configs.resolve(
     {
@@ -30,7 +30,7 @@ KEY = jax.random.key(1)
 
 
 def forward(batch=BATCH, *, params=PARAMS, dropout_key=None, **fields):
-    model = BertForPretraining(dataclasses.replace(CONFIG.model, **fields))
+    model = BertWithHeads(dataclasses.replace(CONFIG.model, **fields))
     return model.apply({"params": params}, batch, dropout_key=dropout_key)
 
 

@@ -402,7 +402,7 @@ def test_dropout_and_the_draw_have_keys_of_their_own(monkeypatch):
         keys.append(key)
         return jnp.zeros((3, 3), jnp.int32)
 
-    monkeypatch.setattr(replaced, "BertForPretraining", Recorder)
+    monkeypatch.setattr(replaced, "BertWithHeads", Recorder)
     monkeypatch.setattr(replaced, "draw", record)
     params = {part: {"bert": {}} for part in ("generator", "discriminator")}
     step_key = jax.random.key(7, impl="threefry2x32")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.models.bert import BertForPretraining, init_params, pretraining_heads
+from bert_jax.models.bert import BertWithHeads, init_params, pretraining_heads
 from bert_jax.models.block import PARTS
 from bert_jax.models.parameters import TABLE
 from tests.models.variants import VARIANTS, random_params, row, variant
@@ -28,7 +28,7 @@ def params_of(name):
 @functools.cache
 def compiled(config, heads):
     def apply(params, batch, dropout_key):
-        model = BertForPretraining(config, heads)
+        model = BertWithHeads(config, heads)
         return model.apply({"params": params}, batch, dropout_key=dropout_key, attentions=True)
 
     return jax.jit(apply)
@@ -114,7 +114,7 @@ def differentiated(name, **fields):
     """((loss, output), gradients) of a packed row with dropout; every output that the heads give counts."""
 
     def loss(params):
-        model = BertForPretraining(variant(name, **fields), HEADS[name])
+        model = BertWithHeads(variant(name, **fields), HEADS[name])
         output = model.apply({"params": params}, row(FIRST, SECOND), dropout_key=jax.random.key(1))
         outputs = (output.mlm_logits_BMV, output.rtd_logits_BL, output.pair_logits_BPC, output.pooled_BPD)
         return sum(jnp.sum(value**2) for value in outputs if value is not None), output
@@ -139,7 +139,7 @@ def test_sharing_equals_layers_that_hold_equal_parameters(name):
 
     def gradient(params, config):
         def loss(params):
-            output = BertForPretraining(config, HEADS[name]).apply({"params": params}, row(FIRST))
+            output = BertWithHeads(config, HEADS[name]).apply({"params": params}, row(FIRST))
             return jnp.sum(output.mlm_logits_BMV**2), output
 
         return jax.jit(jax.grad(loss, has_aux=True))(params)

@@ -47,7 +47,7 @@ class Regression(Task):
     table = TABLE.with_rows(Parameter(path="regression_head/kernel", axes="DX", kind="matrix"))
 
     def __init__(self, config):
-        self.config, self._model = config, bert.BertForPretraining(config.model, ())
+        self.config, self._model = config, bert.BertWithHeads(config.model, ())
 
     @property
     def phases(self):

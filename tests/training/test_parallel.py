@@ -64,7 +64,7 @@ def start_on_host(model):
 def trainer(config, devices, *, corrupt=None):
     """batches -> (mean metrics of their steps, final parameters), from the same start each time."""
     plan = parallel.make_plan(config, jax.devices()[:devices])
-    model = bert.BertForPretraining(config.model)
+    model = bert.BertWithHeads(config.model)
     body = functools.partial(
         corrupt or step.train_step,
         objective=pretraining(model.apply, with_pairs=config.data.sentence_objective != "none"),
