@@ -114,7 +114,8 @@ def read(workdir: Path) -> Probed | None:
         return None
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        with np.load(workdir / ARRAYS, allow_pickle=False) as arrays:
+        # Opened here: numpy leaves a damaged file open.
+        with (workdir / ARRAYS).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             scores = tuple(
                 Score(
                     name=name,
