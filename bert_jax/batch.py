@@ -82,6 +82,8 @@ class Host:
 
     index: int = 0
     count: int = 1
+    multiple: int = 1
+    """what the rows of a batch must be a multiple of: devices that split rows x micro-batches"""
 
 
 class BatchSource(Protocol):

@@ -64,7 +64,7 @@ def measure(
         "mfu": rates["native"] * phase.flops / peak,
         "mfu_of": f"{peak / 1e12:.4g} TFLOP/s ({peak_source})",
         "compile_s": compile_seconds,
-        **peak_memory(compiled.program),
+        **peak_memory(compiled.compile(state, batch)),
     }
     if baseline:
         values |= {

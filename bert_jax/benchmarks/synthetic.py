@@ -6,7 +6,7 @@ import numpy as np
 
 from bert_jax.batch import Batch, pretraining_spec
 from bert_jax.config import PretrainConfig
-from bert_jax.config.rules import PAIR_FORMATS
+from bert_jax.config.pretrain_rules import PAIR_FORMATS
 
 _SHORTEST = 5  # tokens of an example: [CLS] a [SEP] b [SEP]
 

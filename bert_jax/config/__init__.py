@@ -1,8 +1,19 @@
 """What an experiment states, and the frozen dataclasses that it is resolved to."""
 
-from bert_jax.config.loading import base, describe, differences, known_keys, load, resolve, to_dict
+from bert_jax.config.finetune import FinetuneConfig
+from bert_jax.config.head import HeadConfig
+from bert_jax.config.loading import (
+    COMMANDS,
+    base,
+    describe,
+    differences,
+    known_keys,
+    load,
+    resolve,
+    to_dict,
+    validate,
+)
 from bert_jax.config.model import ModelConfig
-from bert_jax.config.rules import validate
 from bert_jax.config.schema import (
     CheckpointConfig,
     CleaningConfig,
@@ -20,9 +31,12 @@ from bert_jax.config.schema import (
 )
 
 __all__ = [
+    "COMMANDS",
     "CheckpointConfig",
     "CleaningConfig",
     "DataConfig",
+    "FinetuneConfig",
+    "HeadConfig",
     "LogConfig",
     "MaskingConfig",
     "ModelConfig",

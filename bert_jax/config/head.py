@@ -26,7 +26,9 @@ class HeadConfig:
         "what a text's [CLS] state passes before the output layer: the pooler (BERT, ALBERT, DeBERTa), or a dense"
         " layer of the head with this activation (RoBERTa tanh, ELECTRA gelu, DistilBERT relu)",
     )
-    pooling: Literal["cls", "mean"] = option("cls", "embedding: the state of [CLS], or the mean of all tokens'")
+    pooling: Literal["cls", "mean"] = option(
+        "cls", "embedding: the state of [CLS], or the mean of all tokens'"
+    )
     dropout_rate: float = option(0.1, "dropout before each dense layer of the head", ge=0, lt=1)
 
     @property

@@ -2,9 +2,9 @@
 
     experiments/x.py: get_config() -> locked ConfigDict     (sets only what differs from base())
     --config.group.field=value                              (overrides, parsed by the field's type)
-    resolve()                                               -> PretrainConfig, or ConfigError with every fault
+    resolve()                                               -> a RunConfig, or ConfigError with every fault
 
-The options and their defaults are in `schema`, the rules in `rules`.
+The options and their defaults are in `schema` and `finetune`, the rules in `pretrain_rules` and `finetune_rules`.
 
 After `resolve` nobody holds a ConfigDict, so no `.get(key, default)` can hide a typo.
 """
@@ -19,16 +19,16 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from bert_jax.config import experiment
+from bert_jax.config import experiment, finetune_rules, pretrain_rules
+from bert_jax.config.finetune import FinetuneConfig
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import walk
 from bert_jax.config.phases import prediction_slots
 from bert_jax.config.presets import PRESETS
-from bert_jax.config.rules import validate
-from bert_jax.config.schema import PhaseConfig, PretrainConfig, TokenizerConfig
-from bert_jax.errors import ConfigError
+from bert_jax.config.schema import PhaseConfig, PretrainConfig, RunConfig, TokenizerConfig
+from bert_jax.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -40,15 +40,26 @@ RENAMED = {
 """Keys of older configurations -> what says the same now."""
 
 
-def base() -> ConfigDict:
+COMMANDS: dict[type[RunConfig], str] = {PretrainConfig: "pretrain", FinetuneConfig: "finetune"}
+"""The kinds of run, each with the command that takes its experiments."""
+
+
+def _kind(raw: Mapping[str, Any]) -> type[RunConfig]:
+    """Which kind of run a nested configuration is of: fine-tuning has a task."""
+    return FinetuneConfig if "task" in raw else PretrainConfig
+
+
+def base(kind: type[RunConfig] = PretrainConfig) -> ConfigDict:
     """The complete default configuration as a locked ConfigDict, for experiments to change.
 
-    Model fields are None, which means "what `model.preset` says".
+    Model fields of pretraining are None, which means "what `model.preset` says".
     """
     from ml_collections import ConfigDict
 
-    defaults = dataclasses.asdict(PretrainConfig())
-    defaults["model"] = {name: None for name in defaults["model"]} | {"preset": ModelConfig().preset}
+    defaults = dataclasses.asdict(kind())
+    if kind is PretrainConfig:
+        del defaults["model"]["head"]
+        defaults["model"] = {name: None for name in defaults["model"]} | {"preset": ModelConfig().preset}
     return ConfigDict(defaults).lock()
 
 
@@ -57,9 +68,16 @@ def base() -> ConfigDict:
 # ---------------------------------------------------------------------------------------------
 
 
+Run = TypeVar("Run", bound=RunConfig)
+
+
 def load(
-    path: str, overrides: Sequence[str] = (), *, values: Mapping[str, Any] | None = None
-) -> PretrainConfig:
+    path: str,
+    overrides: Sequence[str] = (),
+    *,
+    values: Mapping[str, Any] | None = None,
+    kind: type[Run] = PretrainConfig,  # type: ignore[assignment]
+) -> Run:
     """Resolves the experiment file `path`, changed by `values`, then by `overrides`.
 
     `path.py:argument` calls the file's `get_config(argument)`.
@@ -67,12 +85,18 @@ def load(
     Args:
       overrides: text as on the command line: "optim.learning_rate=2e-4".
       values: the same with Python's types: {"optim.learning_rate": 2e-4}.
+      kind: the kind of run that the file must describe; `RunConfig`: any.
 
     Raises:
-      UsageError: no such file, or no `get_config` in it.
+      UsageError: no such file, no `get_config` in it, or the configuration of another kind of run.
       ConfigError: every broken rule, unknown key and unreadable override at once.
     """
     raw = _as_dict(_run_experiment(path))
+    found = _kind(raw)
+    if not issubclass(found, kind):
+        raise UsageError(
+            f"--config={path} is an experiment for `bert-jax {COMMANDS[found]}`: give it to that command"
+        )
     faults: list[str] = []
     for key, given in (values or {}).items():
         _set(raw, key, functools.partial(_as_given, given), faults)
@@ -82,16 +106,23 @@ def load(
             faults.append(f"--config.{key} needs a value: --config.{key}=VALUE")
         else:
             _set(raw, key.strip(), functools.partial(_parse, value.strip()), faults)
-    return _resolve(raw, faults)
+    return _resolve(raw, faults)  # type: ignore[return-value]
 
 
-def resolve(raw: Any) -> PretrainConfig:
+def resolve(raw: Any, kind: type[Run] = PretrainConfig) -> Run:  # type: ignore[assignment]
     """A configuration from a ConfigDict or nested mapping; missing keys take their defaults.
+
+    With a group "task" it is a `FinetuneConfig`, else a `PretrainConfig`; `kind` is what it must be, and
+    `RunConfig` takes both.
 
     Raises:
       ConfigError: every fault at once, each with the rule, both values and the place.
     """
-    return _resolve(_as_dict(raw), [])
+    raw = _as_dict(raw)
+    found = _kind(raw)
+    if not issubclass(found, kind):
+        raise ConfigError([f"the configuration is one of `bert-jax {COMMANDS[found]}`, not {COMMANDS[kind]}"])
+    return _resolve(raw, [])  # type: ignore[return-value]
 
 
 def _run_experiment(path: str) -> Any:
@@ -117,15 +148,16 @@ def _as_dict(raw: Any) -> dict[str, Any]:
 def _set(raw: dict[str, Any], key: str, value_of: Callable[[Any], Any], faults: list[str]) -> None:
     """Puts `value_of(the field's type)` at `key`."""
     *group, name = key.split(".")
-    schema: Any = PretrainConfig
+    root = _kind(raw)
+    schema: Any = root
     for part in group:
         schema = _field_types(schema).get(part)
         if not dataclasses.is_dataclass(schema):
-            faults.append(_unknown(key))
+            faults.append(_unknown(key, root))
             return
     kind = _field_types(schema).get(name)
     if kind is None or dataclasses.is_dataclass(kind):
-        faults.append(_unknown(key))
+        faults.append(_unknown(key, root))
         return
     target = raw
     for part in group:
@@ -179,18 +211,18 @@ def _parse_phase(text: str) -> dict[str, Any]:
     return values
 
 
-def known_keys() -> list[str]:
-    """Every `group.field` that a configuration has."""
-    return [name for name, _, _ in walk(PretrainConfig())]
+def known_keys(kind: type[RunConfig] = PretrainConfig) -> list[str]:
+    """Every `group.field` that a configuration of a kind of run has."""
+    return [name for name, _, _ in walk(kind())]
 
 
-def _unknown(key: str) -> str:
+def _unknown(key: str, kind: type[RunConfig]) -> str:
     if key in RENAMED:
         return f"config.{key} is no longer an option: it is {RENAMED[key]} now"
     group, _, name = key.rpartition(".")
     if group.startswith("phases["):
         return f"config.{key} is unknown: known here: {', '.join(_field_types(PhaseConfig))}"
-    keys = known_keys()
+    keys = known_keys(kind)
     groups = {k.partition(".")[0] for k in keys}
     siblings = [k for k in keys if group and k.startswith(group + ".")] or sorted(groups)
     close = difflib.get_close_matches(key, [*keys, *groups], n=1, cutoff=0.75)
@@ -208,22 +240,40 @@ def _field_types(schema: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------
 
 
-def _resolve(raw: dict[str, Any], faults: list[str]) -> PretrainConfig:
+def _resolve(raw: dict[str, Any], faults: list[str]) -> RunConfig:
     raw = {k: dict(v) if isinstance(v, dict) else v for k, v in raw.items()}
+    config = _finetuning(raw, faults) if _kind(raw) is FinetuneConfig else _pretraining(raw, faults)
+    if not faults:  # rules over values of the wrong type would only echo the first fault
+        faults = validate(config)
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def validate(config: RunConfig) -> list[str]:
+    """Every broken rule of a configuration, as `config.a=1 must be < config.b=0`."""
+    if isinstance(config, FinetuneConfig):
+        return finetune_rules.validate(config)
+    assert isinstance(config, PretrainConfig)
+    return pretrain_rules.validate(config)
+
+
+def _finetuning(raw: dict[str, Any], faults: list[str]) -> FinetuneConfig:
+    config: FinetuneConfig = _build(FinetuneConfig(), raw, "", faults, FinetuneConfig)
+    return config
+
+
+def _pretraining(raw: dict[str, Any], faults: list[str]) -> PretrainConfig:
     model, tokenizer = raw.get("model", {}), raw.get("tokenizer", {})
     if isinstance(model, dict) and isinstance(tokenizer, dict):
         raw["model"] = _fill_preset(model, tokenizer, faults)
-    config = _build(PretrainConfig, raw, "", faults)
+    config: PretrainConfig = _build(PretrainConfig(), raw, "", faults, PretrainConfig)
     slots = config.masking.max_predictions
     if slots == 0 and isinstance(config.masking.rate, float):
         slots = prediction_slots(config.masking.rate, config.data.sequence_length)
         config = dataclasses.replace(
             config, masking=dataclasses.replace(config.masking, max_predictions=slots)
         )
-    if not faults:  # rules over values of the wrong type would only echo the first fault
-        faults = validate(config)
-    if faults:
-        raise ConfigError(faults)
     return config
 
 
@@ -240,28 +290,29 @@ def _fill_preset(model: dict[str, Any], tokenizer: dict[str, Any], faults: list[
     return filled | {key: value for key, value in model.items() if value is not None}
 
 
-def _build(schema: Any, raw: dict[str, Any], prefix: str, faults: list[str]) -> Any:
-    types = _field_types(schema)
+def _build(defaults: Any, raw: dict[str, Any], prefix: str, faults: list[str], root: type[RunConfig]) -> Any:
+    """`defaults`, a group of options, with the values of `raw`."""
+    types = _field_types(type(defaults))
     for key in sorted(raw.keys() - types.keys()):
-        faults.append(_unknown(prefix + key))
+        faults.append(_unknown(prefix + key, root))
     values = {}
     for name in (name for name in types if name in raw):
         kind, value, place = types[name], raw[name], prefix + name
         if dataclasses.is_dataclass(kind):
             if isinstance(value, dict):
-                values[name] = _build(kind, value, place + ".", faults)
+                values[name] = _build(getattr(defaults, name), value, place + ".", faults, root)
             else:
                 faults.append(f"config.{place}={value!r} must be a group of fields")
         else:
-            fault, value = _leaf(value, kind, place, faults)
+            fault, value = _leaf(value, kind, place, faults, root)
             if fault:
                 faults.append(f"config.{place}={value!r} must be {fault}")
             else:
                 values[name] = value
-    return schema(**values)
+    return dataclasses.replace(defaults, **values)
 
 
-def _leaf(value: Any, kind: Any, place: str, faults: list[str]) -> tuple[str, Any]:
+def _leaf(value: Any, kind: Any, place: str, faults: list[str], root: type[RunConfig]) -> tuple[str, Any]:
     """(what the value must be and is not, its one spelling); faults inside a group of a sequence go to `faults`."""
     item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
     if not dataclasses.is_dataclass(item) or not isinstance(value, list | tuple):
@@ -269,7 +320,10 @@ def _leaf(value: Any, kind: Any, place: str, faults: list[str]) -> tuple[str, An
         return _type_fault(value, kind), value
     if any(not isinstance(part, Mapping) for part in value):
         return "a sequence of groups of fields", value
-    parts = (_build(item, dict(part), f"{place}[{number}].", faults) for number, part in enumerate(value))
+    make: Any = item
+    parts = (
+        _build(make(), dict(part), f"{place}[{number}].", faults, root) for number, part in enumerate(value)
+    )
     return "", tuple(parts)
 
 
@@ -320,8 +374,10 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def differences(ours: PretrainConfig, theirs: PretrainConfig, *, ignore: Sequence[str] = ()) -> list[str]:
+def differences(ours: RunConfig, theirs: RunConfig, *, ignore: Sequence[str] = ()) -> list[str]:
     """`config.a: 1 now, 2 there` for every field that differs; `ignore` holds key prefixes."""
+    if type(ours) is not type(theirs):
+        return [f"the run is one of `bert-jax {COMMANDS[type(theirs)]}`, not {COMMANDS[type(ours)]}"]
     pairs = zip(walk(ours), walk(theirs), strict=True)
     return [
         f"config.{key}: {a!r} now, {b!r} there"

@@ -180,6 +180,18 @@ class OptimConfig:
     b1: float = option(0.9, "decay of the first moment", ge=0, lt=1)
     b2: float = option(0.999, "decay of the second moment", ge=0, lt=1)
     eps: float = option(1e-6, "added to the root of the second moment", gt=0)
+    layer_decay: float = option(
+        1.0,
+        "the rate of each layer is this times that of the layer above it, the heads' being learning_rate (ULMFiT,"
+        " section 3.2; ELECTRA fine-tunes with 0.8)",
+        gt=0,
+        le=1,
+    )
+    rates: tuple[str, ...] = option(
+        (),
+        "PATTERN=RATE: the peak rate of the parameters whose path the regular expression is found in, the first that"
+        " is: layer_[0-5]/=1e-5,layer_([6-9]|1[01])/=2e-5",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -208,6 +220,9 @@ class TrainConfig:
     log_every: int = option(100, "steps between two train lines in metrics.jsonl", gt=0)
     eval_every: int = option(5_000, "steps between two evaluations on held-out documents", gt=0)
     eval_batches: int = option(50, "batches of one evaluation at most; 0: the whole held-out set", ge=0)
+    patience: int = option(
+        0, "the run ends after so many evaluations in a row without a better held-out score; 0: never", ge=0
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -171,10 +171,8 @@ class BertWithHeads(nn.Module):
         keys_B2 = None if dropout_key is None else head_dropout_keys(dropout_key, batch["example_ids_B"])
         if head.kind not in OF_TEXTS:
             return dataclasses.replace(output, token_logits_BLC=self.task_head(output.hidden_BLD, keys_B2))
-        if head.hidden == "pooler":
-            x_BPD = output.pooled_BPD
-        else:
-            x_BPD = gather(output.hidden_BLD, batch["first_BP"])
+        pooled_BPD = output.pooled_BPD if head.hidden == "pooler" else None
+        x_BPD = gather(output.hidden_BLD, batch["first_BP"]) if pooled_BPD is None else pooled_BPD
         return dataclasses.replace(output, class_logits_BPC=self.task_head(x_BPD, keys_B2))
 
 

@@ -245,9 +245,9 @@ def _with_budget(base: str, sweep: Sweep, variant: Variant, overrides: Sequence[
     values = {**sweep.common, **variant.values}
     if "train.steps" not in values:
         # So many steps that no rule about steps and other values fails.
-        draft = configs.load(base, overrides, values={**values, "train.steps": _MANY})
+        draft: PretrainConfig = configs.load(base, overrides, values={**values, "train.steps": _MANY})
         values["train.steps"] = max(1, round(sweep.tokens * _MANY / token_slots(draft)))
-    config = configs.load(base, overrides, values=values)
+    config: PretrainConfig = configs.load(base, overrides, values=values)
     spent, update = token_slots(config), config.train.batch_size * config.data.sequence_length
     if abs(spent - sweep.tokens) >= update:
         raise ConfigError(

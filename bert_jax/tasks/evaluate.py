@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 
+from bert_jax.config import PretrainConfig
 from bert_jax.errors import UserError
 from bert_jax.objectives.sums import means
 from bert_jax.tasks.choose import task_of
@@ -35,7 +36,7 @@ def open_task(workdir: Path) -> Pretraining:
     Raises:
       UserError: nothing was held out, or the corpus is gone or changed.
     """
-    saved = workdirs.read(workdir)
+    saved = workdirs.read(workdir, PretrainConfig)
     config = saved.config
     if not config.data.eval_fraction:
         raise UserError("config.data.eval_fraction=0: the run held no documents out to evaluate on")
@@ -61,7 +62,7 @@ def evaluate(workdir: Path, *, checkpoint: str = "last") -> Evaluation:
     trainer = Trainer.of(task, task.config)
     with Checkpoints(workdir / "checkpoints", select=task.select, read_only=True) as checkpoints:
         params = checkpoints.restore_params(trainer.abstract_state().params, step)
-    source = task.batches("eval", task.phases[-1], trainer.plan.host())
+    source = task.batches("eval", task.phases[-1], trainer.host())
     assert source is not None, "open_task sees that rows are held out"
     sums, predictions = trainer.evaluator(source).run(params)
     scores = {**task.objective.report(means(sums)), **task.score(predictions)}

@@ -144,7 +144,10 @@ def _load(folder: Path, name: str) -> _Source:
 
 
 def _has_two(folder: Path) -> bool:
-    return workdirs.is_workdir(folder) and len(task_of(workdirs.read(folder).config).encoders) > 1
+    return (
+        workdirs.is_workdir(folder)
+        and len(task_of(workdirs.read(folder, PretrainConfig).config).encoders) > 1
+    )
 
 
 def _check_generator(source: _Source, config: PretrainConfig) -> None:

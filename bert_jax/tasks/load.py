@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bert_jax.config import ModelConfig
+from bert_jax.config import ModelConfig, PretrainConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import native, tf1
 from bert_jax.interop.load import LoadReport, load_hf, load_tokenizer
@@ -69,7 +69,7 @@ def load_workdir(
     directory: Path, *, checkpoint: str = "last", part: str | None = None
 ) -> tuple[ModelConfig, Any]:
     """Architecture and parameters (on the first device) of an encoder of a workdir's checkpoint."""
-    config = workdirs.read(directory).config
+    config = workdirs.read(directory, PretrainConfig).config
     task = task_of(config)
     if part is not None and part not in task.encoders:
         raise UserError(
@@ -96,7 +96,7 @@ def choose_checkpoint(directory: Path, which: str) -> int:
     folder = directory / "checkpoints"
     if not folder.is_dir():
         raise UserError(f"{directory} has no checkpoints: the run saved none yet")
-    select = task_of(workdirs.read(directory).config).select
+    select = task_of(workdirs.read(directory, PretrainConfig).config).select
     with Checkpoints(folder, select=select, read_only=True) as checkpoints:
         return checkpoints.choose(which)
 

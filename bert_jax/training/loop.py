@@ -21,7 +21,7 @@ from bert_jax.training import processes
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, NoLog
 from bert_jax.training.state import TrainState, clear_window
-from bert_jax.training.task import Phase
+from bert_jax.training.task import Metric, Phase
 
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Any]]
 
@@ -54,6 +54,10 @@ class Run:
     stages: tuple[Stage, ...]
     """from step 0 to the last without a gap"""
     objective: Objective
+    select: Metric
+    """the held-out score that the best checkpoint has the best of"""
+    history: list[float]
+    """its values before the step that the run goes on from; grows with each evaluation"""
     place: Callable[[Batch], Any]
     """host batch -> arrays on the devices"""
     schedule: Callable[[int], Any]
@@ -67,7 +71,8 @@ class Run:
 def train(run: Run, state: TrainState) -> TrainState:
     """Runs from `state.step` to the last step and returns the final state, saved.
 
-    A phase ends with a train line, an evaluation and a checkpoint, so no line of metrics mixes two.
+    A phase ends with a train line, an evaluation and a checkpoint, so no line of metrics mixes two. With
+    config.train.patience the run ends, saved, at the evaluation that is so many after the best.
 
     Raises:
       Interrupted: SIGTERM or SIGINT came; the state was saved first. A second SIGINT stops at once.
@@ -84,7 +89,7 @@ def train(run: Run, state: TrainState) -> TrainState:
         ) as progress,
     ):
         for stage in run.stages:
-            if int(state.step) < stage.phase.stop:
+            if int(state.step) < stage.phase.stop and not _is_out_of_patience(run):
                 state = _train_stage(run, stage, state, stop, progress)
     run.checkpoints.wait()
     return state
@@ -125,14 +130,15 @@ def _train_stage(
             progress.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
             state = clear_window(state)
             run.checkpoints.check()
-        evaluation = None
+        evaluation, is_over = None, False
         if stage.evaluate and (step % train.eval_every == 0 or is_last):
             _raise_if_failed(run, state)
             watch.pause()
             evaluation = _evaluate(run, stage, state)
             _say(f"step {step}: held-out " + _readable(evaluation))
+            is_over = _is_out_of_patience(run) and step < train.steps
             watch.resume()
-        if step % run.config.checkpoint.every == 0 or is_last or stop.agreed:
+        if step % run.config.checkpoint.every == 0 or is_last or is_over or stop.agreed:
             _raise_if_failed(run, state)
             watch.pause()
             ranked = evaluation and {**evaluation, "evaluation": phase.evaluation}
@@ -143,7 +149,23 @@ def _train_stage(
             name = signal.Signals(stop.agreed).name
             stopped = Interrupted(f"{name} at step {step}: saved. {run.resume_hint}", stop.agreed)
             raise processes.raised_everywhere(stopped)
+        if is_over:
+            name, patience = run.select.name, train.patience
+            _say(
+                f"step {step}: ends here: {name} was best {patience} evaluations ago (config.train.patience)"
+            )
+            break
     return state
+
+
+def _is_out_of_patience(run: Run) -> bool:
+    """Whether the last `patience` evaluations were all worse than the best before them, or as good."""
+    patience = run.config.train.patience
+    if not patience or len(run.history) <= patience:
+        return False
+    best = max if run.select.better == "max" else min
+    before, last = best(run.history[:-patience]), best(run.history[-patience:])
+    return last <= before if run.select.better == "max" else last >= before
 
 
 def _report(run: Run, phase: Phase, state: TrainState, steps_per_s: float) -> dict[str, float]:
@@ -151,13 +173,13 @@ def _report(run: Run, phase: Phase, state: TrainState, steps_per_s: float) -> di
 
     A row counts L tokens, its padding included: the rate of the arithmetic, not of the text.
     """
-    rows = steps_per_s * phase.batch_size
+    slots = phase.tokens or phase.batch_size * phase.spec.length
     return {
         **run.objective.report(means(jax.device_get(state.window))),
         "learning_rate": float(run.schedule(int(state.step) - 1)),
         "sequence_length": phase.spec.length,
-        "sequences_per_s": rows,
-        "tokens_per_s": rows * phase.spec.length,
+        "sequences_per_s": steps_per_s * phase.batch_size,
+        "tokens_per_s": steps_per_s * slots,
         "mfu": steps_per_s * phase.flops / run.peak_flops,
     }
 
@@ -169,6 +191,8 @@ def _evaluate(run: Run, stage: Stage, state: TrainState) -> dict[str, float]:
     processes.heartbeat("the evaluation")
     values = {**stage.evaluate(state.params), "sequence_length": stage.phase.spec.length}
     run.log.write(int(state.step), "eval", values)
+    if run.select.name in values:
+        run.history.append(values[run.select.name])
     return values
 
 

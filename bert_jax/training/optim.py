@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from bert_jax.config import RunConfig
+from bert_jax.config import OptimConfig, RunConfig
 from bert_jax.errors import ConfigError
 from bert_jax.models.parameters import TABLE, ParameterTable, path_name
 from bert_jax.training.schedule import make_schedule
@@ -18,7 +18,8 @@ from bert_jax.training.schedule import make_schedule
 
 def make_optimizer(config: RunConfig, table: ParameterTable = TABLE) -> optax.GradientTransformation:
     """Clip by global norm, Adam, decoupled weight decay, for LAMB each matrix's update scaled to the norm of the
-    matrix (You et al. 2020, algorithm 2; as in ALBERT's code not for biases and LayerNorm), learning rate."""
+    matrix (You et al. 2020, algorithm 2; as in ALBERT's code not for biases and LayerNorm), learning rate, with
+    `rate_factors` where some parameters have rates of their own."""
     optim = config.optim
     if optim.name == "adamw":
         adam = optax.scale_by_adam(optim.b1, optim.b2, optim.eps)
@@ -29,13 +30,16 @@ def make_optimizer(config: RunConfig, table: ParameterTable = TABLE) -> optax.Gr
         return table.map(lambda row: row.decays, params)
 
     is_lamb = optim.name == "lamb"
-    return optax.chain(
+    steps = [
         optax.clip_by_global_norm(optim.clip_norm) if optim.clip_norm else optax.identity(),
         adam,
         optax.add_decayed_weights(optim.weight_decay, mask=decays),
         optax.masked(optax.scale_by_trust_ratio(), decays) if is_lamb else optax.identity(),
         optax.scale_by_learning_rate(make_schedule(config)),
-    )
+    ]
+    if (optim.layer_decay, optim.rates) != (1.0, ()):
+        steps.append(_scale_by(lambda params: rate_factors(params, optim)))
+    return optax.chain(*steps)
 
 
 class _MomentsState(NamedTuple):
@@ -57,6 +61,62 @@ def scale_by_adam_without_correction(b1: float, b2: float, eps: float) -> optax.
         return updates, _MomentsState(mu=mu, nu=nu)
 
     return optax.GradientTransformation(init, update)
+
+
+# ---------------------------------------------------------------------------------------------
+# Rates of their own
+# ---------------------------------------------------------------------------------------------
+
+
+def rate_factors(params: Any, optim: OptimConfig) -> Any:
+    """A tree like `params` of what multiplies the learning rate of each leaf.
+
+    By `optim.rates`, the first pattern that is found in its path; others by `optim.layer_decay` to the power of the
+    layers above them: heads and pooler none, the top layer one, the embeddings all and one.
+
+    Raises:
+      ConfigError: a pattern that is found in no path.
+    """
+    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    rules = [entry.rpartition("=") for entry in optim.rates]
+    for pattern, _, rate in rules:
+        if not any(re.search(pattern, name) for name in names):
+            raise ConfigError(
+                [
+                    f"config.optim.rates={pattern}={rate} must be found in a parameter's path, such as {names[0]}"
+                ]
+            )
+    numbers = [int(found[1]) for name in names if (found := _LAYER.search(name))]
+    layers = max(numbers, default=-1) + 1
+
+    def factor(name: str) -> float:
+        for pattern, _, rate in rules:
+            if re.search(pattern, name):
+                return float(rate) / optim.learning_rate
+        return optim.layer_decay ** layers_above(name, layers)
+
+    return jax.tree_util.tree_map_with_path(lambda path, _: factor(path_name(path)), params)
+
+
+_LAYER = re.compile(r"/layer_(\d+)/")
+
+
+def layers_above(path: str, layers: int) -> int:
+    """Layers of `layers` between a parameter and the heads, its own included; embeddings, and tables that all layers
+    read, lie below them all."""
+    found = _LAYER.search(path)
+    if found:
+        return layers - int(found[1])
+    return layers + 1 if re.search(r"bert/(embeddings|encoder)/", path) else 0
+
+
+def _scale_by(factors: Callable[[Any], Any]) -> optax.GradientTransformation:
+    """Multiplies each update by its leaf of `factors(params)`; no state."""
+
+    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        return jax.tree.map(lambda update, factor: update * factor, updates, factors(params)), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -32,13 +32,13 @@ def make_plan(
     devices: Sequence[jax.Device] | None = None,
     *,
     table: ParameterTable = TABLE,
-    batch_sizes: Sequence[int] = (),
+    batch_sizes: Sequence[int] | None = None,
 ) -> JitPlan | PmapPlan:
     """The plan for `config` on `devices` (all of them by default).
 
     Args:
       table: covers the task's parameters.
-      batch_sizes: of the run's phases; empty: config.train.batch_size.
+      batch_sizes: rows of the batches of the run's phases; None: config.train.batch_size.
 
     Raises:
       ConfigError: the mesh does not fit the devices, a batch does not divide by the mesh, or pmap was chosen
@@ -56,7 +56,7 @@ def make_plan(
             ]
         )
     parts = data * parallel.fsdp
-    for size in batch_sizes or (config.train.batch_size,):
+    for size in (config.train.batch_size,) if batch_sizes is None else batch_sizes:
         if size % (parts * accumulate):
             raise ConfigError(
                 [
@@ -95,6 +95,11 @@ class JitPlan:
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self._rows = NamedSharding(mesh, _ROWS)
 
+    @property
+    def parts(self) -> int:
+        """Equal parts that the rows of a batch are split into."""
+        return self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+
     def place(self, batch: Mapping[str, Any]) -> dict[str, jax.Array]:
         """This process's rows as part of the global batch, each device holding its part."""
         return {
@@ -118,7 +123,7 @@ class JitPlan:
           ConfigError: a device axis cuts across processes so that they would hold rows in part.
         """
         held: dict[int, set[int]] = {}
-        devices: Any = self._rows.devices_indices_map((self.mesh.shape["data"] * self.mesh.shape["fsdp"],))
+        devices: Any = self._rows.devices_indices_map((self.parts,))
         for device, (rows,) in devices.items():
             held.setdefault(device.process_index, set()).add(rows.start or 0)
         part = row_part(held, jax.process_index())
@@ -200,6 +205,11 @@ class PmapPlan:
         self.devices = devices
         mesh = Mesh(np.asarray(devices), (_PMAP_AXIS,))
         self.replicated = NamedSharding(mesh, PartitionSpec())
+
+    @property
+    def parts(self) -> int:
+        """Equal parts that the rows of a batch are split into."""
+        return len(self.devices)
 
     def place(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The rows with a leading axis of devices."""

@@ -37,11 +37,15 @@ class Phase:
     start: int
     stop: int
     batch_size: int
-    """B, rows of one update over all devices and hosts"""
+    """examples of one update over all devices and hosts; of pretraining rows"""
     spec: BatchSpec
     """the batches of this phase"""
     flops: float
     """model FLOPs of one step, matrix products alone; backward counts as twice forward"""
+    packed: bool = False
+    """whether a batch has as many rows as its examples need, a multiple of `Host.multiple`; otherwise `batch_size`"""
+    tokens: float = 0.0
+    """token slots of a step, the mean of all; 0: `batch_size` rows of the spec's length"""
     first_row: int = 0
     """rows of the run before this phase"""
     frozen: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ import optax
 
 from bert_jax import atomic
 from bert_jax import config as configs
-from bert_jax.batch import Batch, BatchSource
+from bert_jax.batch import Batch, BatchSource, Host
 from bert_jax.config import RunConfig
 from bert_jax.errors import UsageError
 from bert_jax.objectives.sums import Sums, add, means
@@ -27,7 +27,7 @@ from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.hardware import peak_flops
 from bert_jax.training.loop import Run, Stage, train
-from bert_jax.training.metrics import MetricsLog, NoLog
+from bert_jax.training.metrics import METRICS_FILE, MetricsLog, NoLog, read_metrics
 from bert_jax.training.optim import frozen_leaves, make_optimizer
 from bert_jax.training.parallel import JitPlan, PmapPlan, make_plan
 from bert_jax.training.schedule import make_schedule
@@ -52,7 +52,7 @@ class Trainer:
     @classmethod
     def of(cls, task: Task, config: RunConfig, devices: Sequence[jax.Device] | None = None) -> Trainer:
         """On `devices`, all by default. Raises `ConfigError` where they do not fit."""
-        sizes = [phase.batch_size for phase in task.phases]
+        sizes = [phase.batch_size for phase in task.phases if not phase.packed]
         plan = make_plan(config, devices, table=task.table, batch_sizes=sizes)
         return cls(task, config, plan, make_optimizer(config, task.table))
 
@@ -126,16 +126,22 @@ class Trainer:
             accumulate=self.config.train.accumulate,
             frozen=frozen,
         )
-        program = self.plan.compile_train(body, state, self.constants, self.plan.place(batch))
-        return CompiledStep(program, self.constants)
+        step = CompiledStep(functools.partial(self.plan.compile_train, body), self.constants)
+        step.compile(state, self.plan.place(batch))
+        return step
 
     def evaluator(self, source: BatchSource, *, batches: int = 0) -> Evaluator:
         """Evaluates parameters on the first `batches` batches of `source`; 0: all."""
         return Evaluator(self, source, min(batches or source.count, source.count))
 
+    def host(self) -> Host:
+        """Which part of a batch's rows this process feeds."""
+        multiple = self.plan.parts * self.config.train.accumulate
+        return dataclasses.replace(self.plan.host(), multiple=multiple)
+
     def stage(self, phase: Phase) -> Stage:
         """What the loop needs of a phase; opens its batches here and now."""
-        host = self.plan.host()
+        host = self.host()
         source = self.task.batches("train", phase, host)
         assert source is not None, f"{self.task.name} has no training batches"
         held_out = self.task.batches("eval", phase, host)
@@ -150,16 +156,25 @@ class Trainer:
         )
 
 
-@dataclasses.dataclass(frozen=True)
 class CompiledStep:
-    """(state, placed batch) -> (state, sums); the old state's memory is reused."""
+    """(state, placed batch) -> (state, sums); the old state's memory is reused.
 
-    program: Any
-    """what XLA compiled, to be asked for its memory and cost"""
-    constants: Any
+    Compiled once for each shape that batches have, when the first of them comes.
+    """
+
+    def __init__(self, compile_train: Callable[..., Any], constants: Any):
+        self._compile, self._constants = compile_train, constants
+        self._programs: dict[tuple[int, ...], Any] = {}
+
+    def compile(self, state: TrainState, batch: Any) -> Any:
+        """What XLA compiled for batches of this shape, to be asked for its memory and cost."""
+        shape = batch["tokens_BL"].shape
+        if shape not in self._programs:
+            self._programs[shape] = self._compile(state, self._constants, batch)
+        return self._programs[shape]
 
     def __call__(self, state: TrainState, batch: Any) -> tuple[TrainState, Sums]:
-        return self.program(state, self.constants, batch)
+        return self.compile(state, batch)(state, self._constants, batch)
 
 
 class Evaluator:
@@ -262,6 +277,7 @@ def _run(
             Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, select=task.select)
         )
         latest = checkpoints.latest()
+        history = _history(workdir, task.select.name, latest)
         processes.heartbeat("the state to begin with")
         if latest is None:
             state, report = begun or trainer.first_state(init, start_from)
@@ -278,6 +294,8 @@ def _run(
                 config=config,
                 stages=stages,
                 objective=task.objective,
+                select=task.select,
+                history=history,
                 place=trainer.plan.place,
                 schedule=make_schedule(config),
                 checkpoints=checkpoints,
@@ -286,6 +304,16 @@ def _run(
                 resume_hint=f"Resume with: {command}",
             )
             train(loop, state)
+
+
+def _history(workdir: Path, metric: str, latest: int | None) -> list[float]:
+    """The values of a held-out metric up to the checkpoint that the run goes on from."""
+    lines = read_metrics(workdir / METRICS_FILE) if latest is not None else []
+    return [
+        line[metric]
+        for line in lines
+        if line["split"] == "eval" and line["step"] <= (latest or 0) and metric in line
+    ]
 
 
 def _open_log(config: RunConfig, workdir: Path, latest: int | None) -> MetricsLog | NoLog:

@@ -11,11 +11,11 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from bert_jax import atomic, locks
 from bert_jax import config as configs
-from bert_jax.config import PretrainConfig, RunConfig
+from bert_jax.config import RunConfig
 from bert_jax.errors import ConfigError, UserError
 
 # What may differ when a run goes on: where things lie, how work is spread, how often it is saved and where it is
@@ -26,11 +26,14 @@ FORMAT = 2
 """2: `identity` instead of `corpus`, and `config.phases`. 1, without a number, is read too."""
 
 
+Config = TypeVar("Config", bound=RunConfig)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Saved:
+class Saved(Generic[Config]):
     """What config.json of a workdir says."""
 
-    config: PretrainConfig
+    config: Config
     identity: Mapping[str, str]
     """digests of what the run is bound to, by name: "corpus" """
     init: tuple[Path, ...] = ()
@@ -59,7 +62,7 @@ def claim(
     path.mkdir(parents=True, exist_ok=True)
     with locks.held(path / ".lock", f"--workdir {path}"):
         if file.is_file():
-            saved = read(path)
+            saved = read(path, RunConfig)
             _refuse_another_run(path, config, identity, init, saved)
             init = saved.init
         values = {
@@ -97,11 +100,13 @@ def is_workdir(path: Path) -> bool:
     return isinstance(saved, dict) and ("identity" in saved or "corpus" in saved)
 
 
-def read(path: Path) -> Saved:
+def read(path: Path, kind: type[Config] = RunConfig) -> Saved[Config]:  # type: ignore[assignment]
     """What the workdir `path` is of.
 
+    kind: the kind of run that it must be of.
+
     Raises:
-      UserError: it is no workdir, or one of a later format.
+      UserError: it is no workdir, or one of a later format, or of another kind of run.
     """
     file = path / CONFIG_FILE
     try:
@@ -121,13 +126,16 @@ def read(path: Path) -> Saved:
             " that wrote it"
         )
     try:
-        return Saved(
-            config=configs.resolve(saved["config"]),
-            identity=dict(saved["identity"]),
-            init=tuple(map(Path, saved.get("init") or ())),
-        )
+        config = configs.resolve(saved["config"], RunConfig)
+        identity, init = dict(saved["identity"]), tuple(map(Path, saved.get("init") or ()))
     except (ValueError, KeyError, TypeError, ConfigError) as error:
         raise UserError(f"{file}: not a run's configuration: {error!r}") from error
+    if not isinstance(config, kind):
+        raise UserError(
+            f"{path}: is of a run of `bert-jax {configs.COMMANDS[type(config)]}`, must be one of"
+            f" `bert-jax {configs.COMMANDS[kind]}`"
+        )
+    return Saved(config=config, identity=identity, init=init)
 
 
 def _from_first_format(saved: dict[str, Any]) -> dict[str, Any]:

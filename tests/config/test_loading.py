@@ -101,6 +101,7 @@ _ONE_FIELD = [
     ("optim.weight_decay", -0.01, ">= 0"),
     ("optim.clip_norm", -1.0, ">= 0"),
     ("train.eval_batches", -1, ">= 0"),
+    ("train.patience", -1, ">= 0"),
     ("cleaning.min_characters", -1, ">= 0"),
     ("cleaning.boilerplate_documents", -1, ">= 0"),
     # in [0, 1)
@@ -118,6 +119,8 @@ _ONE_FIELD = [
     ("objective.generator_width", 1.5, "in (0, 1]"),
     ("objective.generator_depth", -0.5, "in (0, 1]"),
     ("objective.generator_depth", 2.0, "in (0, 1]"),
+    ("optim.layer_decay", 0.0, "in (0, 1]"),
+    ("optim.layer_decay", 1.1, "in (0, 1]"),
     # in (0, 1)
     ("masking.rate", 1.0, "in (0, 1)"),
     ("masking.span_p", 0.0, "in (0, 1)"),

@@ -19,6 +19,7 @@ from bert_jax.training import loop
 from bert_jax.training import state as states
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, read_metrics
+from bert_jax.training.task import Metric
 
 ROWS = 2
 CONFIG = configs.resolve(
@@ -100,6 +101,8 @@ class Driven:
                 name="pretrain",
                 config=CONFIG,
                 stages=stages,
+                select=Metric("loss", "min"),
+                history=[],
                 objective=nothing,
                 place=lambda batch: batch,
                 schedule=lambda step: step / 100,

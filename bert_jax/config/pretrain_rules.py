@@ -1,4 +1,4 @@
-"""The rules that a configuration keeps, over values and between groups. Needs no device and no data."""
+"""The rules that a configuration of pretraining keeps, over values and between groups. Needs no device and no data."""
 
 from __future__ import annotations
 
@@ -6,45 +6,26 @@ from collections.abc import Iterator
 
 from bert_jax.config.electra import generator_config
 from bert_jax.config.model import ModelConfig
-from bert_jax.config.options import walk
-from bert_jax.config.phases import bad_pattern, borders, phases, schedule_pieces
-from bert_jax.config.schema import (
-    DataConfig,
-    MaskingConfig,
-    OptimConfig,
-    ParallelConfig,
-    PhaseConfig,
-    PretrainConfig,
-    TrainConfig,
+from bert_jax.config.phases import borders, phases, schedule_pieces
+from bert_jax.config.run_rules import (
+    batch_faults,
+    effect_faults,
+    parallel_faults,
+    phase_value_faults,
+    piece_faults,
+    range_faults,
+    rate_faults,
+    share_faults,
 )
+from bert_jax.config.schema import DataConfig, MaskingConfig, PretrainConfig
 
 PAIR_FORMATS = ("segment_pair", "sentence_pair")
 
 
 def validate(config: PretrainConfig) -> list[str]:
     """Every broken rule, as `config.a=1 must be < config.b=0`."""
-    faults = [*_range_faults(config), *_effect_faults(config), *_run_faults(config), *_row_faults(config)]
+    faults = [*range_faults(config), *effect_faults(config), *_run_faults(config), *_row_faults(config)]
     return faults or [*_phases_faults(config)]
-
-
-def _range_faults(config: object, prefix: str = "config.") -> Iterator[str]:
-    """Values outside the bounds of their option."""
-    for key, value, field in walk(config):
-        bounds = field.metadata["bounds"]
-        if isinstance(value, int | float) and not isinstance(value, bool) and value not in bounds:
-            yield f"{prefix}{key}={value} must be {bounds}"
-
-
-def _effect_faults(config: PretrainConfig) -> Iterator[str]:
-    """Options that are set and do nothing, because another does not have the value they need."""
-    values = {key: value for key, value, _ in walk(config)}
-    for key, value, field in walk(config):
-        other, _, needed = field.metadata["needs"].partition("=")
-        if not needed or value == field.default:
-            continue
-        found = values[other]
-        if needed != found and not (isinstance(found, tuple) and needed in found):
-            yield f"config.{key}={value!r} must go with config.{other}={needed!r}, or it does nothing"
 
 
 # ---------------------------------------------------------------------------------------------
@@ -53,8 +34,9 @@ def _effect_faults(config: PretrainConfig) -> Iterator[str]:
 
 
 def _run_faults(config: PretrainConfig) -> Iterator[str]:
-    yield from _piece_faults(config.optim, config.train.steps, "config.optim", "config.train.steps")
-    yield from _parallel_faults(config.parallel, config.model)
+    yield from piece_faults(config.optim, config.train.steps, "config.optim", "config.train.steps")
+    yield from rate_faults(config.optim)
+    yield from parallel_faults(config.parallel, config.model)
     if config.model.vocab_size != config.tokenizer.vocab_size:
         yield (
             f"config.model.vocab_size={config.model.vocab_size} must equal"
@@ -64,45 +46,12 @@ def _run_faults(config: PretrainConfig) -> Iterator[str]:
     yield from _objective_faults(config)
 
 
-def _piece_faults(optim: OptimConfig, steps: int, place: str, of: str) -> Iterator[str]:
-    if optim.schedule != "constant" and optim.warmup_steps >= steps:
-        yield f"{place}.warmup_steps={optim.warmup_steps} must be < {of}={steps}"
-
-
-def _parallel_faults(parallel: ParallelConfig, model: ModelConfig) -> Iterator[str]:
-    if parallel.data < 1 and parallel.data != -1:
-        yield f"config.parallel.data={parallel.data} must be > 0, or -1 for the devices that are left"
-    if parallel.mode == "pmap" and (parallel.fsdp, parallel.tensor) != (1, 1):
-        yield (
-            "config.parallel.mode='pmap' must have config.parallel.fsdp=1 and config.parallel.tensor=1"
-            f" (are {parallel.fsdp} and {parallel.tensor}): pmap is data parallelism only"
-        )
-    for axis, size, field, width in (
-        ("fsdp", parallel.fsdp, "hidden_size", model.hidden_size),
-        ("fsdp", parallel.fsdp, "embedding_size", model.embedding_size),
-        ("tensor", parallel.tensor, "num_heads", model.num_heads),
-        ("tensor", parallel.tensor, "mlp_size", model.mlp_size),
-    ):
-        if size > 0 and width % size:
-            yield f"config.model.{field}={width} must be a multiple of config.parallel.{axis}={size}"
-
-
 def _phases_faults(config: PretrainConfig) -> Iterator[str]:
     """Faults of phases; those of values that the run shares are the run's, and not repeated."""
     if not config.phases:
         return
     parts = [f"config.phases[{place}]" for place in range(len(config.phases))]
-    own = [*_phase_value_faults(config.phases, parts)]
-    total = sum(part.share for part in config.phases)
-    if abs(total - 1) > 1e-6:
-        shares = " + ".join(f"{part.share:g}" for part in config.phases)
-        own.append(f"config.phases: the shares {shares} = {total:.6g} must be 1")
-    else:
-        for place, part, (start, stop) in zip(parts, config.phases, borders(config), strict=True):
-            if start >= stop:
-                own.append(
-                    f"{place}.share={part.share:g} must be a step or more of config.train.steps={config.train.steps}"
-                )
+    own = [*phase_value_faults(config.phases, parts), *share_faults(config, parts)]
     yield from own
     if own:
         return
@@ -110,15 +59,7 @@ def _phases_faults(config: PretrainConfig) -> Iterator[str]:
         yield from (f"{place}: {fault}" for fault in _row_faults(phase.config))
     for start, stop, optim in schedule_pieces(config):
         place = next(p for p, (first, _) in zip(parts, borders(config), strict=True) if first == start)
-        yield from _piece_faults(optim, stop - start, place, "the steps of its piece of the schedule")
-
-
-def _phase_value_faults(configs: tuple[PhaseConfig, ...], places: list[str]) -> Iterator[str]:
-    for place, part in zip(places, configs, strict=True):
-        yield from _range_faults(part, f"{place}.")
-        for pattern in part.frozen:
-            if reason := bad_pattern(pattern):
-                yield f"{place}.frozen={pattern!r} must be a regular expression: {reason}"
+        yield from piece_faults(optim, stop - start, place, "the steps of its piece of the schedule")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -140,15 +81,7 @@ def _row_faults(config: PretrainConfig) -> Iterator[str]:
             f"config.model.pooler='none' must be tanh or gelu for config.data.sentence_objective"
             f"={data.sentence_objective!r}: the pair head reads the pooler"
         )
-    yield from _batch_faults(config.train)
-
-
-def _batch_faults(train: TrainConfig) -> Iterator[str]:
-    if train.accumulate > 0 and train.batch_size % train.accumulate:
-        yield (
-            f"config.train.batch_size={train.batch_size} must be a multiple of"
-            f" config.train.accumulate={train.accumulate}"
-        )
+    yield from batch_faults(config.train)
 
 
 def _masking_faults(masking: MaskingConfig, data: DataConfig) -> Iterator[str]:

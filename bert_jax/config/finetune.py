@@ -1,0 +1,251 @@
+"""The dataclasses of a fine-tuning experiment, and what follows from its data and model: steps, warmup, phases."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import option
+from bert_jax.config.schema import CheckpointConfig, OptimConfig, PhaseConfig, RunConfig, TrainConfig
+
+TaskKind = Literal["classification", "multilabel", "regression", "tagging", "answering", "similarity"]
+
+_TEXT_KINDS = "task.kind=classification|multilabel|regression|similarity"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What is learnt, from which data, and how it is scored."""
+
+    kind: TaskKind = option(
+        "classification",
+        "classification: one class of a text or pair; multilabel: any number of labels; regression: a number;"
+        " tagging: a class of each word; answering: the part of a context that answers a question; similarity: the"
+        " cosine of two texts that are encoded apart",
+    )
+    train: str = option(
+        "",
+        "labelled data: tfds:NAME[/CONFIG]:SPLIT, installed_docs:package:SPLIT, or a .tsv, .csv, .jsonl, .json,"
+        " .parquet, .conll or .conllu file, also .gz; FORMAT:FILE where the suffix does not tell",
+    )
+    eval: str = option(
+        "", "data that every evaluation scores, whole; empty: none, and the last checkpoint is kept"
+    )
+    test: str = option("", "data that `bert-jax evaluate --split test` scores")
+    tfds_dir: str = option("", "tfds: the data_dir; empty is TFDS's own default")
+    text: str = option("", "column of the text, by name or 1-based number; empty: found by the usual names")
+    text_pair: str = option("", "column of the second text", needs=_TEXT_KINDS)
+    label: str = option("", "column of the label, number or tags")
+    labels: tuple[str, ...] = option(
+        (), "names of the classes in the order of their ids; empty: those of the data"
+    )
+    max_train_examples: int = option(0, "the first examples of task.train that are used; 0: all", ge=0)
+    max_eval_examples: int = option(0, "the first examples of task.eval; 0: all", ge=0)
+    max_test_examples: int = option(0, "the first examples of task.test; 0: all", ge=0)
+    max_length: int = option(
+        128, "tokens of an example, [CLS] and [SEP] included; longer ones are cut, or become windows", ge=8
+    )
+    stride: int = option(
+        0,
+        "tokens that neighbouring windows of a long sentence or context share (SQuAD: 128)",
+        ge=0,
+        needs="task.kind=tagging|answering",
+    )
+    batching: Literal["pack", "pad"] = option(
+        "pack",
+        "pack: examples share rows, none attending to another; pad: one a row, padded to the batch's longest",
+    )
+    select: str = option("", "score that the best checkpoint has the best of; empty: the task's usual one")
+    entities: Literal["conll", "seqeval", "strict", "none"] = option(
+        "conll",
+        "entity scores by the rules of conlleval, of seqeval, or of seqeval's strict IOB2; none: words alone (POS)",
+        needs="task.kind=tagging",
+    )
+    scheme: Literal["auto", "iob1", "iob2", "io", "iobes"] = option(
+        "auto", "how the tags mark entities; auto: found in task.train", needs="task.kind=tagging"
+    )
+    max_question: int = option(
+        64, "tokens of a question; longer ones are cut", gt=0, needs="task.kind=answering"
+    )
+    max_answer: int = option(30, "tokens of the longest answer given", gt=0, needs="task.kind=answering")
+    n_best: int = option(
+        20, "first and last tokens that answers are made of", gt=0, needs="task.kind=answering"
+    )
+    loss: Literal["cosine_mse", "cosent", "contrastive"] = option(
+        "cosine_mse",
+        "cosine_mse: squared difference of cosine and label; cosent: the order of every two pairs of a batch (CoSENT);"
+        " contrastive: the partner of each text among all of the batch (labels are not read)",
+        needs="task.kind=similarity",
+    )
+    pooling: Literal["mean", "cls"] = option(
+        "mean",
+        "a text's vector: the mean of its tokens' states, or that of [CLS]",
+        needs="task.kind=similarity",
+    )
+    scale: float = option(
+        20.0, "cosent, contrastive: cosines are multiplied by this", gt=0, needs="task.kind=similarity"
+    )
+    label_range: tuple[float, ...] = option(
+        (), "lowest and highest label, which become 0 and 1; empty: 0 and 1", needs="task.kind=similarity"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneModelConfig:
+    """How the model of --init is run; what it computes is as it comes. None: as it was trained."""
+
+    dropout_rate: float | None = option(None, "dropout of embeddings and of each block's output", ge=0, lt=1)
+    attention_dropout_rate: float | None = option(None, "dropout of attention probabilities", ge=0, lt=1)
+    head_dropout_rate: float = option(0.1, "dropout before each dense layer of the task head", ge=0, lt=1)
+    attention_backend: Literal["xla", "cudnn"] = option("xla", "as model.attention_backend of pretraining")
+    dtype: Literal["float32", "bfloat16"] = option(
+        "float32", "type of the computation; parameters stay float32"
+    )
+    layers: Literal["loop", "scan"] = option("loop", "scan: compile time independent of depth")
+    remat: bool = option(False, "recompute each layer in the backward pass: less memory, 4/3 the FLOPs")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuningConfig:
+    """Which parameters begin anew, and which are trained when."""
+
+    head: Literal["auto", "fresh"] = option(
+        "auto",
+        "auto: a task head of --init goes on, if it has the same kind and labels; fresh: a new head, whatever --init has",
+    )
+    reinitialize: int = option(
+        0, "top layers, and the pooler, that begin with fresh parameters (Zhang et al. 2021, section 4)", ge=0
+    )
+    frozen: Literal["none", "embeddings", "encoder"] = option(
+        "none", "what is never trained; encoder: the embeddings too, so that the head alone learns"
+    )
+    unfreeze_epochs: float = option(
+        0.0,
+        "gradual unfreezing (ULMFiT, section 3.3): the head alone at first, then one layer more from the top after each"
+        " so many epochs, embeddings last; 0: none",
+        ge=0,
+    )
+    unfreeze_steps: int = option(0, "the same, counted in steps", ge=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneOptimConfig(OptimConfig):
+    """AdamW with bias correction, for without it small sets fail (Mosbach et al. 2021; Zhang et al. 2021)."""
+
+    learning_rate: float = option(3e-5, "peak learning rate", gt=0)
+    warmup_steps: int = option(0, "updates of linear warmup; 0: warmup_share", ge=0)
+    warmup_share: float = option(0.1, "share of the steps that is linear warmup", ge=0, lt=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneTrainConfig(TrainConfig):
+    """Length of the run and its rhythm."""
+
+    epochs: float = option(3.0, "passes over task.train", gt=0)
+    steps: int = option(0, "updates in all; 0: as many as train.epochs make", ge=0)
+    batch_size: int = option(32, "B, examples of one update over all devices and hosts", gt=0)
+    log_every: int = option(10, "steps between two train lines in metrics.jsonl", gt=0)
+    eval_every: int = option(0, "steps between two evaluations; 0: an epoch's", ge=0)
+    eval_batches: int = option(0, "batches of one evaluation at most; 0: the whole set", ge=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneCheckpointConfig(CheckpointConfig):
+    """Orbax checkpoints; the one with the best score is kept besides."""
+
+    every: int = option(0, "steps between two checkpoints; 0: one with each evaluation", ge=0)
+    keep: int = option(1, "latest checkpoints that stay", gt=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(RunConfig):
+    """A fine-tuning experiment, resolved: complete, typed, immutable. The model is that of --init."""
+
+    optim: FinetuneOptimConfig = FinetuneOptimConfig()
+    train: FinetuneTrainConfig = FinetuneTrainConfig()
+    checkpoint: FinetuneCheckpointConfig = FinetuneCheckpointConfig()
+    task: TaskConfig = TaskConfig()
+    model: FinetuneModelConfig = FinetuneModelConfig()
+    tuning: TuningConfig = TuningConfig()
+
+
+# ---------------------------------------------------------------------------------------------
+# What follows from the data and the model
+# ---------------------------------------------------------------------------------------------
+
+
+def settled(config: FinetuneConfig, *, examples: int, layers: int) -> FinetuneConfig:
+    """`config` with every number that its zeros leave open: steps, warmup, rhythm, phases.
+
+    examples: of one epoch. layers: of the encoder. A settled configuration settles to itself.
+    """
+    epoch = examples / config.train.batch_size
+    steps = config.train.steps or max(1, math.ceil(config.train.epochs * epoch))
+    every = config.train.eval_every or max(1, math.ceil(epoch))
+    every = min(every, steps)
+    warmup = config.optim.warmup_steps or int(config.optim.warmup_share * steps)
+    if config.optim.schedule != "constant":
+        warmup = min(warmup, steps - 1)
+    changed = dataclasses.replace(
+        config,
+        train=dataclasses.replace(config.train, steps=steps, eval_every=every),
+        optim=dataclasses.replace(config.optim, warmup_steps=warmup),
+        checkpoint=dataclasses.replace(config.checkpoint, every=config.checkpoint.every or every),
+    )
+    if config.phases:
+        return changed
+    return dataclasses.replace(
+        changed,
+        phases=_phases(config.tuning, steps, epoch=epoch, layers=layers),
+        tuning=dataclasses.replace(config.tuning, frozen="none", unfreeze_epochs=0.0, unfreeze_steps=0),
+    )
+
+
+def _phases(tuning: TuningConfig, steps: int, *, epoch: float, layers: int) -> tuple[PhaseConfig, ...]:
+    """Gradual unfreezing as phases, or the one phase of what is always frozen."""
+    each = tuning.unfreeze_steps or round(tuning.unfreeze_epochs * epoch)
+    least = {"none": 0, "embeddings": 1, "encoder": layers + 1}[tuning.frozen]
+    if not each and not least:
+        return ()
+    if not each:
+        return (PhaseConfig(frozen=frozen_patterns(least)),)
+    found: list[PhaseConfig] = []
+    for stage in range(layers + 2):  # the head alone, then a layer more each, and the embeddings
+        left = steps - stage * each
+        if left <= 0:
+            break
+        depth = max(layers + 1 - stage, least)
+        is_last = depth == least or left <= each
+        part = left if is_last else each
+        found.append(PhaseConfig(share=part / steps, frozen=frozen_patterns(depth)))
+        if is_last:
+            break
+    return tuple(found)
+
+
+def frozen_patterns(depth: int) -> tuple[str, ...]:
+    """Patterns of the embeddings and of the `depth` - 1 lowest layers; 0: of nothing. Tables that all layers share
+    stay with the embeddings."""
+    if depth == 0:
+        return ()
+    layers = "|".join(str(layer) for layer in range(depth - 1))
+    shared = ("^bert/embeddings/", "^bert/encoder/(relative|convolution)/")
+    return (*shared, f"^bert/encoder/layer_({layers})/") if layers else shared
+
+
+def tuned_model(config: FinetuneConfig, model: ModelConfig) -> ModelConfig:
+    """`model` run as `config.model` says."""
+    ours = config.model
+    rate, attention_rate = ours.dropout_rate, ours.attention_dropout_rate
+    return dataclasses.replace(
+        model,
+        attention_backend=ours.attention_backend,
+        dtype=ours.dtype,
+        layers=ours.layers,
+        remat=ours.remat,
+        head=dataclasses.replace(model.head, dropout_rate=ours.head_dropout_rate),
+        dropout_rate=model.dropout_rate if rate is None else rate,
+        attention_dropout_rate=model.attention_dropout_rate if attention_rate is None else attention_rate,
+    )

@@ -1,0 +1,99 @@
+"""The rules of every kind of run: ranges, options without effect, schedule, phases, devices. Needs no device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import walk
+from bert_jax.config.phases import bad_pattern, borders
+from bert_jax.config.schema import OptimConfig, ParallelConfig, PhaseConfig, RunConfig, TrainConfig
+
+
+def range_faults(config: object, prefix: str = "config.") -> Iterator[str]:
+    """Values outside the bounds of their option."""
+    for key, value, field in walk(config):
+        bounds = field.metadata["bounds"]
+        if isinstance(value, int | float) and not isinstance(value, bool) and value not in bounds:
+            yield f"{prefix}{key}={value} must be {bounds}"
+
+
+def effect_faults(config: RunConfig) -> Iterator[str]:
+    """Options that are set and do nothing, because another does not have the value they need."""
+    values = {key: value for key, value, _ in walk(config)}
+    for key, value, field in walk(config):
+        other, _, needed = field.metadata["needs"].partition("=")
+        if not needed or value == field.default:
+            continue
+        found = values[other]
+        choices = needed.split("|")
+        if found not in choices and not (isinstance(found, tuple) and needed in found):
+            shown = " or ".join(map(repr, choices))
+            yield f"config.{key}={value!r} must go with config.{other}={shown}, or it does nothing"
+
+
+def piece_faults(optim: OptimConfig, steps: int, place: str, of: str) -> Iterator[str]:
+    if optim.schedule != "constant" and optim.warmup_steps >= steps:
+        yield f"{place}.warmup_steps={optim.warmup_steps} must be < {of}={steps}"
+
+
+def rate_faults(optim: OptimConfig) -> Iterator[str]:
+    """Entries of optim.rates that are not PATTERN=RATE."""
+    for entry in optim.rates:
+        pattern, equals, rate = entry.rpartition("=")
+        try:
+            is_rate = bool(equals) and float(rate) > 0
+        except ValueError:
+            is_rate = False
+        if not is_rate:
+            yield f"config.optim.rates={entry!r} must be PATTERN=RATE with a rate > 0, such as layer_[0-5]/=1e-5"
+        elif reason := bad_pattern(pattern):
+            yield f"config.optim.rates={entry!r} must begin with a regular expression: {reason}"
+
+
+def parallel_faults(parallel: ParallelConfig, model: ModelConfig) -> Iterator[str]:
+    if parallel.data < 1 and parallel.data != -1:
+        yield f"config.parallel.data={parallel.data} must be > 0, or -1 for the devices that are left"
+    if parallel.mode == "pmap" and (parallel.fsdp, parallel.tensor) != (1, 1):
+        yield (
+            "config.parallel.mode='pmap' must have config.parallel.fsdp=1 and config.parallel.tensor=1"
+            f" (are {parallel.fsdp} and {parallel.tensor}): pmap is data parallelism only"
+        )
+    for axis, size, field, width in (
+        ("fsdp", parallel.fsdp, "hidden_size", model.hidden_size),
+        ("fsdp", parallel.fsdp, "embedding_size", model.embedding_size),
+        ("tensor", parallel.tensor, "num_heads", model.num_heads),
+        ("tensor", parallel.tensor, "mlp_size", model.mlp_size),
+    ):
+        if size > 0 and width % size:
+            yield f"config.model.{field}={width} must be a multiple of config.parallel.{axis}={size}"
+
+
+def phase_value_faults(configs: tuple[PhaseConfig, ...], places: list[str]) -> Iterator[str]:
+    for place, part in zip(places, configs, strict=True):
+        yield from range_faults(part, f"{place}.")
+        for pattern in part.frozen:
+            if reason := bad_pattern(pattern):
+                yield f"{place}.frozen={pattern!r} must be a regular expression: {reason}"
+
+
+def share_faults(config: RunConfig, places: list[str]) -> Iterator[str]:
+    """Shares of phases that do not add up to 1, or leave a phase no step."""
+    total = sum(part.share for part in config.phases)
+    if abs(total - 1) > 1e-6:
+        shares = " + ".join(f"{part.share:g}" for part in config.phases)
+        yield f"config.phases: the shares {shares} = {total:.6g} must be 1"
+        return
+    for place, part, (start, stop) in zip(places, config.phases, borders(config), strict=True):
+        if start >= stop:
+            yield (
+                f"{place}.share={part.share:g} must be a step or more of config.train.steps={config.train.steps}"
+            )
+
+
+def batch_faults(train: TrainConfig) -> Iterator[str]:
+    if train.accumulate > 0 and train.batch_size % train.accumulate:
+        yield (
+            f"config.train.batch_size={train.batch_size} must be a multiple of"
+            f" config.train.accumulate={train.accumulate}"
+        )
