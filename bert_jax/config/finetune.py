@@ -10,9 +10,7 @@ from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import option
 from bert_jax.config.schema import CheckpointConfig, OptimConfig, PhaseConfig, RunConfig, TrainConfig
 
-TaskKind = Literal["classification", "multilabel", "regression", "tagging", "answering", "similarity"]
-
-_TEXT_KINDS = "task.kind=classification|multilabel|regression|similarity"
+TaskKind = Literal["classification", "multilabel", "regression"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,74 +19,37 @@ class TaskConfig:
 
     kind: TaskKind = option(
         "classification",
-        "classification: one class of a text or pair; multilabel: any number of labels; regression: a number;"
-        " tagging: a class of each word; answering: the part of a context that answers a question; similarity: the"
-        " cosine of two texts that are encoded apart",
+        "classification: one class of a text or pair; multilabel: any number of labels; regression: a number",
     )
     train: str = option(
         "",
-        "labelled data: tfds:NAME[/CONFIG]:SPLIT, installed_docs:package:SPLIT, or a .tsv, .csv, .jsonl, .json,"
-        " .parquet, .conll or .conllu file, also .gz; FORMAT:FILE where the suffix does not tell",
+        "labelled data: tfds:NAME[/CONFIG]:SPLIT, installed_docs:package:SPLIT, or a .tsv, .csv, .jsonl, .json or"
+        " .parquet file, also .gz; FORMAT:FILE where the suffix does not tell",
     )
     eval: str = option(
         "", "data that every evaluation scores, whole; empty: none, and the last checkpoint is kept"
     )
-    test: str = option("", "data that `bert-jax evaluate --split test` scores")
     tfds_dir: str = option("", "tfds: the data_dir; empty is TFDS's own default")
     text: str = option("", "column of the text, by name or 1-based number; empty: found by the usual names")
-    text_pair: str = option("", "column of the second text", needs=_TEXT_KINDS)
-    label: str = option("", "column of the label, number or tags")
+    text_pair: str = option("", "column of the second text; empty: found by the usual names")
+    label: str = option("", "column of the label or number; empty: found by the usual names")
+    pairs: Literal["auto", "yes", "no"] = option(
+        "auto", "whether there is a second text; auto: if a column of the data has a usual name of one"
+    )
     labels: tuple[str, ...] = option(
         (), "names of the classes in the order of their ids; empty: those of the data"
     )
     max_train_examples: int = option(0, "the first examples of task.train that are used; 0: all", ge=0)
     max_eval_examples: int = option(0, "the first examples of task.eval; 0: all", ge=0)
-    max_test_examples: int = option(0, "the first examples of task.test; 0: all", ge=0)
-    max_length: int = option(
-        128, "tokens of an example, [CLS] and [SEP] included; longer ones are cut, or become windows", ge=8
-    )
-    stride: int = option(
-        0,
-        "tokens that neighbouring windows of a long sentence or context share (SQuAD: 128)",
-        ge=0,
-        needs="task.kind=tagging|answering",
-    )
+    max_length: int = option(128, "tokens of an example, [CLS] and [SEP] included; longer ones are cut", ge=8)
     batching: Literal["pack", "pad"] = option(
         "pack",
         "pack: examples share rows, none attending to another; pad: one a row, padded to the batch's longest",
     )
-    select: str = option("", "score that the best checkpoint has the best of; empty: the task's usual one")
-    entities: Literal["conll", "seqeval", "strict", "none"] = option(
-        "conll",
-        "entity scores by the rules of conlleval, of seqeval, or of seqeval's strict IOB2; none: words alone (POS)",
-        needs="task.kind=tagging",
-    )
-    scheme: Literal["auto", "iob1", "iob2", "io", "iobes"] = option(
-        "auto", "how the tags mark entities; auto: found in task.train", needs="task.kind=tagging"
-    )
-    max_question: int = option(
-        64, "tokens of a question; longer ones are cut", gt=0, needs="task.kind=answering"
-    )
-    max_answer: int = option(30, "tokens of the longest answer given", gt=0, needs="task.kind=answering")
-    n_best: int = option(
-        20, "first and last tokens that answers are made of", gt=0, needs="task.kind=answering"
-    )
-    loss: Literal["cosine_mse", "cosent", "contrastive"] = option(
-        "cosine_mse",
-        "cosine_mse: squared difference of cosine and label; cosent: the order of every two pairs of a batch (CoSENT);"
-        " contrastive: the partner of each text among all of the batch (labels are not read)",
-        needs="task.kind=similarity",
-    )
-    pooling: Literal["mean", "cls"] = option(
-        "mean",
-        "a text's vector: the mean of its tokens' states, or that of [CLS]",
-        needs="task.kind=similarity",
-    )
-    scale: float = option(
-        20.0, "cosent, contrastive: cosines are multiplied by this", gt=0, needs="task.kind=similarity"
-    )
-    label_range: tuple[float, ...] = option(
-        (), "lowest and highest label, which become 0 and 1; empty: 0 and 1", needs="task.kind=similarity"
+    select: str = option(
+        "",
+        "score that the best checkpoint has the best of, such as accuracy, matthews, f1, macro_f1, pearson, loss; empty:"
+        " accuracy, micro_f1 or pearson",
     )
 
 

@@ -36,43 +36,18 @@ def _task_faults(config: FinetuneConfig) -> Iterator[str]:
     task = config.task
     if not task.train:
         yield "config.task.train='' must name the labelled data to train on"
-    for name in ("train", "eval", "test"):
-        cap = getattr(task, f"max_{name}_examples")
-        if cap and not getattr(task, name):
-            yield f"config.task.max_{name}_examples={cap} must go with config.task.{name}, or it does nothing"
-    if task.stride >= task.max_length - 2:
-        yield f"config.task.stride={task.stride} must be < config.task.max_length - 2 = {task.max_length - 2}"
-    if task.kind == "answering" and task.max_question + 3 >= task.max_length:
-        yield (
-            f"config.task.max_question={task.max_question} must be < config.task.max_length - 3 ="
-            f" {task.max_length - 3}: a context needs room"
-        )
+    if task.max_eval_examples and not task.eval:
+        yield f"config.task.max_eval_examples={task.max_eval_examples} must go with config.task.eval, or it does nothing"
+    if config.train.patience and not task.eval:
+        yield f"config.train.patience={config.train.patience} must go with config.task.eval, or it does nothing"
+    if task.text_pair and task.pairs == "no":
+        yield f"config.task.text_pair={task.text_pair!r} must go with config.task.pairs='auto' or 'yes'"
     if len(set(task.labels)) < len(task.labels):
         yield f"config.task.labels={task.labels} must name each class once"
-    if task.labels and task.kind in ("regression", "answering", "similarity"):
+    if task.labels and task.kind == "regression":
         yield f"config.task.labels={task.labels} must go with classes, not with config.task.kind={task.kind!r}"
-    if len(task.labels) == 1:
+    if task.kind == "classification" and len(task.labels) == 1:
         yield f"config.task.labels={task.labels} must be two classes or more"
-    if task.kind == "similarity":
-        yield from _similarity_faults(config)
-
-
-def _similarity_faults(config: FinetuneConfig) -> Iterator[str]:
-    task = config.task
-    if task.label_range and (len(task.label_range) != 2 or task.label_range[0] >= task.label_range[1]):
-        yield f"config.task.label_range={task.label_range} must be the lowest and the highest label"
-    if task.loss == "cosine_mse":
-        return
-    if config.train.accumulate != 1:
-        yield (
-            f"config.train.accumulate={config.train.accumulate} must be 1 for config.task.loss={task.loss!r}, which"
-            " compares all texts of a batch"
-        )
-    if config.parallel.mode == "pmap":
-        yield (
-            f"config.parallel.mode='pmap' must be 'jit' for config.task.loss={task.loss!r}, which compares all texts of"
-            " a batch"
-        )
 
 
 def _schedule_faults(config: FinetuneConfig) -> Iterator[str]:

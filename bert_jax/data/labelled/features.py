@@ -76,7 +76,7 @@ def cached(folder: Path, key: Mapping[str, object], make: Callable[[], Features]
         found = make()
         folder.mkdir(parents=True, exist_ok=True)
         with atomic.binary_stream(path) as stream:
-            np.savez(stream, **_arrays(found))
+            np.savez(stream, **_arrays(found))  # type: ignore[arg-type]
     return found
 
 
