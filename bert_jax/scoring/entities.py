@@ -192,7 +192,7 @@ def _parse(tag: str, letters: str) -> tuple[str, str] | None:
 def _no_tag(tag: str, letters: str, *, place: str, of: str) -> UserError:
     return UserError(
         f"{place}: {tag!r} is no tag of {of}: those are O, or one of {' '.join(letters)} with a hyphen and a type,"
-        f" such as {letters[0]}-PER"
+        f" such as {letters[0]}-PER: correct it, or convert the tags from their own scheme first"
     )
 
 

@@ -92,9 +92,8 @@ def squad_scores(
 
 def _score_1(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
     """(exact match, F1) of SQuAD 1.1, in which an answer without words has an F1 of 0."""
-    return exact_match(prediction, golds), token_f1(prediction, golds) if normalize_answer(
-        prediction
-    ) else 0.0
+    f1 = token_f1(prediction, golds) if normalize_answer(prediction) else 0.0
+    return exact_match(prediction, golds), f1
 
 
 def _score_2(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
