@@ -81,11 +81,10 @@ def squad_scores(
         if unanswerable:
             scores["no_answer_accuracy"], _ = _means(final, unanswerable)
     if no_answer is not None:
-        for place, name in enumerate(("exact", "f1")):
+        names = (("best_exact_match", "best_exact_threshold"), ("best_f1", "best_f1_threshold"))
+        for place, (best, at) in enumerate(names):
             points = {key: pair[place] for key, pair in raw.items()}
-            best, at = _best_threshold(predictions, references, points, no_answer)
-            scores["best_exact_match" if name == "exact" else "best_f1"] = best
-            scores[f"best_{name}_threshold"] = at
+            scores[best], scores[at] = _best_threshold(predictions, references, points, no_answer)
     missing = len(references) - len(raw)
     return scores | ({"missing": float(missing)} if missing else {})
 

@@ -92,6 +92,12 @@ def test_the_best_threshold_is_the_lowest_that_reaches_the_best_score():
     assert there["exact_match"] == scores["best_exact_match"]
 
 
+def test_an_empty_answer_to_an_unanswerable_question_costs_nothing_below_the_threshold():
+    no_answer = {"no2": 0.1, "yes2": 0.2, "no1": 0.8, "yes1": 0.9}
+    scores = squad_scores(ANSWERS, QUESTIONS, no_answer=no_answer)
+    assert (scores["best_exact_match"], scores["best_exact_threshold"]) == (3 / 4, 0.2)
+
+
 def test_no_answer_to_every_question_has_the_threshold_0():
     scores = squad_scores({"1": "x", "2": "y"}, {"1": [], "2": ["z"]}, no_answer={"1": 0.1, "2": 0.9})
     assert (scores["best_exact_match"], scores["best_exact_threshold"]) == (0.5, 0.0)
