@@ -24,6 +24,7 @@ REQUIRES = [
     "pyarrow>=18",  # Parquet and zstd; tensorflow-datasets brings it too
     "safetensors>=0.5",
     "scikit-learn>=1.6",  # the probes' linear classifiers
+    "scipy>=1.14",  # correlations of the scores; scikit-learn brings it too
     "matplotlib>=3.9",
     "rich>=13",
     "tqdm>=4.66",
