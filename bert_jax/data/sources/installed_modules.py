@@ -18,7 +18,7 @@ import signal
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -97,26 +97,35 @@ def standard_library(root: Path) -> list[Module]:
     return sorted(modules)
 
 
-def distributions(folders: Iterable[Path]) -> dict[tuple[str, str], list[Module]]:
+def distributions(
+    folders: Iterable[Path], *, names: Collection[str] | None = None
+) -> dict[tuple[str, str], list[Module]]:
     """(name, version) -> modules, sorted by name; the first folder that has a distribution wins, as on import.
+
+    `names` are those to find, in lower case with hyphens; None: all.
 
     Only what an installer recorded: without a RECORD (some system packages) the files of a distribution are unknown.
     """
     found: dict[str, tuple[str, list[Module]]] = {}
     for folder in folders:
         recorded = [
-            (re.sub(r"[-_.]+", "-", distribution.name or "").lower(), distribution.version or "", record)
+            (name, distribution.version or "", record)
             for distribution in importlib.metadata.distributions(path=[str(folder)])
+            if (name := _normal_name(distribution)) and (names is None or name in names)
             if (record := distribution.read_text("RECORD")) and distribution.read_text("METADATA")
         ]
         for name, version, record in sorted(recorded):
-            if name in found or name in ("", "bert-jax"):
+            if name in found or name == "bert-jax":
                 continue
             paths = (row[0] for row in csv.reader(record.splitlines()) if row and row[0].endswith(".py"))
             modules = [module for path in paths if (module := _module(folder, path))]
             if modules:
                 found[name] = version, sorted(modules)
     return {(name, version): modules for name, (version, modules) in sorted(found.items())}
+
+
+def _normal_name(distribution: importlib.metadata.Distribution) -> str:
+    return re.sub(r"[-_.]+", "-", distribution.name or "").lower()
 
 
 # ---------------------------------------------------------------------------------------------
@@ -127,7 +136,7 @@ _TOPICS = "pydoc_data.topics"
 Texts = list[tuple[str, list[str]]]  # (document name, its paragraphs)
 
 
-def _read_modules(modules: list[tuple[str, str]]) -> Texts:
+def read_modules(modules: list[tuple[str, str]]) -> Texts:
     """The prose of each (name, path). Runs in a process of its own where there are several."""
     texts = []
     was_enabled = gc.isenabled()
@@ -197,21 +206,21 @@ def _chunks(modules: Iterable[Module], *, size: int) -> Iterator[list[Module]]:
 
 
 def read_all(modules: list[Module], *, processes: int) -> Iterator[tuple[str, list[str]]]:
-    """What `_read_modules` gives for all of them, in their order, whatever the number of processes."""
+    """What `read_modules` gives for all of them, in their order, whatever the number of processes."""
     chunks = list(_chunks(modules, size=1 << 19))
     work = [[(module.name, module.path) for module in chunk] for chunk in chunks]
     sizes = [sum(module.size for module in chunk) for chunk in chunks]
     with bar(description="reading installed documentation", total=sum(sizes), unit="B") as progress:
         if processes == 1:
             for size, part in zip(sizes, work, strict=True):
-                yield from _read_modules(part)
+                yield from read_modules(part)
                 progress.update(size)
             return
         # spawn, not fork: threads of TensorFlow or JAX do not survive a fork
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupt) as pool:
             try:
-                for size, texts in zip(sizes, pool.map(_read_modules, work), strict=True):
+                for size, texts in zip(sizes, pool.map(read_modules, work), strict=True):
                     yield from texts
                     progress.update(size)
             except BrokenProcessPool as error:
