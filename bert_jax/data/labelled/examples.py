@@ -104,9 +104,10 @@ def collect(
 
 
 def _digest(examples: list[E], labels: tuple[str, ...]) -> str:
-    digest = hashlib.sha256(json.dumps([type(examples[0]).__name__, labels]).encode())
+    kind = type(examples[0])
+    names = [field.name for field in dataclasses.fields(kind) if field.name != "place"]
+    digest = hashlib.sha256(json.dumps([kind.__name__, labels]).encode())
     for example in examples:
-        fields = dataclasses.asdict(example)
-        del fields["place"]
-        digest.update(json.dumps(list(fields.values())).encode() + b"\n")
+        values = [getattr(example, name) for name in names]
+        digest.update(json.dumps(values, default=dataclasses.astuple).encode() + b"\n")
     return digest.hexdigest()

@@ -79,11 +79,11 @@ def opened(file: File) -> Iterator[BinaryIO]:
     Raises:
       UserError: it cannot be opened.
     """
-    try:
-        stream = Path(file.path).open("rb")  # an error inside the block below is not one of opening
-    except OSError as error:
-        raise _fault(file, error) from error
-    with stream:
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(open(file.path, "rb"))
+        except OSError as error:
+            raise _fault(file, error) from error
         yield stream
 
 
