@@ -67,7 +67,6 @@ def read(entry: str, *, roots: Roots | None = None) -> tuple[list[TextExample], 
     name, _, split = entry.rpartition(":")
     if name != _NAME or split not in _QUOTAS:
         raise UserError(f"{entry!r} must be {_NAME}:train or {_NAME}:eval")
-    classes = _found_classes(roots or Roots.of_this_python())
     classes, kept = _all(roots or Roots.of_this_python())
     chosen: list[TextExample] = []
     for label in classes:
@@ -79,10 +78,9 @@ def read(entry: str, *, roots: Roots | None = None) -> tuple[list[TextExample], 
 @functools.cache
 def _all(roots: Roots) -> tuple[tuple[str, ...], list[tuple[TextExample, str]]]:
     """(the classes, each paragraph with its split). Kept: a run reads both splits, which come from one reading."""
-    classes = _found_classes(roots)
-    return tuple(classes), _without_leaks(
-        [p for label in classes for p in _paragraphs(label, classes[label])]
-    )
+    modules = _found_classes(roots)
+    found = [paragraph for label in modules for paragraph in _paragraphs(label, modules[label])]
+    return tuple(modules), _without_leaks(found)
 
 
 def _found_classes(roots: Roots) -> dict[str, list[Module]]:
