@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from bert_jax.data.labelled.examples import TextExample
 from bert_jax.data.sources.installed_modules import Module, Roots, distributions, read_modules
 from bert_jax.errors import UserError
+from bert_jax.progress import bar
 
 _NAME = "installed_docs:package"
 
@@ -79,7 +80,8 @@ def read(entry: str, *, roots: Roots | None = None) -> tuple[list[TextExample], 
 def _all(roots: Roots) -> tuple[tuple[str, ...], list[tuple[TextExample, str]]]:
     """(the classes, each paragraph with its split). Kept: a run reads both splits, which come from one reading."""
     modules = _found_classes(roots)
-    found = [paragraph for label in modules for paragraph in _paragraphs(label, modules[label])]
+    labels = bar(modules, description="reading installed documentation", unit=" packages", delay=2.0)
+    found = [paragraph for label in labels for paragraph in _paragraphs(label, modules[label])]
     return tuple(modules), _without_leaks(found)
 
 
