@@ -10,6 +10,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bert_jax.errors import UserError
 
@@ -114,7 +115,12 @@ class JsonlBlock(_Lines):
 _parse = json.JSONDecoder(strict=False).decode
 
 
-def _json_text(line: str, field: str, place: str) -> str:
+def json_object(line: str, place: str) -> dict[str, Any]:
+    """The object that a line of a `.jsonl` file holds.
+
+    Raises:
+      UserError: it holds something else.
+    """
     try:
         fields = _parse(line)
     except json.JSONDecodeError as error:
@@ -124,7 +130,12 @@ def _json_text(line: str, field: str, place: str) -> str:
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 10,000 nested brackets
         raise UserError(f"{place}: JSON that cannot be read: {error}; remove the line") from error
     if not isinstance(fields, dict):
-        raise UserError(f"{place}: holds {type(fields).__name__}, must be an object with the field {field!r}")
+        raise UserError(f"{place}: holds {type(fields).__name__}, must be an object with named fields")
+    return fields
+
+
+def _json_text(line: str, field: str, place: str) -> str:
+    fields = json_object(line, place)
     if field not in fields:
         raise UserError(
             f"{place}: the object has no field {field!r} (config.data.text_field); it has: {', '.join(fields) or 'none'}"

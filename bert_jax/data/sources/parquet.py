@@ -1,4 +1,4 @@
-"""The text column of a Parquet file, a few rows at a time."""
+"""A Parquet file, or its text column, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def column_groups(
     Raises:
       UserError: a damaged file, or a column that is missing or holds no text.
     """
-    with _unpacked(name, raw) as seekable:
-        column = _Column(name, seekable, field)
-        values = column.values(batch_bytes=block_bytes)
+    with opened(name, raw) as table:
+        _check_column(name, table.schema, field)
+        values = _column_values(table, field, batch_bytes=block_bytes)
         for group in group_values(values, block_bytes=block_bytes, limit=limit):
-            yield group, column.rows
+            yield group, table.count
 
 
 @contextlib.contextmanager
@@ -67,37 +67,49 @@ def _copy(name: str, stream: BinaryIO, copy: Any) -> None:
             ) from error
 
 
-class _Column:
-    """One column of a Parquet file. Without read-ahead and with a buffer, it is read page by page."""
+@contextlib.contextmanager
+def opened(name: str, raw: BinaryIO) -> Iterator[ParquetTable]:
+    """The table of a file, for as long as `raw` is open; a compressed one is unpacked first.
 
-    def __init__(self, name: str, raw: BinaryIO, field: str):
+    Args:
+      name: the file's, for messages. raw: its bytes.
+
+    Raises:
+      UserError: a damaged file.
+    """
+    with _unpacked(name, raw) as seekable:
+        yield ParquetTable(name, seekable)
+
+
+class ParquetTable:
+    """Without read-ahead and with a buffer, it is read page by page."""
+
+    def __init__(self, name: str, raw: BinaryIO):
         import pyarrow.parquet as pq
 
-        self._name, self._field = name, field
+        self._name = name
         self._done = 0
         with self._faults():
-            self._table = pq.ParquetFile(raw, pre_buffer=False, buffer_size=_READ_BYTES)
-        self.rows = self._table.metadata.num_rows
-        _check_column(name, self._table.schema_arrow, field)
+            self._file = pq.ParquetFile(raw, pre_buffer=False, buffer_size=_READ_BYTES)
+        self.schema = self._file.schema_arrow
+        self.metadata = self._file.metadata
+        self.count = self.metadata.num_rows
 
-    def values(self, *, batch_bytes: int) -> Iterator[bytes | None]:
-        """Every value in order."""
-        import pyarrow as pa
+    def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
+        """Each row as Python values, of these columns alone."""
+        for batch in self.batches(columns, rows=_ROWS):
+            yield from batch.to_pylist()
 
-        rows = _rows_together(self._table.metadata, self._field, batch_bytes)
-        batches = self._table.iter_batches(batch_size=rows, columns=[self._field], use_threads=False)
+    def batches(self, columns: list[str], *, rows: int) -> Iterator[Any]:
+        """`pyarrow.RecordBatch`es of at most `rows` rows."""
+        batches = self._file.iter_batches(batch_size=rows, columns=columns, use_threads=False)
         while True:
             with self._faults():
                 batch = next(batches, None)
             if batch is None:
                 return
-            column = batch.column(0)
-            if isinstance(column, pa.DictionaryArray):
-                column = column.dictionary_decode()
-            if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-                column = column.cast(pa.large_binary())
-            yield from column.to_pylist()
-            self._done += len(column)
+            yield batch
+            self._done += batch.num_rows
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -111,6 +123,20 @@ class _Column:
                 f"{self._name}: cannot be read as Parquet after row {self._done} ({reason}); copy or write the"
                 " file again"
             ) from error
+
+
+def _column_values(table: ParquetTable, field: str, *, batch_bytes: int) -> Iterator[bytes | None]:
+    """Every value of a text column in order."""
+    import pyarrow as pa
+
+    rows = _rows_together(table.metadata, field, batch_bytes)
+    for batch in table.batches([field], rows=rows):
+        column = batch.column(0)
+        if isinstance(column, pa.DictionaryArray):
+            column = column.dictionary_decode()
+        if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+            column = column.cast(pa.large_binary())
+        yield from column.to_pylist()
 
 
 def _check_column(name: str, schema: Any, field: str) -> None:

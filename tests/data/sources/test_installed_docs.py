@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bert_jax.data.sources.blocks import Document
-from bert_jax.data.sources.installed_docs import InstalledDocs, Roots
+from bert_jax.data.sources.installed_docs import InstalledDocs
+from bert_jax.data.sources.installed_modules import Roots
 from bert_jax.errors import UserError
 
 
@@ -191,6 +192,6 @@ def test_the_roots_of_this_python_hold_its_documentation():
 
 
 def test_worker_processes_stay_light():
-    code = "import sys, bert_jax.data.sources.installed_docs; print({'numpy', 'jax', 'tensorflow', 'flax'} & sys.modules.keys())"
+    code = "import sys, bert_jax.data.sources.installed_modules; print({'numpy', 'jax', 'tensorflow', 'flax'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
