@@ -8,7 +8,7 @@ stablehlo    a compiled program (jax.export) for any batch and length on cpu, cu
 savedmodel   the same program for TensorFlow and TensorFlow Serving: needs no jax
 
 All but savedmodel are opened by bert_jax.load. The model is the checkpoint of a run, or any directory that
-bert_jax.load reads, which this so converts: a Hugging Face directory, a TF1 checkpoint, an export of ours.
+bert_jax.load reads, which this so converts: a Hugging Face directory or model id, a TF1 checkpoint, an export of ours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ _FORMATS = ("hf", "safetensors", "stablehlo", "savedmodel")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", type=Path, help="folder of a pretraining run")
-    source.add_argument("--model", type=Path, help="any model directory")
+    source.add_argument(
+        "--model",
+        metavar="DIR_or_ID",
+        help="any model directory, or model id of the Hugging Face hub (org/name)",
+    )
     parser.add_argument("--format", required=True, choices=_FORMATS)
     parser.add_argument("--out", required=True, type=Path, help="the folder to make")
     parser.add_argument("--checkpoint", help="of a workdir: last (default), best, or a step")
@@ -54,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def run(
-    source: Path,
+    source: str | Path,
     out: Path,
     *,
     form: Format = "hf",

@@ -1,4 +1,5 @@
-"""Uses a trained model on text: a workdir, an export of ours, a Hugging Face directory or a TF1 checkpoint.
+"""Uses a trained model on text: a workdir, an export of ours, a Hugging Face directory or model id, or a TF1
+checkpoint.
 
 fill-mask  prints the most probable tokens for each [MASK]; the vocabulary's own name of it, such as
            <mask>, is read too
@@ -20,7 +21,13 @@ from bert_jax.errors import UsageError, UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, type=Path, help="workdir or model directory")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="DIR_or_ID",
+        help="workdir, model directory, or model id of the Hugging Face hub, such as google-bert/bert-base-uncased,"
+        " which is downloaded into the hub's cache; ID@REVISION for a branch, tag or commit",
+    )
     parser.add_argument("--task", required=True, choices=("fill-mask", "embed"))
     parser.add_argument("--checkpoint", default="last", help="of a workdir: last (default), best, or a step")
     parser.add_argument(
@@ -54,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def run(
-    model: Path,
+    model: str | Path,
     task: str,
     *,
     texts: Sequence[str],

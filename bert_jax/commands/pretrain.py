@@ -27,18 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="folder of the run, new or to resume")
     parser.add_argument(
         "--init",
-        type=Path,
-        metavar="DIR",
+        metavar="DIR_or_ID",
         help="begin with the parameters of this model, and not with fresh ones: a workdir, an export, a Hugging"
-        " Face directory or a google-research TF1 checkpoint. Its layers must be the experiment's; vocabulary"
+        " Face directory or a google-research TF1 checkpoint, or a model id of the Hugging Face hub (ID@REVISION for"
+        " a branch, tag or commit; the run keeps the commit that it began with). Its layers must be the experiment's; vocabulary"
         " (matched by token) and position table may be larger or smaller. What was taken is printed and kept"
         " in init.json; a run that resumes needs no --init. With config.objective.name=rtd: the workdir of such"
         " a run, of which both encoders are taken, or any model, as the discriminator, with --init-generator",
     )
     parser.add_argument(
         "--init-generator",
-        type=Path,
-        metavar="DIR",
+        metavar="DIR_or_ID",
         help="with config.objective.name=rtd and an --init that has no generator: the model to begin the generator"
         " with. Its sizes must be those that config.objective.generator_width and generator_depth give",
     )
@@ -74,8 +73,8 @@ def run(
     config: PretrainConfig,
     workdir: Path,
     *,
-    init: Path | None = None,
-    init_generator: Path | None = None,
+    init: str | Path | None = None,
+    init_generator: str | Path | None = None,
     experiment: str = "FILE",
     command: str = "the same command",
 ) -> None:
