@@ -14,8 +14,10 @@ bert_jax.load reads, which this so converts: a Hugging Face directory or model i
 from __future__ import annotations
 
 import argparse
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bert_jax.commands import refuse_overrides
 from bert_jax.errors import UsageError, UserError
@@ -23,6 +25,7 @@ from bert_jax.errors import UsageError, UserError
 if TYPE_CHECKING:
     from bert_jax.interop.formats import Format
 
+_log = logging.getLogger(__name__)
 _FORMATS = ("hf", "safetensors", "stablehlo", "savedmodel")
 
 
@@ -74,5 +77,21 @@ def run(
     from bert_jax.tasks.load import load_model
 
     config, params, tokenizer, _ = load_model(source, checkpoint=checkpoint, part=part)
+    _warn_of_untrained(Path(source), params)
     opened_by = export(form, out, params, config=config, tokenizer=tokenizer)
     print(f"wrote {out}: {opened_by}")
+
+
+def _warn_of_untrained(source: Path, params: Mapping[str, Any]) -> None:
+    """A run without a sentence objective leaves its pair head, and the pooler below it, as they were drawn."""
+    from bert_jax.training import workdir
+
+    if not workdir.is_workdir(source) or "pair_head" not in params:
+        return
+    saved = workdir.read(source)
+    if saved.config.data.sentence_objective == "none" and not saved.init:
+        _log.warning(
+            "%s: the pooler and the pair head in the export are untrained: the run has"
+            " config.data.sentence_objective=none",
+            source,
+        )

@@ -13,10 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax.commands import refuse_overrides
+from bert_jax.data.sources.blocks import UTF16_FAULT, UTF16_MARKS
 from bert_jax.errors import UsageError, UserError
 
 
@@ -96,8 +97,12 @@ def _lines(path: Path | None) -> list[str]:
     """The lines that are not blank, of a file or of standard input if something is piped in."""
     if path is None and sys.stdin.isatty():
         return []
+    data = path.read_bytes() if path else sys.stdin.buffer.read()
+    place = path or "standard input"
+    if data.startswith(UTF16_MARKS):
+        raise UserError(f"{place}: {UTF16_FAULT}")
     try:
-        lines: Iterable[str] = path.read_text(encoding="utf-8").split("\n") if path else sys.stdin
-        return [line.strip() for line in lines if line.strip()]
+        text = data.decode("utf-8-sig")  # without the byte-order mark that some editors write
     except UnicodeDecodeError as error:
-        raise UserError(f"{path or 'standard input'}: not UTF-8: {error}") from None
+        raise UserError(f"{place}: not UTF-8: {error}") from None
+    return [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]

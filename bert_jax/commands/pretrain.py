@@ -15,9 +15,10 @@ is silent for config.parallel.timeout seconds, all end.
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
-from bert_jax.commands import add_config_argument, load_config
+from bert_jax.commands import add_config_argument, experiment_words, load_config
 from bert_jax.config import PretrainConfig
 from bert_jax.training import processes
 
@@ -58,14 +59,14 @@ def main(args: argparse.Namespace) -> None:
 
     check_flags(task_of(config), args.init, args.init_generator)  # before others are waited for
     processes.start(spec)
-    words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
+    words = experiment_words(args)
     run(
         config,
         args.workdir,
         init=args.init,
         init_generator=args.init_generator,
-        experiment=args.config,
-        command=f"bert-jax pretrain {' '.join(words)} --workdir {args.workdir}",
+        experiment=words,
+        command=f"bert-jax pretrain --config {words} --workdir {shlex.quote(str(args.workdir))}",
     )
 
 

@@ -30,7 +30,7 @@ def pretrain(
         checkpoint, or the id of a model of the Hugging Face hub, with `@revision` if need be. A run keeps the commit
         that it began with.
       init_generator: for replaced-token detection, the generator's, where `init` has none.
-      experiment: the experiment file, for the message that the corpus is not prepared.
+      experiment: what follows `--config` in the command that prepares the corpus, for the message that it is missing.
       command: what resumes the run, for the message of one that is stopped.
 
     Raises:

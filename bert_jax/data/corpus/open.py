@@ -33,7 +33,7 @@ def corpus_folder(config: PretrainConfig) -> Path:
 
 
 def open_corpus(config: PretrainConfig, *, experiment: str = "X") -> TokenShards:
-    """The prepared corpus of `config`; `experiment` is the file that messages name.
+    """The prepared corpus of `config`; `experiment` is what follows `--config` in the command of a message.
 
     Raises:
       UserError: it is missing, damaged or of another config, or its text or vocabulary has changed since.

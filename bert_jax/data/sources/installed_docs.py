@@ -25,6 +25,7 @@ import sys
 import sysconfig
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -340,7 +341,7 @@ class _DocsBlock(RawBlock):
 
     data: bytes
 
-    def documents(self, text_field: str) -> Iterator[Document]:
+    def documents(self, text_field: str, *, skipped: Counter[str] | None = None) -> Iterator[Document]:
         for name, paragraphs in map(json.loads, self.data.splitlines()):
             yield Document(name, "\n".join(paragraphs))
 
