@@ -23,6 +23,7 @@ REQUIRES = [
     "tokenizers>=0.22",
     "pyarrow>=18",  # Parquet and zstd; tensorflow-datasets brings it too
     "safetensors>=0.5",
+    "huggingface_hub>=2.4",  # models named by their id; tokenizers brings it too
     "scikit-learn>=1.6",  # the probes' linear classifiers
     "scipy>=1.14",  # correlations of the scores; scikit-learn brings it too
     "matplotlib>=3.9",

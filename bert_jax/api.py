@@ -2,7 +2,8 @@
 
 import bert_jax
 
-model = bert_jax.load("runs/quickstart")      # a workdir, an export, a Hugging Face directory, a TF1 checkpoint
+model = bert_jax.load("runs/quickstart")      # a workdir, an export, a Hugging Face directory, a TF1 checkpoint;
+                                              # or a model id: bert_jax.load("google-bert/bert-base-uncased")
 model.fill_mask("Returns the [MASK] of the list.", top_k=3)
 """
 
@@ -153,11 +154,14 @@ def load(directory: str | Path, *, checkpoint: str = "last", part: str | None = 
     """Opens a trained model: the workdir of a run, an export, a Hugging Face directory or a TF1 checkpoint.
 
     Args:
+      directory: or the id of a model of the Hugging Face hub: "org/name", or "org/name@revision" for a branch, tag
+        or commit. It is downloaded once; without a network the hub's cache is used.
       checkpoint: of a workdir, "last", "best" or a step.
       part: of a run of replaced-token detection, "discriminator" (as None) or "generator".
 
     Raises:
-      UserError: the directory is none of these, is damaged, or has no such checkpoint or part.
+      UserError: the directory is none of these, is damaged, or has no such checkpoint or part; the hub has no such
+        model, or cannot be reached.
     """
     found = load_model(directory, checkpoint=checkpoint, part=part)
     return Model(found.config, jax.tree.map(jnp.asarray, found.params), found.tokenizer, found.report)

@@ -16,17 +16,24 @@ def bar(
 
     `options` are tqdm's.
     """
-    to_terminal = sys.stderr.isatty()
-    is_quiet = logging.getLogger("bert_jax").getEffectiveLevel() >= logging.ERROR
+    common = settings()
     return tqdm(
         iterable,
         desc=description,
         total=total,
         unit=unit,
         unit_scale=options.pop("unit_scale", unit in ("B", "tokens")),
-        dynamic_ncols=to_terminal,
-        mininterval=0.2 if to_terminal else 15.0,
-        disable=options.pop("disable", False) or is_quiet,
-        file=sys.stderr,
+        **common | {"disable": options.pop("disable", False) or common["disable"]},
         **options,
     )
+
+
+def settings() -> dict[str, Any]:
+    """tqdm's options of every bar: where it is written and how often."""
+    to_terminal = sys.stderr.isatty()
+    return {
+        "dynamic_ncols": to_terminal,
+        "mininterval": 0.2 if to_terminal else 15.0,
+        "disable": logging.getLogger("bert_jax").getEffectiveLevel() >= logging.ERROR,
+        "file": sys.stderr,
+    }

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["HF_HUB_OFFLINE"] = "1"  # a name that is no directory could be a model of the hub
 os.environ["JAX_NUM_CPU_DEVICES"] = "8"
 # Axes are added by hand: a mistaken shape must not broadcast into a result.
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"

@@ -93,7 +93,7 @@ def test_parameters_are_counted_with_the_heads_and_shared_ones_once():
 
 
 def test_what_is_no_model_is_listed(tmp_path):
-    with pytest.raises(UserError, match=r"no such directory: .*absent; a model of the Hugging Face hub must"):
+    with pytest.raises(UserError, match=r"no such directory: .*absent; correct the path"):
         bert_jax.load(tmp_path / "absent")
     with pytest.raises(UserError, match=r"no model that can be read here: .*it holds nothing"):
         bert_jax.load(tmp_path)

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bert_jax import hub
 from bert_jax.benchmarks.timing import in_a_new_process
 from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus.open import data_root
@@ -140,7 +141,8 @@ def tokenizers_alone(config: PretrainConfig) -> float:
                 total += len(line.encode())
             if total >= _LIBRARY_BYTES:
                 break
-    backend = tokenizer.load(config.tokenizer.path, lowercase=config.tokenizer.lowercase).backend
+    path = hub.resolve(config.tokenizer.path, tokenizer_only=True)
+    backend = tokenizer.load(path, lowercase=config.tokenizer.lowercase).backend
     start = time.perf_counter()
     for first in range(0, len(lines), 10_000):
         backend.encode_batch_fast(lines[first : first + 10_000], add_special_tokens=False)

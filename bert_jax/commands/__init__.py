@@ -6,6 +6,7 @@ The only folder that may see both tensorflow and jax.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 
 from bert_jax.config import PretrainConfig, load
@@ -45,6 +46,11 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
 def load_config(args: argparse.Namespace) -> PretrainConfig:
     """The configuration of `args.config` with the overrides of the command line."""
     return load(args.config, args.overrides)
+
+
+def experiment_words(args: argparse.Namespace) -> str:
+    """What follows `--config` on a command line that means the same configuration: the file and the overrides."""
+    return shlex.join([args.config, *(f"{_PREFIX}{text}" for text in args.overrides)])
 
 
 def refuse_overrides(args: argparse.Namespace, reason: str) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 
-from bert_jax.commands import add_config_argument, load_config
+from bert_jax.commands import add_config_argument, experiment_words, load_config
 from bert_jax.errors import UsageError
 
 
@@ -61,7 +61,9 @@ def main(args: argparse.Namespace) -> None:
     elif args.what == "pipeline":
         from bert_jax.benchmarks import pipeline
 
-        values = pipeline.measure(config, **repeats, baseline=args.baseline, experiment=args.config)
+        values = pipeline.measure(
+            config, **repeats, baseline=args.baseline, experiment=experiment_words(args)
+        )
         print_result("input pipeline", values)
     else:
         from bert_jax.benchmarks import prepare

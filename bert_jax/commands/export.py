@@ -8,14 +8,16 @@ stablehlo    a compiled program (jax.export) for any batch and length on cpu, cu
 savedmodel   the same program for TensorFlow and TensorFlow Serving: needs no jax
 
 All but savedmodel are opened by bert_jax.load. The model is the checkpoint of a run, or any directory that
-bert_jax.load reads, which this so converts: a Hugging Face directory, a TF1 checkpoint, an export of ours.
+bert_jax.load reads, which this so converts: a Hugging Face directory or model id, a TF1 checkpoint, an export of ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bert_jax.commands import refuse_overrides
 from bert_jax.errors import UsageError, UserError
@@ -23,13 +25,18 @@ from bert_jax.errors import UsageError, UserError
 if TYPE_CHECKING:
     from bert_jax.interop.formats import Format
 
+_log = logging.getLogger(__name__)
 _FORMATS = ("hf", "safetensors", "stablehlo", "savedmodel")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--workdir", type=Path, help="folder of a pretraining run")
-    source.add_argument("--model", type=Path, help="any model directory")
+    source.add_argument(
+        "--model",
+        metavar="DIR_or_ID",
+        help="any model directory, or model id of the Hugging Face hub (org/name)",
+    )
     parser.add_argument("--format", required=True, choices=_FORMATS)
     parser.add_argument("--out", required=True, type=Path, help="the folder to make")
     parser.add_argument("--checkpoint", help="of a workdir: last (default), best, or a step")
@@ -54,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def run(
-    source: Path,
+    source: str | Path,
     out: Path,
     *,
     form: Format = "hf",
@@ -70,5 +77,21 @@ def run(
     from bert_jax.tasks.load import load_model
 
     config, params, tokenizer, _ = load_model(source, checkpoint=checkpoint, part=part)
+    _warn_of_untrained(Path(source), params)
     opened_by = export(form, out, params, config=config, tokenizer=tokenizer)
     print(f"wrote {out}: {opened_by}")
+
+
+def _warn_of_untrained(source: Path, params: Mapping[str, Any]) -> None:
+    """A run without a sentence objective leaves its pair head, and the pooler below it, as they were drawn."""
+    from bert_jax.training import workdir
+
+    if not workdir.is_workdir(source) or "pair_head" not in params:
+        return
+    saved = workdir.read(source)
+    if saved.config.data.sentence_objective == "none" and not saved.init:
+        _log.warning(
+            "%s: the pooler and the pair head in the export are untrained: the run has"
+            " config.data.sentence_objective=none",
+            source,
+        )

@@ -22,7 +22,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bert_jax.commands import add_config_argument, load_config
+from bert_jax.commands import add_config_argument, experiment_words, load_config
 from bert_jax.errors import UsageError
 
 
@@ -43,8 +43,13 @@ def main(args: argparse.Namespace) -> None:
     from bert_jax.inspection.report import show_rows, write_report
 
     if args.report is None:
-        show_rows(config, step=args.step, rows=args.rows, split=args.split, experiment=args.config)
+        show_rows(config, step=args.step, rows=args.rows, split=args.split, experiment=experiment_words(args))
     else:
         write_report(
-            config, args.report, step=args.step, rows=args.rows, split=args.split, experiment=args.config
+            config,
+            args.report,
+            step=args.step,
+            rows=args.rows,
+            split=args.split,
+            experiment=experiment_words(args),
         )

@@ -1,4 +1,5 @@
-"""Uses a trained model on text: a workdir, an export of ours, a Hugging Face directory or a TF1 checkpoint.
+"""Uses a trained model on text: a workdir, an export of ours, a Hugging Face directory or model id, or a TF1
+checkpoint.
 
 fill-mask  prints the most probable tokens for each [MASK]; the vocabulary's own name of it, such as
            <mask>, is read too
@@ -12,15 +13,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bert_jax.commands import refuse_overrides
+from bert_jax.data.sources.blocks import UTF16_FAULT, UTF16_MARKS
 from bert_jax.errors import UsageError, UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, type=Path, help="workdir or model directory")
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="DIR_or_ID",
+        help="workdir, model directory, or model id of the Hugging Face hub, such as google-bert/bert-base-uncased,"
+        " which is downloaded into the hub's cache; ID@REVISION for a branch, tag or commit",
+    )
     parser.add_argument("--task", required=True, choices=("fill-mask", "embed"))
     parser.add_argument("--checkpoint", default="last", help="of a workdir: last (default), best, or a step")
     parser.add_argument(
@@ -54,7 +62,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def run(
-    model: Path,
+    model: str | Path,
     task: str,
     *,
     texts: Sequence[str],
@@ -89,8 +97,12 @@ def _lines(path: Path | None) -> list[str]:
     """The lines that are not blank, of a file or of standard input if something is piped in."""
     if path is None and sys.stdin.isatty():
         return []
+    data = path.read_bytes() if path else sys.stdin.buffer.read()
+    place = path or "standard input"
+    if data.startswith(UTF16_MARKS):
+        raise UserError(f"{place}: {UTF16_FAULT}")
     try:
-        lines: Iterable[str] = path.read_text(encoding="utf-8").split("\n") if path else sys.stdin
-        return [line.strip() for line in lines if line.strip()]
+        text = data.decode("utf-8-sig")  # without the byte-order mark that some editors write
     except UnicodeDecodeError as error:
-        raise UserError(f"{path or 'standard input'}: not UTF-8: {error}") from None
+        raise UserError(f"{place}: not UTF-8: {error}") from None
+    return [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]

@@ -15,9 +15,10 @@ is silent for config.parallel.timeout seconds, all end.
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
-from bert_jax.commands import add_config_argument, load_config
+from bert_jax.commands import add_config_argument, experiment_words, load_config
 from bert_jax.config import PretrainConfig
 from bert_jax.training import processes
 
@@ -27,18 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="folder of the run, new or to resume")
     parser.add_argument(
         "--init",
-        type=Path,
-        metavar="DIR",
+        metavar="DIR_or_ID",
         help="begin with the parameters of this model, and not with fresh ones: a workdir, an export, a Hugging"
-        " Face directory or a google-research TF1 checkpoint. Its layers must be the experiment's; vocabulary"
+        " Face directory or a google-research TF1 checkpoint, or a model id of the Hugging Face hub (ID@REVISION for"
+        " a branch, tag or commit; the run keeps the commit that it began with). Its layers must be the experiment's; vocabulary"
         " (matched by token) and position table may be larger or smaller. What was taken is printed and kept"
         " in init.json; a run that resumes needs no --init. With config.objective.name=rtd: the workdir of such"
         " a run, of which both encoders are taken, or any model, as the discriminator, with --init-generator",
     )
     parser.add_argument(
         "--init-generator",
-        type=Path,
-        metavar="DIR",
+        metavar="DIR_or_ID",
         help="with config.objective.name=rtd and an --init that has no generator: the model to begin the generator"
         " with. Its sizes must be those that config.objective.generator_width and generator_depth give",
     )
@@ -59,14 +59,14 @@ def main(args: argparse.Namespace) -> None:
 
     check_flags(task_of(config), args.init, args.init_generator)  # before others are waited for
     processes.start(spec)
-    words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
+    words = experiment_words(args)
     run(
         config,
         args.workdir,
         init=args.init,
         init_generator=args.init_generator,
-        experiment=args.config,
-        command=f"bert-jax pretrain {' '.join(words)} --workdir {args.workdir}",
+        experiment=words,
+        command=f"bert-jax pretrain --config {words} --workdir {shlex.quote(str(args.workdir))}",
     )
 
 
@@ -74,8 +74,8 @@ def run(
     config: PretrainConfig,
     workdir: Path,
     *,
-    init: Path | None = None,
-    init_generator: Path | None = None,
+    init: str | Path | None = None,
+    init_generator: str | Path | None = None,
     experiment: str = "FILE",
     command: str = "the same command",
 ) -> None:

@@ -85,8 +85,8 @@ class TokenizerConfig:
     vocab_size: int = option(30522, "entries, special tokens included; also the model's V", gt=0)
     path: str = option(
         "",
-        "load instead of training: vocab.txt, tokenizer.json, a SentencePiece .model, or a folder with one of"
-        " them or with vocab.json and merges.txt",
+        "load instead of training: vocab.txt, tokenizer.json, a SentencePiece .model, a folder with one of"
+        " them or with vocab.json and merges.txt, or a model id of the Hugging Face hub (org/name)",
     )
     lowercase: bool = option(
         True, "lower-case and strip accents (uncased); a loaded tokenizer.json or .model keeps its own way"

@@ -20,19 +20,38 @@ _OF_THE_FILES = ("pooler", "enhanced_mask_decoder")
 
 
 def family_of(raw: Mapping[str, Any], *, place: str) -> Family:
-    """The family a config.json names.
+    """The family that a config.json names: by `model_type` or, in old checkpoints without it, by `architectures`.
 
     Raises:
       UserError: it is none of the seven, or none is named.
     """
     by_type = {family.model_type: family for family in FAMILIES.values()}
-    model_type = raw.get("model_type")
+    known = ", ".join(by_type)
+    if "model_type" not in raw:
+        classes = raw.get("architectures")
+        found = [_family_of_class(name) for name in classes] if isinstance(classes, list) else []
+        if found and found[0] is not None and found.count(found[0]) == len(found):
+            return found[0]
+        raise UserError(
+            f"{place}: has no model_type, and architectures={classes!r} does not tell it: add the key with what the"
+            f' model is of {known}, such as "model_type": "bert"'
+        )
+    model_type = raw["model_type"]
     if not isinstance(model_type, str) or model_type not in by_type:
         raise UserError(
-            f"{place}: model_type={model_type!r} must be one of {', '.join(by_type)}, the architectures read here"
-            " (old checkpoints name none: add the key)"
+            f"{place}: model_type={model_type!r} must be one of {known}: other architectures are not computed here,"
+            " choose a model of one of these"
         )
     return by_type[model_type]
+
+
+def _family_of_class(name: Any) -> Family | None:
+    """The family of a class such as BertForSequenceClassification; None: it is of another."""
+    for family in FAMILIES.values():
+        stem = family.architectures[0][0].partition("For")[0]
+        if isinstance(name, str) and (name == f"{stem}Model" or name.startswith(f"{stem}For")):
+            return family
+    return None
 
 
 def config_to_hf(

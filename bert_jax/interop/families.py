@@ -307,8 +307,8 @@ FAMILIES: dict[str, Family] = {
             "attention_dropout_rate": "attention_dropout",
         },
         fixed={"pooler": "none", "type_vocab_size": 0, "layer_norm_eps": 1e-12},
+        # sinusoidal_pos_embds says how the position table was first filled; the file has the table.
         defaults={"n_layers": 6},
-        required=_REQUIRED | {"sinusoidal_pos_embds": False},
     ),
     "deberta": Family(
         model_type="deberta",

@@ -54,10 +54,7 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(
-            f"{folder}: no such folder; a model of the Hugging Face hub must be downloaded first:"
-            f" hf download {folder} --local-dir DIR"
-        )
+        raise UserError(f"{folder}: no such folder")
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder}: no config.json in it, so not a Hugging Face model directory")

@@ -12,6 +12,6 @@ _BY_OBJECTIVE: dict[str, type[Pretraining]] = {"mlm": Pretraining, "rtd": Replac
 def task_of(config: PretrainConfig, *, experiment: str = "FILE") -> Pretraining:
     """The task of `config`. Opens no data and touches no device.
 
-    experiment: the experiment file, for messages.
+    experiment: what follows `--config` in the command that prepares the corpus, for messages.
     """
     return _BY_OBJECTIVE[config.objective.name](config, experiment=experiment)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax import hub
 from bert_jax.config import ModelConfig, PretrainConfig
 from bert_jax.config.electra import generator_config
 from bert_jax.errors import UsageError, UserError
@@ -26,7 +27,7 @@ from bert_jax.training import workdir as workdirs
 class Report:
     """What each encoder of a run took. An encoder that is alone has no name, ""."""
 
-    folders: Mapping[str, Path]
+    sources: Mapping[str, hub.Source]
     encoders: Mapping[str, InitReport]
     """of each by itself, with the tables that two share"""
     overruled: tuple[str, ...] = ()
@@ -36,7 +37,7 @@ class Report:
         """For a terminal."""
         lines = []
         for name, report in self.encoders.items():
-            lines.append(f"{name and name + ': '}starting from {self.folders[name]}")
+            lines.append(f"{name and name + ': '}starting from {self.sources[name]}")
             lines += [f"  {line}" for line in report.lines()]
         return lines + [
             f"shared, and not alike in both: {path} (the discriminator's is taken)" for path in self.overruled
@@ -44,7 +45,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        each = {n: {"init": str(self.folders[n]), **report.to_dict()} for n, report in self.encoders.items()}
+        each = {n: {"init": str(self.sources[n]), **report.to_dict()} for n, report in self.encoders.items()}
         return each[""] if "" in each else each | {"overruled": list(self.overruled)}
 
 
@@ -52,7 +53,7 @@ class Report:
 class _Source:
     """A model as `load_model` finds it."""
 
-    folder: Path
+    source: hub.Source
     place: str
     """the model's name for messages"""
     config: ModelConfig
@@ -61,28 +62,32 @@ class _Source:
     unread: tuple[str, ...]
 
 
-def check_flags(task: Pretraining, init: Path | None, init_generator: Path | None) -> tuple[Path, ...]:
-    """What both flags name, as a workdir remembers it: whether two are needed, the directories tell.
+def check_flags(
+    task: Pretraining, init: str | Path | None, init_generator: str | Path | None
+) -> tuple[hub.Source, ...]:
+    """What both flags name, directories or ids of the hub: whether two are needed, the models tell.
 
     Raises:
       UsageError: the flags do not fit each other or the task.
     """
     if init_generator is None:
-        return () if init is None else (init,)
+        return () if init is None else (hub.parse(init),)
     flag = f"--init-generator {init_generator}"
     if GENERATOR not in task.encoders:
         name = task.config.objective.name
         raise UsageError(f"{flag} needs config.objective.name=rtd, it is {name}: leave it out")
     if init is None:
         raise UsageError(f"{flag} needs --init, the directory of the discriminator")
-    return init, init_generator
+    return hub.parse(init), hub.parse(init_generator)
 
 
-def start_from(task: Pretraining, sources: tuple[Path, ...], fresh: Callable[[], Any]) -> tuple[Any, Report]:
+def start_from(
+    task: Pretraining, sources: tuple[hub.Source, ...], fresh: Callable[[], Any]
+) -> tuple[Any, Report]:
     """The parameters that a run of `task` begins with, NumPy, and what of `sources` is in them.
 
     Args:
-      sources: the directory of a model for each encoder, the one to keep first, or the workdir of a run of the same
+      sources: a model for each encoder, the one to keep first, or the workdir of a run of the same
         encoders.
       fresh: gives the run's fresh parameters; called once the architectures have been compared.
 
@@ -110,11 +115,11 @@ def start_from(task: Pretraining, sources: tuple[Path, ...], fresh: Callable[[],
         )
         reports[name] = dataclasses.replace(found, unread=source.unread)
     params = task.together(taken)
-    folders = {name: source.folder for name, source in opened.items()}
-    return params, Report(folders, reports, _overruled(task, taken, params))
+    begun_with = {name: source.source for name, source in opened.items()}
+    return params, Report(begun_with, reports, _overruled(task, taken, params))
 
 
-def _open(task: Pretraining, sources: tuple[Path, ...]) -> dict[str, _Source]:
+def _open(task: Pretraining, sources: tuple[hub.Source, ...]) -> dict[str, _Source]:
     """The source of every encoder of a run."""
     first, *others = sources
     if len(task.encoders) == 1:
@@ -135,17 +140,19 @@ def _open(task: Pretraining, sources: tuple[Path, ...]) -> dict[str, _Source]:
     return {DISCRIMINATOR: _load(first, DISCRIMINATOR), GENERATOR: _load(others[0], GENERATOR)}
 
 
-def _load(folder: Path, name: str) -> _Source:
+def _load(source: hub.Source, name: str) -> _Source:
     """`name`: for which encoder of the run, which it is there too if there are two."""
-    part = name if name and _has_two(folder) else None
-    found = load_model(folder, part=part)
+    part = name if name and _has_two(source) else None
+    found = load_model(source, part=part)
+    source = hub.pinned(source)  # only what has been loaded has a commit
     unread = found.report.unexpected if found.report else ()
-    return _Source(folder, f"{name} {folder}".strip(), found.config, found.params, found.tokenizer, unread)
+    return _Source(source, f"{name} {source}".strip(), found.config, found.params, found.tokenizer, unread)
 
 
-def _has_two(folder: Path) -> bool:
+def _has_two(folder: hub.Source) -> bool:
     return (
-        workdirs.is_workdir(folder)
+        isinstance(folder, Path)
+        and workdirs.is_workdir(folder)
         and len(task_of(workdirs.read(folder, PretrainConfig).config).encoders) > 1
     )
 
@@ -168,7 +175,7 @@ def _check_generator(source: _Source, config: PretrainConfig) -> None:
         flag = "--config.objective.generator_"
         advice = f"set {flag}width={width} {flag}depth={depth}"
     said = (f"{name}={ours} must be {wanted}" for name, (ours, wanted) in differing.items())
-    raise UserError(f"the generator's {', '.join(said)} as in {source.folder}: {advice}")
+    raise UserError(f"the generator's {', '.join(said)} as in {source.source}: {advice}")
 
 
 def _overruled(task: Pretraining, taken: Mapping[str, Any], params: Any) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""Opening a trained model from wherever it is: a workdir, an export, a Hugging Face directory, a TF1 checkpoint."""
+"""Opening a trained model from wherever it is: a workdir, an export, a Hugging Face directory or model id, a TF1
+checkpoint."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from bert_jax import hub
 from bert_jax.config import ModelConfig, PretrainConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import native, tf1
@@ -31,21 +33,22 @@ class LoadedModel(NamedTuple):
     """what the file had less or more; None where it can only be complete"""
 
 
-def load_model(directory: str | Path, *, checkpoint: str = "last", part: str | None = None) -> LoadedModel:
-    """The architecture, parameters and tokenizer in a directory.
+def load_model(source: str | hub.Source, *, checkpoint: str = "last", part: str | None = None) -> LoadedModel:
+    """The architecture, parameters and tokenizer of a model.
 
     Args:
+      source: a directory, or the id of a model of the Hugging Face hub, with `@revision` if need be.
       checkpoint: of a workdir, "last", "best" or a step.
       part: of a run that trains several encoders, which; None: the one to keep.
 
     Raises:
-      UserError: the directory holds no model, is damaged, or has no such checkpoint or part.
+      UserError: the directory holds no model, is damaged, or has no such checkpoint or part; or the id is of no
+        model that can be had.
     """
-    directory = Path(directory)
+    directory = hub.resolve(source)
     if not directory.is_dir():
         raise UserError(
-            f"no such directory: {directory}; a model of the Hugging Face hub must be downloaded first"
-            " (hf download NAME --local-dir DIR)"
+            f"no such directory: {directory}; correct the path, or name a model of the Hugging Face hub (org/name)"
         )
     is_workdir = workdirs.is_workdir(directory)
     if part is not None and not is_workdir:

@@ -13,6 +13,7 @@ import jax
 from bert_jax.batch import BatchSource, Host, Split, pretraining_spec
 from bert_jax.config import ModelConfig, PretrainConfig
 from bert_jax.config.phases import ResolvedPhase, phases
+from bert_jax.errors import UserError
 from bert_jax.models import bert
 from bert_jax.models.flops import training_flops
 from bert_jax.objectives.pretraining import pretraining
@@ -31,7 +32,7 @@ ALONE = ""
 class Pretraining(Task):
     """One encoder, trained to predict masked tokens and, where rows carry a label, the relation of two segments.
 
-    experiment: the experiment file, for the message that the corpus is not prepared.
+    experiment: what follows `--config` in the command that prepares the corpus, for the message that it is missing.
     """
 
     name = "pretrain"
@@ -109,7 +110,15 @@ class Pretraining(Task):
         if split == "eval" and not part.config.data.eval_fraction:
             return None
         begin = (part.start, part.first_row) if split == "train" else (0, 0)
-        return Batches(self.shards, part.config, split, host=host, begin=begin)
+        found = Batches(self.shards, part.config, split, host=host, begin=begin)
+        objective = part.config.data.sentence_objective
+        if split == "train" and objective != "none" and not found.index.has_pair_labels():
+            raise UserError(
+                f"config.data.sentence_objective={objective!r} has nothing to train on: no example of the training"
+                f" split has a second segment, so none has a pair label; prepare documents of several sentences (a blank"
+                f" line ends one in .txt), or set config.data.sentence_objective=none ({self.shards.folder})"
+            )
+        return found
 
     def save(self, workdir: Path) -> None:
         self.tokenizer.save(workdir)

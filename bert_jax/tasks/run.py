@@ -26,10 +26,11 @@ def pretrain(
     An error that one of them meets ends every one, and no exception is raised.
 
     Args:
-      init: a model whose parameters a new run begins with: a workdir, an export, a Hugging Face directory or a TF1
-        checkpoint.
+      init: a model whose parameters a new run begins with: a workdir, an export, a Hugging Face directory, a TF1
+        checkpoint, or the id of a model of the Hugging Face hub, with `@revision` if need be. A run keeps the commit
+        that it began with.
       init_generator: for replaced-token detection, the generator's, where `init` has none.
-      experiment: the experiment file, for the message that the corpus is not prepared.
+      experiment: what follows `--config` in the command that prepares the corpus, for the message that it is missing.
       command: what resumes the run, for the message of one that is stopped.
 
     Raises:
@@ -40,11 +41,7 @@ def pretrain(
       Interrupted: a signal came; the state was saved.
     """
     task = task_of(config, experiment=experiment)
-    sources = check_flags(
-        task,
-        None if init is None else Path(init),
-        None if init_generator is None else Path(init_generator),
-    )
+    sources = check_flags(task, init, init_generator)
     trainer.run(
         task,
         config,

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from bert_jax.batch import BatchSource, BatchSpec, Host, Split
+from bert_jax.hub import Source
 from bert_jax.models.parameters import TABLE, ParameterTable
 from bert_jax.objectives.sums import Objective
 
@@ -66,7 +67,7 @@ class InitReport(Protocol):
         ...
 
 
-StartFrom = Callable[[tuple[Path, ...], Callable[[], Params]], tuple[Params, InitReport]]
+StartFrom = Callable[[tuple[Source, ...], Callable[[], Params]], tuple[Params, InitReport]]
 """(directories of models, a function that gives fresh NumPy parameters) -> the parameters of a new run, on the host,
 and what was taken. It calls the function once everything that needs no device has been checked."""
 

@@ -20,6 +20,7 @@ from bert_jax import config as configs
 from bert_jax.batch import Batch, BatchSource, Host
 from bert_jax.config import RunConfig
 from bert_jax.errors import UsageError
+from bert_jax.hub import Source
 from bert_jax.objectives.sums import Sums, add, means
 from bert_jax.training import processes
 from bert_jax.training import state as states
@@ -92,7 +93,7 @@ class Trainer:
         )
 
     def first_state(
-        self, sources: tuple[Path, ...], start_from: StartFrom
+        self, sources: tuple[Source, ...], start_from: StartFrom
     ) -> tuple[TrainState, InitReport | None]:
         """The state before step 0, with the parameters of the models in `sources`; (): fresh ones.
 
@@ -219,7 +220,7 @@ def _in_order(parts: Sequence[Mapping[str, np.ndarray]], rows: int) -> dict[str,
     return {name: values[order] for name, values in joined.items()}
 
 
-def _fresh_alone(sources: tuple[Path, ...], fresh: Callable[[], Params]) -> tuple[Params, InitReport]:
+def _fresh_alone(sources: tuple[Source, ...], fresh: Callable[[], Params]) -> tuple[Params, InitReport]:
     raise UsageError(f"--init {sources[0]}: this task starts with fresh parameters only")
 
 
@@ -228,7 +229,7 @@ def run(
     config: RunConfig,
     workdir: Path,
     *,
-    init: tuple[Path, ...] = (),
+    init: tuple[Source, ...] = (),
     start_from: StartFrom = _fresh_alone,
     command: str = "the same command",
 ) -> None:
@@ -238,7 +239,7 @@ def run(
     An error that one of them meets ends every one, and no exception is raised.
 
     Args:
-      init: directories of models whose parameters a new run begins with.
+      init: models whose parameters a new run begins with.
       start_from: makes the first parameters from those.
       command: what resumes the run, for the message of one that is stopped.
 
@@ -255,7 +256,7 @@ def _run(
     task: Task,
     config: RunConfig,
     workdir: Path,
-    init: tuple[Path, ...],
+    init: tuple[Source, ...],
     start_from: StartFrom,
     command: str,
 ) -> None:

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bert_jax import atomic, locks
+from bert_jax import atomic, hub, locks
 from bert_jax import config as configs
 from bert_jax.config import RunConfig
 from bert_jax.errors import ConfigError, UserError
+from bert_jax.hub import ModelId, Source
 
 # What may differ when a run goes on: where things lie, how work is spread, how often it is saved and where it is
 # logged decide neither the batches nor, beyond rounding, the parameters.
@@ -36,14 +37,14 @@ class Saved(Generic[Config]):
     config: Config
     identity: Mapping[str, str]
     """digests of what the run is bound to, by name: "corpus" """
-    init: tuple[Path, ...] = ()
-    """the directories whose models it began with; (): fresh parameters"""
+    init: tuple[Source, ...] = ()
+    """the models that it began with, those of the hub with their commits; (): fresh parameters"""
 
 
 @contextlib.contextmanager
 def claim(
-    path: Path, config: RunConfig, *, identity: Mapping[str, str], init: tuple[Path, ...] = ()
-) -> Iterator[tuple[Path, ...]]:
+    path: Path, config: RunConfig, *, identity: Mapping[str, str], init: tuple[Source, ...] = ()
+) -> Iterator[tuple[Source, ...]]:
     """Holds `path` for a run of `config` that is bound to `identity`; creates it if need be.
 
     init: the models whose parameters the run begins with; (): fresh ones, or what the run began with.
@@ -55,7 +56,8 @@ def claim(
       UserError: another process works there, or it holds something else.
       ConfigError: it is the folder of another config; names every value that differs.
     """
-    init = tuple(folder.resolve() for folder in init)  # the same, wherever the command is given
+    # The same, wherever the command is given.
+    init = tuple(source.resolve() if isinstance(source, Path) else source for source in init)
     file = path / CONFIG_FILE
     if path.is_dir() and not file.is_file() and any(not p.name.startswith(".") for p in path.iterdir()):
         raise UserError(f"--workdir {path} is not empty and has no {CONFIG_FILE}: choose another folder")
@@ -65,30 +67,40 @@ def claim(
             saved = read(path, RunConfig)
             _refuse_another_run(path, config, identity, init, saved)
             init = saved.init
+        else:
+            init = tuple(map(hub.pinned, init))
         values = {
             "format": FORMAT,
             "config": configs.to_dict(config),
             "identity": dict(identity),
-            "init": [str(folder) for folder in init],
+            "init": [str(s) if isinstance(s, Path) else dataclasses.asdict(s) for s in init],
         }
         atomic.write_text(file, json.dumps(values, indent=1) + "\n")
         yield init
 
 
 def _refuse_another_run(
-    path: Path, config: Any, identity: Mapping[str, str], init: tuple[Path, ...], saved: Saved
+    path: Path, config: Any, identity: Mapping[str, str], init: tuple[Source, ...], saved: Saved
 ) -> None:
     faults = configs.differences(config, saved.config, ignore=FREE)
     for name in sorted(identity.keys() | saved.identity.keys()):
         now, there = identity.get(name), saved.identity.get(name)
         if now != there:
             faults.append(f"{name}: {now} now, {there} there (its content changed)")
-    if init not in ((), saved.init):
+    if init and not _are_same(init, saved.init):
         shown, there = (" --init-generator ".join(map(str, paths)) for paths in (init, saved.init))
         faults.append(f"--init: {shown} now, {there or 'none'} there")
     if faults:
         where = f"--workdir {path} is of another config; resume with its values or choose another:"
         raise ConfigError([where, *(f"  {fault}" for fault in faults)])
+
+
+def _are_same(init: tuple[Source, ...], saved: tuple[Source, ...]) -> bool:
+    """Whether a command names the models that the run began with. A branch of the hub may have moved since."""
+    return len(init) == len(saved) and all(
+        now.names(then) if isinstance(now, ModelId) and isinstance(then, ModelId) else now == then
+        for now, then in zip(init, saved, strict=True)
+    )
 
 
 def is_workdir(path: Path) -> bool:
@@ -127,7 +139,11 @@ def read(path: Path, kind: type[Config] = RunConfig) -> Saved[Config]:  # type: 
         )
     try:
         config = configs.resolve(saved["config"], RunConfig)
-        identity, init = dict(saved["identity"]), tuple(map(Path, saved.get("init") or ()))
+        identity = dict(saved["identity"])
+        init = tuple(
+            ModelId(**source) if isinstance(source, dict) else Path(source)
+            for source in saved.get("init") or ()
+        )
     except (ValueError, KeyError, TypeError, ConfigError) as error:
         raise UserError(f"{file}: not a run's configuration: {error!r}") from error
     if not isinstance(config, kind):

@@ -5,10 +5,11 @@ import pytest
 
 import bert_jax
 from bert_jax.__main__ import main
-from bert_jax.commands import export
+from bert_jax.commands import export, pretrain
 from bert_jax.interop import stablehlo
 from bert_jax.interop.native import save_native
 from bert_jax.interop.save import save_hf
+from tests.commands.test_pretrain import changed
 from tests.interop.small import CONFIGS, TOKENIZER, params_of
 
 
@@ -90,3 +91,18 @@ def test_faults_are_one_line(electra, tmp_path, capsys):
             call(*words, *out)
     assert "one of the arguments --workdir --model is required" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_heads_that_a_run_did_not_train_are_named(prepared, straight, tmp_path, caplog):
+    untrained = "the pooler and the pair head in the export are untrained"
+    alone = changed(
+        prepared, data={"sentence_objective": "none"}, train={"steps": 1}, optim={"warmup_steps": 0}
+    )
+    pretrain.run(alone, tmp_path / "fresh")
+    pretrain.run(alone, tmp_path / "begun", init=straight)
+    for workdir, said in ((straight, []), (tmp_path / "begun", []), (tmp_path / "fresh", [untrained])):
+        caplog.clear()
+        export.run(workdir, tmp_path / "out" / workdir.name)
+        assert [m for m in caplog.messages if untrained in m] == [
+            f"{workdir}: {u}: the run has config.data.sentence_objective=none" for u in said
+        ]

@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -29,6 +30,7 @@ from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.trainer import Trainer
 from tests.commands.test_pretrain import assert_same_run, changed, lines, stop_after
 from tests.commands.test_rtd import make_config
+from tests.hub_folders import COMMIT, OLDER, lay_out
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +134,8 @@ def test_the_command_line_takes_it(experiment, tmp_path, capsys):
     assert "a Hugging Face directory or a google-research TF1 checkpoint" in explained
     assert "or any model, as the discriminator, with --init-generator" in explained
     assert (
-        "--init-generator DIR with config.objective.name=rtd and an --init that has no generator" in explained
+        "--init-generator DIR_or_ID with config.objective.name=rtd and an --init that has no generator"
+        in explained
     )
 
 
@@ -343,3 +346,65 @@ def test_a_workdir_of_before_there_were_two_tells_its_one_source(tmp_path):
 def test_a_config_json_that_is_no_runs_is_no_workdir(text, tmp_path):
     (tmp_path / "config.json").write_text(text)
     assert not workdirs.is_workdir(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------
+# From a model of the hub
+# ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_run_remembers_an_id_with_its_commit_and_takes_the_id_again(
+    prepared, continued, exported, cache, tmp_path, monkeypatch, caplog
+):
+    lay_out(cache, "org/tiny", exported)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2, 15)
+        with pytest.raises(Interrupted, match="at step 2: saved"):
+            pretrain.run(prepared, tmp_path / "run", init="org/tiny")
+    assert f"starting from org/tiny@{COMMIT}" in said(caplog)
+    remembered = {"name": "org/tiny", "revision": "", "commit": COMMIT}
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["init"] == [remembered]
+    assert read_report(tmp_path / "run") == read_report(continued) | {"init": f"org/tiny@{COMMIT}"}
+    # The branch moves, the cache is gone: it is the same run all the same.
+    shutil.rmtree(cache)
+    for name in (f"org/tiny@{COMMIT}", "org/tiny"):
+        with pytest.raises(ConfigError) as refused:
+            pretrain.run(dataclasses.replace(prepared, seed=9), tmp_path / "run", init=name)
+        assert "config.seed" in str(refused.value) and "--init" not in str(refused.value)
+    for other in ("org/other", "org/tiny@v1", exported):
+        with pytest.raises(ConfigError) as refused:
+            pretrain.run(prepared, tmp_path / "run", init=other)
+        assert f"--init: {other} now, org/tiny@{COMMIT} there" in str(refused.value)
+    pretrain.run(prepared, tmp_path / "run", init="org/tiny")
+    assert_same_run(tmp_path / "run", continued)
+
+
+def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_with_the_same_commit(
+    prepared, exported, cache, tmp_path, monkeypatch, caplog
+):
+    lay_out(cache, "org/tiny", exported)
+    with monkeypatch.context() as patch:
+        patch.setattr("bert_jax.training.trainer.train", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+        with pytest.raises(OSError, match="gone"):
+            pretrain.run(prepared, tmp_path / "run", init="org/tiny@main")
+    caplog.clear()
+    moved = lay_out(cache, "org/tiny", exported, commit=OLDER)
+    (moved / "model.safetensors").write_bytes(b"another")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2, 15)
+        with pytest.raises(Interrupted):
+            pretrain.run(prepared, tmp_path / "run", init="org/tiny@main")
+    assert f"starting from org/tiny@{COMMIT}" in said(caplog)
+
+
+def test_an_id_that_cannot_be_had_leaves_no_workdir(prepared, cache, tmp_path):
+    with pytest.raises(UserError, match=r"^no such directory: org/none; and the cache"):
+        pretrain.run(prepared, tmp_path / "run", init="org/none")
+    assert not (tmp_path / "run").exists()

@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -230,3 +231,42 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_and_is_not_trusted(experimen
 )
 def test_overrides_are_taken_out(argv, expected):
     assert split_overrides(argv) == expected
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_a_byte_order_mark_is_no_text(by_file, straight, tmp_path, monkeypatch, capsys):
+    def predict(data):
+        (tmp_path / "texts.txt").write_bytes(data)
+        words = ["predict", "--model", str(straight), "--task", "embed"]
+        with (tmp_path / "texts.txt").open(encoding="utf-8") as stream:
+            monkeypatch.setattr("sys.stdin", stream)
+            status = main([*words, "--input", stream.name] if by_file else words)
+        return status, *capsys.readouterr()
+
+    plain = predict(b"the cat\r\n\r\na dog\n")
+    assert plain[0] == 0 and plain[1].count("\n") == 2
+    assert predict(b"\xef\xbb\xbfthe cat\r\n\r\na dog\n") == plain
+    for encoding in ("utf-16", "utf-32"):
+        status, out, err = predict("the cat\n".encode(encoding))
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert "begins with the byte-order mark of UTF-16, must be UTF-8" in err
+    assert predict(b"caf\xe9\n")[0] == 1
+
+
+def test_the_command_that_prepares_repeats_the_overrides(experiment, tmp_path, capsys):
+    directory = tmp_path / "a folder"
+    given = [f"--config.data.directory={directory}", "--config.cleaning.min_characters", "3"]
+    begin = ["pretrain", "--config", str(experiment), "--workdir", str(tmp_path / "run"), *given]
+    assert main(begin) == 1
+    message = capsys.readouterr().err
+    command = shlex.split(message.partition("`")[2].partition("`")[0])
+    assert command[:2] == ["bert-jax", "prepare"]
+    assert main(command[1:]) == 0
+    capsys.readouterr()
+    for verb in (["inspect"], ["bench", "--what", "pipeline", "--seconds", "0.01", "--repeats", "1"]):
+        assert main([*verb, "--config", str(experiment), *given]) == 0
+    other = "--config.cleaning.min_characters=4"
+    for verb in (["inspect"], ["bench", "--what", "pipeline"]):
+        capsys.readouterr()
+        assert main([*verb, "--config", str(experiment), *given, other]) == 1
+        assert f"{other}` first" in capsys.readouterr().err

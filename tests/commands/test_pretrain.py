@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 
 from bert_jax import config as configs
+from bert_jax.batch import Host
 from bert_jax.commands import evaluate, pretrain
 from bert_jax.config import PhaseConfig
+from bert_jax.data.corpus.prepare import prepare
 from bert_jax.errors import ConfigError, Interrupted, UserError
+from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.load import load_workdir
 from bert_jax.training import workdir
 from bert_jax.training.metrics import read_metrics
@@ -266,3 +269,19 @@ def test_unprepared_text_names_the_command(prepared, tmp_path):
     with pytest.raises(UserError, match=r"no prepared corpus at .*: run `bert-jax prepare --config x.py`"):
         pretrain.run(config, tmp_path / "run", experiment="x.py")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("objective", ["nsp", "sop"])
+def test_pairs_of_documents_of_one_sentence_are_refused_before_training(prepared, objective, tmp_path):
+    """None has a second segment, so the pair head would stay as it was drawn."""
+    (tmp_path / "text.txt").write_text("\n\n".join(f"Note {n} is short." for n in range(60)))
+    data = {"path": str(tmp_path / "text.txt"), "directory": str(tmp_path), "sentence_objective": objective}
+    config = changed(prepared, data=data)
+    prepare(config)
+    with pytest.raises(
+        UserError, match=f"sentence_objective='{objective}' has nothing to train on: no example"
+    ):
+        pretrain.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    labelled = changed(prepared, data=data | {"quirks": ("lone_is_random",), "boundaries": "cut"})
+    assert task_of(labelled).batches("train", task_of(labelled).phases[0], Host()) is not None

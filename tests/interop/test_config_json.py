@@ -6,7 +6,9 @@ import pytest
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.presets import PRESETS
-from bert_jax.interop.config_json import config_from_hf, config_to_hf
+from bert_jax.errors import UserError
+from bert_jax.interop.config_json import config_from_hf, config_to_hf, family_of
+from bert_jax.interop.families import FAMILIES
 
 _COMMON = {
     "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
@@ -84,3 +86,30 @@ def test_a_preset_is_named_where_it_is_the_same_function_alone():
     nameless = ModelConfig().preset
     assert preset(**small, hidden_act="gelu_new") == preset(**small, type_vocab_size=3) == nameless
     assert preset(**small, layer_norm_eps=1e-5) == nameless
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_old_config_without_model_type_is_known_by_its_class(family):
+    stem = FAMILIES[family].architectures[0][0].partition("For")[0]
+    for name in (f"{stem}Model", f"{stem}ForMaskedLM", f"{stem}ForQuestionAnswering"):
+        assert family_of({"architectures": [name]}, place="config.json") is FAMILIES[family]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({}, "config.json: has no model_type, and architectures=None does not tell it: add the key with what"),
+        ({"architectures": []}, "architectures=[] does not tell it"),
+        ({"architectures": "BertModel"}, "architectures='BertModel' does not tell it"),
+        ({"architectures": ["BertModel", "RobertaModel"]}, 'such as "model_type": "bert"'),
+        ({"architectures": ["XLMRobertaModel"]}, "bert, roberta, albert, electra, distilbert, deberta, deberta-v2"),
+        ({"architectures": ["BertGenerationEncoder"]}, "does not tell it"),
+        ({"architectures": [3]}, "architectures=[3] does not tell it"),
+        ({"model_type": "gpt2", "architectures": ["BertModel"]}, "other architectures are not computed here"),
+        ({"model_type": None}, "model_type=None must be one of bert, roberta"),
+    ],
+)  # fmt: skip
+def test_an_architecture_that_is_not_known_is_refused_with_what_to_do(raw, message):
+    with pytest.raises(UserError) as refused:
+        family_of(raw, place="config.json")
+    assert message in str(refused.value) and "\n" not in str(refused.value)

@@ -63,9 +63,10 @@ def clean(block: RawBlock, data: DataConfig, cleaning: CleaningConfig) -> Cleane
       UserError: text that cannot be read; names the place.
     """
     cleaner = _Cleaner(data, cleaning)
-    for document in block.documents(data.text_field):
+    skipped = Counter(block.skipped)
+    for document in block.documents(data.text_field, skipped=skipped):
         cleaner.add(document.text)
-    cleaner.counts.update({f"skipped_{reason}": count for reason, count in block.skipped.items()})
+    cleaner.counts.update({f"skipped_{reason}": count for reason, count in skipped.items()})
     return cleaner.finish()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bert_jax import hub
 from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.sources.entries import TFDS_PREFIX, absolute, is_remote, is_tfds
@@ -32,7 +33,7 @@ def corpus_folder(config: PretrainConfig) -> Path:
 
 
 def open_corpus(config: PretrainConfig, *, experiment: str = "X") -> TokenShards:
-    """The prepared corpus of `config`; `experiment` is the file that messages name.
+    """The prepared corpus of `config`; `experiment` is what follows `--config` in the command of a message.
 
     Raises:
       UserError: it is missing, damaged or of another config, or its text or vocabulary has changed since.
@@ -57,7 +58,7 @@ def open_corpus(config: PretrainConfig, *, experiment: str = "X") -> TokenShards
 
 
 def deciding_values(config: PretrainConfig) -> dict[str, Any]:
-    """Every value that decides the tokens, by its name in the config. Local paths are absolute."""
+    """Every value that decides the tokens, by its name in the config. Local paths are absolute; ids of the hub stay."""
     data = config.data
     values = {
         "data.path": [absolute(entry) for entry in data.sources()],
@@ -66,16 +67,16 @@ def deciding_values(config: PretrainConfig) -> dict[str, Any]:
         "data.sentences": data.sentences,
     }
     vocabulary = dataclasses.asdict(config.tokenizer)
-    vocabulary["path"] = absolute(vocabulary["path"]) if vocabulary["path"] else ""
+    if vocabulary["path"] and not isinstance(hub.parse(vocabulary["path"]), hub.ModelId):
+        vocabulary["path"] = absolute(vocabulary["path"])
     for group, fields in (("cleaning", dataclasses.asdict(config.cleaning)), ("tokenizer", vocabulary)):
         values |= {f"{group}.{name}": value for name, value in fields.items()}
     return values
 
 
-def vocabulary_checksum(config: PretrainConfig) -> str | None:
+def vocabulary_checksum(path: Path | None) -> str | None:
     """Of the files of the loaded tokenizer; None if it is trained, or the files are missing."""
-    path = Path(config.tokenizer.path)
-    if not config.tokenizer.path or not path.exists():
+    if path is None or not path.exists():
         return None
     folder = path if path.is_dir() else path.parent
     names = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
@@ -101,7 +102,7 @@ def _check_unchanged(text: Mapping[str, Any], config: PretrainConfig, command: s
                 )
     if text["vocabulary"] is None:
         return
-    found = vocabulary_checksum(config)
+    found = vocabulary_checksum(hub.cached(config.tokenizer.path, tokenizer_only=True))
     if found is not None and found != text["vocabulary"]:
         raise UserError(
             f"{config.tokenizer.path} was changed after the corpus was prepared with it: {command} again"

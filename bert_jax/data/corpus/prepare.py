@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from bert_jax import __version__, atomic, locks
+from bert_jax import __version__, atomic, hub, locks
 from bert_jax.config import PretrainConfig
 from bert_jax.data.corpus import shards as corpora
 from bert_jax.data.corpus import workers
@@ -61,14 +61,16 @@ def prepare(
     """
     folder = corpus_folder(config)
     sources = open_sources(config.data, cache_dir=data_root(config))
+    path = config.tokenizer.path
+    tokenizer_path = hub.resolve(path, tokenizer_only=True) if path else None
     text = {  # before reading: text that changes meanwhile counts as changed
         "sources": [source.identity() for source in sources],
-        "vocabulary": vocabulary_checksum(config),
+        "vocabulary": vocabulary_checksum(tokenizer_path),
     }
     found = _find(folder, text)
     if found:
         return found, False
-    given = _given_vocabulary(config)
+    given = _given_vocabulary(config, tokenizer_path)
     stages = Stages(config, folder.with_name(f"{folder.name}.partial"), block_bytes)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -198,12 +200,12 @@ def _removed_if_useless(folder: Path) -> Iterator[None]:
         raise
 
 
-def _given_vocabulary(config: PretrainConfig) -> tokenizer.Tokenizer | None:
-    """The tokenizer that `config` names; None if one is to be trained."""
-    if not config.tokenizer.path:
+def _given_vocabulary(config: PretrainConfig, path: Path | None) -> tokenizer.Tokenizer | None:
+    """The tokenizer that `config` names, which is at `path`; None if one is to be trained."""
+    if path is None:
         vocabulary.check_trainable(config.tokenizer)
         return None
-    given = tokenizer.load(config.tokenizer.path, lowercase=config.tokenizer.lowercase)
+    given = tokenizer.load(path, lowercase=config.tokenizer.lowercase)
     if given.vocab_size != config.tokenizer.vocab_size:
         raise UserError(
             f"config.tokenizer.vocab_size={config.tokenizer.vocab_size} must equal the size of"

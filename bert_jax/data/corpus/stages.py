@@ -213,10 +213,13 @@ class Stages:
                 documents[source_of[block.input]] += len(encoded.documents)
                 tokens += len(encoded.ids)
             if not tokens:
+                data, nulls = self.config.data, counts["skipped_null"]
+                hint = (
+                    f"; config.data.text_field={data.text_field!r} is null in {nulls} more" if nulls else ""
+                )
                 raise NoText(
-                    f"the text of config.data.path={self.config.data.path!r} has no token: it has"
-                    f" {counts['documents_read']} documents and {counts['characters']} characters that cleaning keeps, all"
-                    " of them invisible"
+                    f"the text of config.data.path={data.path!r} has no token: it has {counts['documents_read']} documents"
+                    f" and {counts['characters']} characters that cleaning keeps, all of them invisible{hint}"
                 )
             unused = (
                 vocabulary.vocab_size

@@ -36,6 +36,7 @@ Split = Literal["train", "eval"]
 
 _FORMAT = 3
 _EVAL_SEED = 20181011  # held-out rows are the same for every seed of an ablation
+_SEARCHED = 2**20  # segments looked at together
 _MIN_HELD_OUT = 2  # nsp needs another document for B, and every objective shares the split
 
 
@@ -51,6 +52,11 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.rows) - 1
+
+    def has_pair_labels(self) -> bool:
+        """Whether any example has a pair label: none has where every document is one sentence."""
+        starts = range(0, len(self.segments), _SEARCHED)
+        return any((self.segments["label"][start : start + _SEARCHED] >= 0).any() for start in starts)
 
 
 def load_index(shards: TokenShards, config: PretrainConfig, split: Split) -> Index:

@@ -16,7 +16,7 @@ import numpy as np
 
 from bert_jax.batch import Batch, BatchSpec, Host
 from bert_jax.data.labelled.features import Features
-from bert_jax.data.labelled.packing import best_fit, row_sizes, rounded_up
+from bert_jax.data.labelled.packing import best_fit, rounded_up, row_sizes
 from bert_jax.data.random import fold, root
 
 _SAMPLE = 256
@@ -65,7 +65,9 @@ class Layout:
     spec: BatchSpec
 
     @classmethod
-    def of(cls, features: Features, *, batching: Literal["pack", "pad"], batch_size: int, classes: int = 1) -> Layout:
+    def of(
+        cls, features: Features, *, batching: Literal["pack", "pad"], batch_size: int, classes: int = 1
+    ) -> Layout:
         """The layout for `features`."""
         lengths_U = features.lengths_U
         longest = rounded_up(int(lengths_U.max()), 8)
@@ -114,7 +116,12 @@ class TrainingBatches:
         for step in range(start, stop):
             rows, length = self._rows(step)
             yield build(
-                self._features, rows, self._layout.spec, length=length, size=self._size(len(rows)), host=self._host
+                self._features,
+                rows,
+                self._layout.spec,
+                length=length,
+                size=self._size(len(rows)),
+                host=self._host,
             )
 
     @functools.cached_property

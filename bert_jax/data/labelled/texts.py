@@ -71,7 +71,9 @@ def _targets(examples: Sequence[TextExample], target: Target, labels: Sequence[s
         unknown = [label for label in _labels(example) if label not in number]
         if unknown:
             shown = ", ".join(labels[:_MOST_LABELS]) + (", ..." if len(labels) > _MOST_LABELS else "")
-            raise UserError(f"{example.place}: label {unknown[0]!r} must be one of the task's labels: {shown}")
+            raise UserError(
+                f"{example.place}: label {unknown[0]!r} must be one of the task's labels: {shown}"
+            )
     if target == "classification":
         return {"labels_P": np.array([number[str(example.label)] for example in examples], np.int32)}
     has_PC = np.zeros((len(examples), len(labels)), np.float32)

@@ -6,9 +6,11 @@ Workers import this module, so it imports nothing heavy: no numpy, no tensorflow
 from __future__ import annotations
 
 import abc
+import codecs
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +19,10 @@ from bert_jax.errors import UserError
 BLOCK_BYTES = 8 << 20  # of decompressed text
 DOCUMENT_BYTES = 64 << 20  # longer documents are left out or cut, and counted
 
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # of UTF-32 too, little-endian
+UTF16_FAULT = (
+    "begins with the byte-order mark of UTF-16, must be UTF-8: convert it with iconv -f UTF-16 -t UTF-8"
+)
 _BYTE_ORDER_MARK = "\ufeff"
 _GAP = re.compile(r"\n(?:[^\S\n]*+\n)+")  # the end of a line, and blank lines
 
@@ -50,8 +56,10 @@ class RawBlock(abc.ABC):
     """Bytes of `Input.size` read so far, for a progress bar."""
 
     @abc.abstractmethod
-    def documents(self, text_field: str) -> Iterator[Document]:
+    def documents(self, text_field: str, *, skipped: Counter[str] | None = None) -> Iterator[Document]:
         """Each document, in order; some may be blank.
+
+        skipped: counts what only decoding finds and leaves out, as `RawBlock.skipped` does.
 
         Raises:
           UserError: text that cannot be read, with its place.
@@ -72,6 +80,8 @@ class _Lines(RawBlock):
         try:
             text = str(data, "utf-8")
         except UnicodeDecodeError as error:
+            if not offset and data.startswith(UTF16_MARKS):
+                raise UserError(f"{self.name}: {UTF16_FAULT}") from error
             number = line + data.count(b"\n", 0, error.start)
             raise UserError(
                 f"{self.name}:{number}: byte 0x{data[error.start]:02x} at offset {offset + error.start} of the"
@@ -84,7 +94,7 @@ class _Lines(RawBlock):
 class TextBlock(_Lines):
     """Of a `.txt` file: blank lines separate documents."""
 
-    def documents(self, text_field: str) -> Iterator[Document]:
+    def documents(self, text_field: str, *, skipped: Counter[str] | None = None) -> Iterator[Document]:
         text = "\n" + self._decode(self.data, line=self.line, offset=self.offset)
         line, start = self.line - 1, 0  # of the line feed before each document
         for gap in (*_GAP.finditer(text), None):
@@ -99,16 +109,20 @@ class TextBlock(_Lines):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JsonlBlock(_Lines):
-    """Of a `.jsonl` file: one document per line; blank lines are left out."""
+    """Of a `.jsonl` file: one document per line; blank lines and nulls are left out."""
 
-    def documents(self, text_field: str) -> Iterator[Document]:
+    def documents(self, text_field: str, *, skipped: Counter[str] | None = None) -> Iterator[Document]:
         offset = self.offset
         for number, raw in enumerate(self.data.split(b"\n"), self.line):
             line = self._decode(raw, line=number, offset=offset)
             offset += len(raw) + 1
             if line and not line.isspace():
                 place = f"{self.name}:{number}"
-                yield Document(place, _json_text(line, text_field, place))
+                text = _json_text(line, text_field, place)
+                if text is not None:
+                    yield Document(place, text)
+                elif skipped is not None:
+                    skipped["null"] += 1
 
 
 # Raw control characters inside a string are accepted; cleaning removes and counts them.
@@ -134,14 +148,14 @@ def json_object(line: str, place: str) -> dict[str, Any]:
     return fields
 
 
-def _json_text(line: str, field: str, place: str) -> str:
+def _json_text(line: str, field: str, place: str) -> str | None:
     fields = json_object(line, place)
     if field not in fields:
         raise UserError(
             f"{place}: the object has no field {field!r} (config.data.text_field); it has: {', '.join(fields) or 'none'}"
         )
     text = fields[field]
-    if not isinstance(text, str):
+    if text is not None and not isinstance(text, str):
         raise UserError(
             f"{place}: the field {field!r} holds {type(text).__name__}, must be text; set config.data.text_field"
         )
@@ -156,7 +170,7 @@ class ValuesBlock(RawBlock):
     first: int  # row of the first value, from 0
     values: tuple[bytes | None, ...]
 
-    def documents(self, text_field: str) -> Iterator[Document]:
+    def documents(self, text_field: str, *, skipped: Counter[str] | None = None) -> Iterator[Document]:
         for row, value in enumerate(self.values, self.first):
             if value is None:
                 continue

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from bert_jax.data.sources.cutting import Cutter, after_last_blank_line, after_l
 from bert_jax.data.sources.entries import is_remote
 from bert_jax.data.sources.parquet import column_groups
 from bert_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 ENDINGS = tuple(kind + packed for packed in ("", ".gz", ".zst") for kind in (".txt", ".jsonl", ".parquet"))
 
@@ -46,7 +49,11 @@ class TextFiles:
         self._text_field = text_field
         self._source, self._first = source, first
         find = _find_remote if is_remote(entry) else _find_local
-        found = {_real(path): path for path in sorted(find(entry), reverse=True)}
+        paths, hidden = find(entry)
+        if hidden:
+            count = f"{len(hidden)} hidden file{'s' if len(hidden) > 1 else ''}"
+            _log.info("config.data.path=%r: %s passed over, such as %s", entry, count, min(hidden))
+        found = {_real(path): path for path in sorted(paths, reverse=True)}
         self.files = {real: path for real, path in sorted(found.items()) if real not in taken}
         if not self.files:
             raise UserError(
@@ -173,31 +180,62 @@ def _status(path: str) -> tuple[int, int]:
 # ---------------------------------------------------------------------------------------------
 
 
-def _find_local(entry: str) -> list[str]:
+_Found = tuple[list[str], set[str]]
+"""The files that an entry names, and the hidden text files among them, which are passed over."""
+
+_MACOSX = "__MACOSX"  # where archives made on macOS keep what belongs to its own file system
+
+
+def _is_hidden(parts: Iterable[str]) -> bool:
+    """Whether a file is a copy or a note of another program, such as .ipynb_checkpoints/a.txt, by the parts of its
+    path below the folder that was named."""
+    return any(part.startswith(".") or part == _MACOSX for part in parts)
+
+
+def _find_local(entry: str) -> _Found:
     place = f"config.data.path={entry!r}"
     path = Path(entry).expanduser()
-    if path.exists():
-        candidates = [path]
-    elif glob.has_magic(entry):
-        candidates = [Path(match) for match in glob.glob(str(path), recursive=True)]
-        if not candidates:
+    candidates, hidden = [path], set[str]()
+    if not path.exists() and glob.has_magic(entry):
+        shown = set(glob.glob(str(path), recursive=True))  # hidden names only where the glob has their dot
+        if _MACOSX not in path.parts:
+            shown = {match for match in shown if _MACOSX not in Path(match).parts}
+        every = glob.glob(str(path), recursive=True, include_hidden=True)
+        if not every:
             raise UserError(f"{place} matches nothing in {Path.cwd()}; correct the glob")
-    else:
+        candidates = [Path(match) for match in shown]
+        hidden.update(str(file) for match in set(every) - shown for file in _text_files(Path(match)))
+    elif not path.exists():
         raise UserError(f"{place}: no such file or folder (looked in {Path.cwd()}); correct the path")
     files = [str(candidate) for candidate in candidates if not candidate.is_dir()]
     _check_endings(place, files)
     for folder in (candidate for candidate in candidates if candidate.is_dir()):
-        files += (str(p) for p in folder.rglob("*") if p.name.endswith(ENDINGS) and p.is_file())
-    return _some(place, files)
+        for file in _text_files(folder):
+            if _is_hidden(file.relative_to(folder).parts):
+                hidden.add(str(file))
+            else:
+                files.append(str(file))
+    return _some(place, files, hidden), hidden
 
 
-def _find_remote(entry: str) -> list[str]:
+def _text_files(path: Path) -> Iterator[Path]:
+    """The files that can be read at or below `path`."""
+    for file in path.rglob("*") if path.is_dir() else (path,):
+        if file.name.endswith(ENDINGS) and file.is_file():
+            yield file
+
+
+def _find_remote(entry: str) -> _Found:
     place = f"config.data.path={entry!r}"
+    hidden = set[str]()
     try:
         if glob.has_magic(entry):
-            candidates = _remote_glob(entry)
-            if not candidates:
+            every = _remote_glob(entry)
+            if not every:
                 raise UserError(f"{place} matches nothing; correct the glob")
+            shown = every if _is_hidden(entry.split("/")) else [c for c in every if not _is_hidden([c.name])]
+            hidden.update(str(c) for c in every if c not in shown and c.name.endswith(ENDINGS))
+            candidates = shown
         else:
             candidates = [streams.remote_path(entry)]
             if not (candidates[0].exists() or candidates[0].is_dir()):
@@ -205,12 +243,16 @@ def _find_remote(entry: str) -> list[str]:
         files = [str(candidate) for candidate in candidates if not candidate.is_dir()]
         _check_endings(place, files)
         for folder in (candidate for candidate in candidates if str(candidate) not in files):
-            files += map(str, _below(folder))
+            for file in map(str, _below(folder)):
+                if _is_hidden(file.removeprefix(str(folder)).split("/")):
+                    hidden.add(file)
+                else:
+                    files.append(file)
     except UserError:
         raise
     except Exception as error:  # TensorFlow, fsspec and each cloud's client have their own
         raise streams.remote_fault(entry, error) from error
-    return _some(place, files)
+    return _some(place, files, hidden), hidden
 
 
 def _remote_glob(entry: str) -> list[Any]:
@@ -245,8 +287,11 @@ def _check_endings(place: str, files: list[str]) -> None:
             )
 
 
-def _some(place: str, files: list[str]) -> list[str]:
+def _some(place: str, files: list[str], hidden: Collection[str]) -> list[str]:
     if not files:
         known = ", ".join(ENDINGS)
-        raise UserError(f"{place} holds no text file ({known}), subfolders included; name another folder")
+        but = f" but {len(hidden)} that are hidden, such as {min(hidden)}" if hidden else ""
+        raise UserError(
+            f"{place} holds no text file ({known}), subfolders included{but}; name another folder"
+        )
     return files

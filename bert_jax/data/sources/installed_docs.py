@@ -13,6 +13,7 @@ import hashlib
 import json
 import platform
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ class _DocsBlock(RawBlock):
 
     data: bytes
 
-    def documents(self, text_field: str) -> Iterator[Document]:
+    def documents(self, text_field: str, *, skipped: Counter[str] | None = None) -> Iterator[Document]:
         for name, paragraphs in map(json.loads, self.data.splitlines()):
             yield Document(name, "\n".join(paragraphs))
 

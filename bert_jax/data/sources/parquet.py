@@ -149,7 +149,8 @@ def _check_column(name: str, schema: Any, field: str) -> None:
     kind = schema.field(field).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_text = (
-        pa.types.is_string(kind)
+        pa.types.is_null(kind)  # a column without a value
+        or pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
         or pa.types.is_string_view(kind)
         or pa.types.is_binary(kind)

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bert_jax import locks
@@ -444,3 +446,22 @@ def test_missing_text_is_a_fault_of_prepare(tmp_path):
     (tmp_path / "text.txt").unlink()
     with pytest.raises(UserError, match=r"text\.txt'?: no such file or folder"):
         prepare(config)
+
+
+def test_nulls_are_counted_and_skipped_alike_in_jsonl_and_parquet(tmp_path):
+    values = [TEXT, None, "Another document of several words.", None, None]
+    (tmp_path / "j").mkdir()
+    (tmp_path / "p").mkdir()
+    (tmp_path / "j" / "a.jsonl").write_text("".join(json.dumps({"text": v}) + "\n" for v in values))
+    pq.write_table(pa.table({"text": pa.array(values[:2], pa.string())}), tmp_path / "p" / "a.parquet")
+    pq.write_table(pa.table({"text": pa.array(values[2:3], pa.string())}), tmp_path / "p" / "b.parquet")
+    pq.write_table(pa.table({"text": pa.nulls(2)}), tmp_path / "p" / "c.parquet")
+    found = [prepare(config_of(tmp_path, data__path=str(tmp_path / kind)))[0] for kind in "jp"]
+    ours, theirs = (shards.manifest["counts"] for shards in found)
+    assert ours == theirs and ours["skipped_null"] == 3 and ours["documents_read"] == 2
+
+
+def test_a_column_of_nulls_alone_is_no_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": null, "body": "x"}\n' * 3)
+    with pytest.raises(UserError, match=r"has no token: .*config\.data\.text_field='text' is null in 3 more"):
+        prepare(config_of(tmp_path, data__path=str(tmp_path / "a.jsonl")))

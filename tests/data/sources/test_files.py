@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import logging
 import os
 import pickle
 import re
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from bert_jax.data.sources.files import ENDINGS, TextFiles
 from bert_jax.errors import UserError
 
 
-def rows(*texts: str) -> str:
+def rows(*texts: str | None) -> str:
     return "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts))
 
 
@@ -51,10 +53,10 @@ def read(path, *, text_field="text", **sizes):
 
 
 def skipped(path, **sizes):
-    total: dict[str, int] = {}
+    total: Counter[str] = Counter()
     for block in blocks(path, **sizes):
-        for name, count in block.skipped.items():
-            total[name] = total.get(name, 0) + count
+        total.update(block.skipped)
+        list(block.documents("text", skipped=total))
     return total
 
 
@@ -187,6 +189,20 @@ def test_parquet(tmp_path, kind, ending):
     assert skipped(file, limit=6) == {"null": 1, "too_long": 1}
 
 
+def test_nulls_are_skipped_and_counted_the_same_in_jsonl_and_parquet(tmp_path):
+    """Also where a shard has no value at all, which Arrow stores as a column of the null type."""
+    (tmp_path / "a.jsonl").write_text(rows(*_TEXTS))
+    parquet(tmp_path / "a.parquet", _TEXTS, kind=pa.string())
+    for name in ("a.jsonl", "a.parquet"):
+        assert [document.text for document in read(tmp_path / name)] == [t for t in _TEXTS if t is not None]
+        assert skipped(tmp_path / name) == {"null": 1}
+    (tmp_path / "b.jsonl").write_text(rows(None, None))
+    parquet(tmp_path / "b.parquet", [None, None], kind=pa.null())
+    for name in ("b.jsonl", "b.parquet"):
+        assert read(tmp_path / name) == []
+        assert skipped(tmp_path / name) == {"null": 2}
+
+
 def test_blocks_of_parquet_do_not_depend_on_its_row_groups(tmp_path):
     found = []
     for size in (7, 1000):
@@ -266,6 +282,47 @@ def test_folders_and_globs_sorted_each_once(tmp_path, monkeypatch):
     assert [file.name for file in files("~/c1.txt").inputs()] == [str(tmp_path / "c1.txt")]
 
 
+_HIDDEN = (".ipynb_checkpoints/a-checkpoint.txt", "__MACOSX/._a.txt", "__MACOSX/a.txt", "deep/.a.txt.swp.txt")
+
+
+@pytest.mark.parametrize(
+    ("entry", "read_files", "hidden"),
+    [
+        (".", ["a.txt", "deep/b.txt"], 4),
+        ("*", ["a.txt", "deep/b.txt"], 4),
+        ("*.txt", ["a.txt"], 0),
+        ("**/*.txt", ["a.txt", "deep/b.txt"], 4),
+        ("deep", ["deep/b.txt"], 1),
+        (".ipynb*/*", [".ipynb_checkpoints/a-checkpoint.txt"], 0),
+        (".ipynb_checkpoints", [".ipynb_checkpoints/a-checkpoint.txt"], 0),
+        ("__MACOSX/*", ["__MACOSX/a.txt"], 1),
+        ("deep/.a.txt.swp.txt", ["deep/.a.txt.swp.txt"], 0),
+    ],
+)
+def test_hidden_files_are_passed_over_unless_they_are_named(
+    tmp_path, monkeypatch, caplog, entry, read_files, hidden
+):
+    for name in ("a.txt", "deep/b.txt", ".DS_Store", *_HIDDEN):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("One.\n")
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level(logging.INFO, "bert_jax")
+    assert [file.name for file in files(entry).inputs()] == read_files
+    plural = "s" if hidden > 1 else ""
+    told = (
+        [f"config.data.path={entry!r}: {hidden} hidden file{plural} passed over, such as"] if hidden else []
+    )
+    assert [message.rpartition(" ")[0] for message in caplog.messages] == told
+
+
+def test_a_folder_of_hidden_files_alone_says_so(tmp_path):
+    (tmp_path / "x" / "__MACOSX").mkdir(parents=True)
+    (tmp_path / "x" / "__MACOSX" / "._a.txt").write_text("One.")
+    assert_fault(
+        lambda: files(tmp_path / "x"), r"subfolders included but 1 that are hidden, such as .*/\._a\.txt"
+    )
+
+
 def test_inputs_have_numbers_and_sizes(tmp_path):
     (tmp_path / "a.txt").write_text("One.\n")
     (tmp_path / "b.txt").write_text("Two two.\n")
@@ -329,8 +386,9 @@ def test_a_file_that_is_not_ours_to_read(tmp_path, monkeypatch):
         (
             "a.txt",
             "Text.".encode("utf-16"),
-            r"a\.txt:1: byte 0xff at offset 0 of the text is not UTF-8; .*iconv",
+            r"a\.txt: begins with the byte-order mark of UTF-16, must be UTF-8: convert it with iconv -f UTF-16",
         ),
+        ("a.jsonl", b'\xfe\xff{"text": "a"}', r"a\.jsonl: begins with the byte-order mark of UTF-16"),
         ("a.jsonl", b'{"text": "a"}\n{"text": \n', r"a\.jsonl:2: not JSON: Expecting value at column \d+"),
         (
             "a.jsonl",

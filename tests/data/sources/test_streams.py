@@ -122,6 +122,16 @@ def test_remote_files_are_found_and_read(bucket, entry, expected):
     assert texts(entry) == expected
 
 
+def test_hidden_remote_files_are_passed_over_unless_they_are_named(bucket):
+    for name in (".ipynb_checkpoints/a.txt", "er/._c.txt"):
+        (bucket / "deep" / name).parent.mkdir(exist_ok=True)
+        (bucket / "deep" / name).write_text("Copy.")
+    for entry in ("gs://bucket/deep", "gs://bucket/deep/er/*.txt*", "gs://bucket/d*"):
+        assert not any("/." in file.name for file in files(entry).inputs())
+    named = "gs://bucket/deep/.ipynb_checkpoints/*.txt"
+    assert [file.name for file in files(named).inputs()] == ["gs://bucket/deep/.ipynb_checkpoints/a.txt"]
+
+
 def test_names_sizes_and_identity(bucket):
     source = files("gs://bucket/deep")
     names = ["gs://bucket/deep/b.jsonl.gz", "gs://bucket/deep/er/c.txt.zst", "gs://bucket/deep/er/d.parquet"]
