@@ -20,7 +20,7 @@ import safetensors
 from safetensors.numpy import load_file, save_file
 
 from bert_jax.atomic import export_folder
-from bert_jax.config.head import HeadConfig
+from bert_jax.config.head import OF_TEXTS, HeadConfig
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.models import bert, inference
@@ -119,11 +119,15 @@ def _read_config(path: Path) -> tuple[ModelConfig, tuple[str, ...]]:
         raise UserError(
             f"{path}: must hold {form} with heads out of {', '.join(inference.HEADS)}: export it again"
         )
-    model = {
-        "head": dataclasses.asdict(HeadConfig()),
-        **raw["model"],
-    }  # files older than task heads have none
-    return _made(ModelConfig, model, place=f"{path}: model"), tuple(raw["heads"])
+    older = {"head": dataclasses.asdict(HeadConfig())}  # a file from before task heads has no entry
+    config = _made(ModelConfig, older | raw["model"], place=f"{path}: model")
+    head = config.head
+    if head.kind in OF_TEXTS and head.hidden == "pooler" and config.pooler == "none":
+        raise UserError(
+            f"{path}: model.head.hidden='pooler' of a {head.kind} head needs model.pooler='tanh' or 'gelu', it is"
+            " 'none': export it again"
+        )
+    return config, tuple(raw["heads"])
 
 
 def _made(schema: type[Any], raw: Any, *, place: str) -> Any:
@@ -134,7 +138,7 @@ def _made(schema: type[Any], raw: Any, *, place: str) -> Any:
     unknown, missing = sorted(raw.keys() - kinds.keys()), sorted(kinds.keys() - raw.keys())
     if unknown or missing:
         found = f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
-        raise UserError(f"{place}: its fields are not those of one here: {found}; export it again")
+        raise UserError(f"{place}: its fields are not those of this version: {found}; export it again")
     values: dict[str, Any] = {}
     for name, kind in kinds.items():
         value = tuple(raw[name]) if isinstance(raw[name], list) else raw[name]
