@@ -28,7 +28,9 @@ class Reader:
     foreign: str
 
     def fail(self, key: str, rule: str, hint: str | None = None) -> NoReturn:
-        raise UserError(f"{self.place}: {key}={self.raw.get(key)!r} must be {rule}: {hint or self.hint}")
+        value = repr(self.raw.get(key))
+        value = value if len(value) <= 200 else f"{value[:200]}..."
+        raise UserError(f"{self.place}: {key}={value} must be {rule}: {hint or self.hint}")
 
     def size(self, key: str, *, least: int = 1, most: int = _MOST) -> int:
         value = self.raw.get(key)

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from bert_jax.config.head import HeadConfig
 from bert_jax.config.model import EXECUTION, ModelConfig
 from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
 from bert_jax.interop.config_fields import MOST_LAYERS, Reader
 from bert_jax.interop.families import FAMILIES, Family
+from bert_jax.interop.task_classes import class_of, normal, read_head, write_head
 
 _SIZES = ("vocab_size", "hidden_size", "num_layers", "num_heads", "mlp_size", "max_positions")
 _RATES = ("dropout_rate", "attention_dropout_rate")
@@ -57,7 +59,8 @@ def _family_of_class(name: Any) -> Family | None:
 def config_to_hf(
     config: ModelConfig, *, pad_token_id: int, architecture: str | None = None
 ) -> dict[str, Any]:
-    """config.json of a model of the config's family; `architecture` is its class (None: with all the heads).
+    """config.json of a model of the config's family; `architecture` is its class, which a task head decides (None:
+    the one with all the heads of pretraining).
 
     Raises:
       UserError: the config computes what the family's models cannot.
@@ -69,6 +72,10 @@ def config_to_hf(
     )
     for special in family.specials:
         values |= special.write(config, pad_token_id)
+    task = family.task(config.head)
+    if task:
+        values |= write_head(config.head, task, shared=frozenset(family.keys.values()))
+        architecture = task.name
     raw = {
         "architectures": [architecture or family.architectures[0][0]],
         "model_type": family.model_type,
@@ -86,7 +93,7 @@ def _check_expressed(config: ModelConfig, raw: Mapping[str, Any]) -> None:
     found = _read(raw, Reader(raw, f"an export as {config.family!r}", hint, hint))
     for field in dataclasses.fields(ModelConfig):
         ours, theirs = getattr(config, field.name), getattr(found, field.name)
-        if field.name in ("preset", *EXECUTION, *_OF_THE_FILES) or ours == theirs:
+        if field.name in ("preset", "head", *EXECUTION, *_OF_THE_FILES) or ours == theirs:
             continue
         if (field.name == "sharing" and config.family == "albert") or field.name == "groups":
             continue  # written unshared, a layer each: the same function
@@ -94,14 +101,23 @@ def _check_expressed(config: ModelConfig, raw: Mapping[str, Any]) -> None:
             f"model.{field.name}={ours!r} must be {theirs!r} to be exported as {config.family!r}, whose models"
             f" have nothing else: {hint}"
         )
+    head, read = normal(config.head), normal(found.head)
+    for name in ("kind", "labels", "hidden") if FAMILIES[config.family].task(head) else ():
+        ours, theirs = getattr(head, name), getattr(read, name)
+        if ours != theirs:
+            raise UserError(
+                f"model.head.{name}={ours!r} must be {theirs!r} to be exported as {raw['architectures'][0]},"
+                " which has nothing else: export with --format safetensors, or fine-tune with that"
+            )
 
 
 def config_from_hf(raw: Mapping[str, Any], *, place: str) -> ModelConfig:
     """The model a config.json describes; `place` is the file's name for messages.
 
-    Whether there are a pooler and an enhanced mask decoder the weights alone say: here there is the
-    family's pooler and no decoder. Sizes of a published model give its preset's name; execution settings
-    (dtype, layers, remat, attention_backend) are ours alone and keep their defaults.
+    Its class says whether there is a task head. Whether there are a pooler and an enhanced mask decoder the
+    weights alone say: here there is the family's pooler and no decoder. Sizes of a published model give its
+    preset's name; execution settings (dtype, layers, remat, attention_backend) are ours alone and keep their
+    defaults.
 
     Raises:
       UserError: not an encoder as this package computes it, or a value of the wrong type or size.
@@ -113,7 +129,7 @@ def config_from_hf(raw: Mapping[str, Any], *, place: str) -> ModelConfig:
 def named(config: ModelConfig) -> ModelConfig:
     """The config with the name of the published model whose function it is, if there is one: of two the one
     that it also has the vocabulary and dropout of."""
-    free = {"preset", "vocab_size", *EXECUTION, *_OF_THE_FILES}
+    free = {"preset", "head", "vocab_size", *EXECUTION, *_OF_THE_FILES}
     fields = [field.name for field in dataclasses.fields(ModelConfig)]
 
     def differences(preset: ModelConfig) -> set[str]:
@@ -139,6 +155,9 @@ def _read(raw: Mapping[str, Any], reader: Reader) -> ModelConfig:
         reader.fail(family.keys["hidden_size"], f"a multiple of {family.keys['num_heads']}={heads}")
     for special in family.specials:
         values |= special.read(reader)
+    architecture = class_of(reader)
+    task = next((task for task in family.tasks if task.name == architecture), None)
+    values["head"] = read_head(reader, task) if task else HeadConfig()
     name = next(name for name, member in FAMILIES.items() if member is family)
     return ModelConfig(family=name, **values)  # type: ignore[arg-type]
 

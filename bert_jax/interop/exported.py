@@ -33,8 +33,17 @@ _OUTPUTS = {
     "hidden": Field("BLD", "float32", "the last layer's output"),
     "pooled": Field("BD", "float32", "the pooler's output for the first token"),
     "mlm_logits": Field("BLV", "float32", "scores of each token of the vocabulary, at each position"),
-    "pair_logits": Field("BC", "float32", "scores of the sentence pair's two labels"),
+    "pair_logits": Field("B2", "float32", "scores of the sentence pair's two labels"),
     "rtd_logits": Field("BL", "float32", "score of each token being replaced"),
+    "class_logits": Field(
+        "BC", "float32", "the task head's scores of a text's classes or labels, or its number"
+    ),
+    "token_logits": Field(
+        "BLC",
+        "float32",
+        "the task head's scores of each token's classes, or of an answer's first and last token",
+    ),
+    "embedding": Field("BD", "float32", "a text's vector, not normalised"),
 }
 
 
@@ -50,10 +59,18 @@ def portable(config: ModelConfig) -> Callable[..., dict[str, Array]]:
             "mlm_logits": out.mlm_logits_BLV,
             "pair_logits": out.pair_logits_BC,
             "rtd_logits": out.rtd_logits_BL,
+            "class_logits": _only(out.class_logits_BPC),
+            "token_logits": out.token_logits_BLC,
+            "embedding": _only(out.embeddings_BPD),
         }
         return {name: array.astype(jnp.float32) for name, array in values.items() if array is not None}
 
     return program
+
+
+def _only(values_BPX: Array | None) -> Array | None:
+    """Those of the one text that a row of `inference.forward` has."""
+    return None if values_BPX is None else values_BPX[:, 0]
 
 
 def outputs_of(config: ModelConfig, params: Mapping[str, Any]) -> dict[str, Field]:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from bert_jax.config.head import HeadConfig
 from bert_jax.interop.config_fields import (
     EMBEDDING_WIDTH,
     LAYER_GROUPS,
@@ -18,6 +19,7 @@ from bert_jax.interop.config_fields import (
     SECOND_DEBERTA,
     Special,
 )
+from bert_jax.interop.task_classes import TaskClass, form_of, task_classes
 from bert_jax.models.parameters import LAYER
 
 _POOLER, _MLM, _PAIR, _RTD = "bert/pooler", "mlm_head", "pair_head", "rtd_head"
@@ -60,6 +62,7 @@ class Family:
     tied: second name of a tensor -> its first.
     renamed: start of an older tensor's name -> start of the present one.
     architectures: (class, the heads it has), the first taken of which all heads are there.
+    tasks: the classes with a task head, whose tensors have names of their own in each.
     keys: our field -> key of config.json; specials: what is not as simple.
     activations: hidden_act -> ours; of two names for one the first is written.
     fixed: our fields that the family has no key for, where they differ from `ModelConfig()`.
@@ -75,6 +78,7 @@ class Family:
     tied: Mapping[str, str]
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     architectures: tuple[tuple[str, frozenset[str]], ...]
+    tasks: tuple[TaskClass, ...]
     keys: Mapping[str, str] = dataclasses.field(default_factory=lambda: _KEYS)
     specials: tuple[Special, ...] = ()
     activations: Mapping[str, str] = dataclasses.field(default_factory=lambda: _GELUS)
@@ -82,6 +86,16 @@ class Family:
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     required: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _REQUIRED)
     pooler_is_settled: bool = False
+
+    def task(self, head: HeadConfig) -> TaskClass | None:
+        """The class for a task head; None where the head has no parameters."""
+        form = form_of(head.kind)
+        return next((task for task in self.tasks if task.form == form), None)
+
+    def names_with(self, head: HeadConfig) -> Mapping[str, str]:
+        """`names`, and those of a task head's modules."""
+        task = self.task(head)
+        return {**self.names, **task.names} if task else self.names
 
 
 def _classes(**heads: tuple[str, ...]) -> tuple[tuple[str, frozenset[str]], ...]:
@@ -187,6 +201,15 @@ def _deberta_names(layer_names: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def _deberta_tasks(prefix: str) -> tuple[TaskClass, ...]:
+    return task_classes(
+        prefix, ("cls_dropout", "hidden_dropout_prob"), tagging_dropout=("hidden_dropout_prob",)
+    )
+
+
+# RobertaClassificationHead and ElectraClassificationHead.
+_CLASSIFICATION_HEAD: dict[str, Any] = {"dense": "classifier.dense", "output": "classifier.out_proj"}
+
 FAMILIES: dict[str, Family] = {
     "bert": Family(
         model_type="bert",
@@ -208,6 +231,7 @@ FAMILIES: dict[str, Family] = {
             BertModel=(_POOLER,),
             BertModel_=(),
         ),
+        tasks=task_classes("Bert"),
     ),
     "roberta": Family(
         model_type="roberta",
@@ -222,6 +246,7 @@ FAMILIES: dict[str, Family] = {
             "lm_head.decoder.bias": "lm_head.bias",
         },
         architectures=_classes(RobertaForMaskedLM=(_MLM,), RobertaModel=(_POOLER,), RobertaModel_=()),
+        tasks=task_classes("Roberta", **_CLASSIFICATION_HEAD, hidden="tanh"),
         keys=_without(_KEYS, "max_positions"),
         specials=(POSITIONS_AFTER_PAD,),
         activations={"gelu": "gelu"},  # the head's, whatever hidden_act says
@@ -248,6 +273,7 @@ FAMILIES: dict[str, Family] = {
             AlbertModel=(_POOLER,),
             AlbertModel_=(),
         ),
+        tasks=task_classes("Albert", ("classifier_dropout_prob", "hidden_dropout_prob")),
         specials=(LAYER_GROUPS,),
         activations={"gelu_new": "gelu_tanh", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"},
         defaults={
@@ -260,6 +286,7 @@ FAMILIES: dict[str, Family] = {
             "hidden_act": "gelu_new",
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
+            "classifier_dropout_prob": 0.1,
         },
         required=_REQUIRED | {"inner_group_num": 1},
     ),
@@ -277,6 +304,7 @@ FAMILIES: dict[str, Family] = {
         },
         tied={"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
         architectures=_classes(ElectraForPreTraining=(_RTD,), ElectraForMaskedLM=(_MLM,), ElectraModel=()),
+        tasks=task_classes("Electra", **_CLASSIFICATION_HEAD, hidden="gelu"),
         specials=(EMBEDDING_WIDTH,),
         activations={"gelu": "gelu"},  # the generator's head's, whatever hidden_act says
         fixed={"pooler": "none"},
@@ -296,6 +324,14 @@ FAMILIES: dict[str, Family] = {
         },
         tied={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
         architectures=_classes(DistilBertForMaskedLM=(_MLM,), DistilBertModel=()),
+        tasks=task_classes(
+            "DistilBert",
+            ("seq_classif_dropout",),
+            dense="pre_classifier",
+            hidden="relu",
+            tagging_dropout=("dropout",),
+            span_dropout=("qa_dropout",),
+        ),
         keys=_without(_KEYS, "type_vocab_size", "layer_norm_eps")
         | {
             "hidden_size": "dim",
@@ -308,7 +344,7 @@ FAMILIES: dict[str, Family] = {
         },
         fixed={"pooler": "none", "type_vocab_size": 0, "layer_norm_eps": 1e-12},
         # sinusoidal_pos_embds says how the position table was first filled; the file has the table.
-        defaults={"n_layers": 6},
+        defaults={"n_layers": 6, "seq_classif_dropout": 0.2, "qa_dropout": 0.1},
     ),
     "deberta": Family(
         model_type="deberta",
@@ -321,6 +357,7 @@ FAMILIES: dict[str, Family] = {
             ),
         ),
         architectures=_classes(DebertaForMaskedLM=(_MLM,), DebertaModel=()),
+        tasks=_deberta_tasks("Deberta"),
         specials=(RELATIVE,),
         fixed={"attention": "disentangled", "key_bias": False},
         defaults={"vocab_size": 50265, **_DEBERTA_DEFAULTS},
@@ -335,6 +372,7 @@ FAMILIES: dict[str, Family] = {
             "bert/encoder/convolution/norm": "deberta.encoder.conv.LayerNorm",
         },
         architectures=_classes(DebertaV2ForMaskedLM=(_MLM,), DebertaV2Model=()),
+        tasks=_deberta_tasks("DebertaV2"),
         specials=(RELATIVE, SECOND_DEBERTA),
         fixed={"attention": "disentangled"},
         defaults={

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from bert_jax.config import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.exported import INPUTS
-from bert_jax.interop.native import save_native
+from bert_jax.interop.load import LoadReport
+from bert_jax.interop.native import left_parts, save_native
 from bert_jax.interop.save import save_hf
 from bert_jax.interop.savedmodel import save_savedmodel
 from bert_jax.interop.stablehlo import DESCRIPTION_FILE, save_stablehlo
@@ -23,14 +24,27 @@ Params = Mapping[str, Any]
 
 
 def export(
-    form: Format, out: Path, params: Params, *, config: ModelConfig, tokenizer: Tokenizer | None
+    form: Format,
+    out: Path,
+    params: Params,
+    *,
+    config: ModelConfig,
+    tokenizer: Tokenizer | None,
+    report: LoadReport | None = None,
 ) -> str:
-    """Writes the folder `out`, whole or not at all; returns what opens it, in words.
+    """Writes the folder `out`, whole or not at all; returns what opens it and what is not in it, in words.
+
+    report: of reading the model, which names what is no part of it here, such as another class's head.
 
     Raises:
       UserError: `out` is not free, or the model does not fit the format.
     """
-    return _WRITERS[form](out, params, config, tokenizer)
+    lines = [_WRITERS[form](out, params, config, tokenizer)]
+    if form != "hf" and (left := left_parts(params, config)):
+        lines.append(f"left out, for the model does not compute it: {', '.join(left)}")
+    if report and report.unexpected:
+        lines.append(f"left out, for it was not read: {', '.join(report.unexpected)}")
+    return "\n".join([*lines, *(report.notes if report else ())])
 
 
 def _hf(out: Path, params: Params, config: ModelConfig, tokenizer: Tokenizer | None) -> str:
@@ -42,6 +56,10 @@ def _hf(out: Path, params: Params, config: ModelConfig, tokenizer: Tokenizer | N
     report = save_hf(out, params, config=config, tokenizer=tokenizer)
     asked = ", add_pooling_layer=False" if report.poolerless else ""
     lines = [f"transformers.{report.architecture}.from_pretrained({str(out)!r}{asked}) opens it"]
+    if config.head.kind == "embedding":
+        lines.insert(
+            0, f"sentence_transformers.SentenceTransformer({str(out)!r}) opens it, and its encoder alone"
+        )
     if report.left:
         lines.append(f"left out, for that class has no place for it: {', '.join(report.left)}")
     if report.ignored:

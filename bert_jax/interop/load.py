@@ -16,7 +16,7 @@ import safetensors
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.interop import config_json, names
+from bert_jax.interop import config_json, names, sentence_transformers
 from bert_jax.interop.families import FAMILIES, Family
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.tokenizer import Tokenizer
@@ -30,15 +30,21 @@ class LoadReport:
     """What a checkpoint had less, or more, than all that a model of its family may have.
 
     missing: the parts of `names.HEADS` it lacks; the parameters lack the same subtrees.
-    unexpected: tensors that were left aside, such as a classifier's, by the file's own names.
+    unexpected: tensors that were left aside, such as a multiple-choice classifier's, by the file's own names.
+    notes: sentences on what the directory asks for besides, and is not done here.
     """
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport]:
     """The model in a Hugging Face directory: our export, or `save_pretrained` of any class of a family here.
+
+    A class for sequence classification, token classification or question answering, which config.json names, gives
+    the config its task head, and modules.json of sentence-transformers a head of kind "embedding". Other heads, such
+    as a multiple-choice classifier, are left aside.
 
     Returns the config, the nested float32 NumPy parameters of `BertWithHeads`, and a report. Heads
     that the checkpoint lacks ("mlm_head", "pair_head", "rtd_head", "bert/pooler") are absent from the
@@ -49,8 +55,9 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     Raises:
       UserError: no such folder or no safetensors in it; not an encoder that this package computes exactly;
         a file cut short; a tensor missing from the encoder or from a head that is otherwise there; a
-        wrong shape; NaN or infinity; a tensor inside the encoder that the config has no place for; a decoder that is not tied
-        to the embeddings; a tokenizer with more entries than the model.
+        wrong shape; a task head without its tensors or of another number of labels; NaN or infinity; a tensor
+        inside the encoder that the config has no place for; a decoder that is not tied to the embeddings; a
+        tokenizer with more entries than the model.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -59,6 +66,10 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     if not path.is_file():
         raise UserError(f"{folder}: no config.json in it, so not a Hugging Face model directory")
     config = config_json.config_from_hf(read_json(path), place=str(path))
+    notes: tuple[str, ...] = ()
+    if config.head.kind == "none":
+        head, notes = sentence_transformers.read_head(folder, config)
+        config = dataclasses.replace(config, head=head)
     check_vocabulary(folder, config)
     tensors = _read_tensors(_weight_files(folder), FAMILIES[config.family])
     _untie(folder, tensors, FAMILIES[config.family])
@@ -67,14 +78,17 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     params = names.from_hf({name: array for name, (_, array) in tensors.items()}, config)
     absent = {entry.head for entry in names.table(config) if entry.theirs not in tensors}
     missing = tuple(head for head in names.HEADS if head in absent)
-    return config, params, LoadReport(missing=missing, unexpected=unexpected)
+    return config, params, LoadReport(missing=missing, unexpected=unexpected, notes=notes)
 
 
 def settled(config: ModelConfig, tensors: Collection[str]) -> ModelConfig:
     """The config with what the presence of tensors, by the table's names, says of the model."""
     family = FAMILIES[config.family]
+    task = family.task(config.head)
     has_pooler = any(name.startswith(f"{family.names.get('bert/pooler/dense')}.") for name in tensors)
-    if family.pooler_is_settled and not has_pooler:
+    needs_pooler = task is not None and "bert/pooler" in task.heads
+    is_settled = family.pooler_is_settled or config.head.kind != "none"
+    if is_settled and not has_pooler and not needs_pooler:
         config = dataclasses.replace(config, pooler="none")
     if config.attention == "disentangled":
         has_positions = family.names["bert/embeddings/position"] in tensors
@@ -193,12 +207,15 @@ def _check_tensors(
     """Drops what has no place; returns the file's names of it, sorted."""
     table = {entry.theirs: entry for entry in names.table(config)}
     present = {table[name].head for name in tensors if name in table}
+    task = FAMILIES[config.family].task(config.head)
+    needed = task.heads if task else frozenset()
     for name, entry in table.items():
         if name not in tensors:
-            if entry.head is not None and entry.head not in present:
+            if entry.head is not None and entry.head not in present | needed:
                 continue
+            owner = f" of {task.name}, which config.json names," if task and entry.head in needed else ""
             raise UserError(
-                f"{folder}: tensor {name} of shape {entry.their_shape} is missing: the checkpoint is"
+                f"{folder}: tensor {name} of shape {entry.their_shape}{owner} is missing: the checkpoint is"
                 " incomplete, or config.json is another model's"
             )
         stored, array = tensors[name]
@@ -208,6 +225,11 @@ def _check_tensors(
                 " infinite, must have none: its training failed, or the file is damaged"
             )
         if array.shape != entry.their_shape:
+            if "task_head/output" in entry.ours[0] and array.shape[1:] == entry.their_shape[1:]:
+                raise UserError(
+                    f"{folder}: a head of another size: tensor {stored} has {len(array)} rows, config.json has"
+                    f" {config.head.outputs} labels: id2label must name every class of the head, and no other"
+                )
             hint = (
                 " (vocab_size and the embeddings disagree)"
                 if stored.endswith("word_embeddings.weight")

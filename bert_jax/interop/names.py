@@ -72,17 +72,19 @@ class Entry:
 def table(config: ModelConfig) -> tuple[Entry, ...]:
     """Every tensor of the config's family, heads included, for which `config` has parameters.
 
+    A task head's names are those of the family's class for it.
+
     Where layers share a part that the family does not, several tensors have one parameter of ours.
     """
     family, lengths = FAMILIES[config.family], sizes(config)
-    layers = written_layers(config)
+    layers, modules = written_layers(config), family.names_with(config.head)
 
     def rows() -> Iterator[tuple[tuple[str, ...], str, str, str]]:
         for paths, theirs, their_axes in family.fused:
             first = next(row for row in TABLE.rows if row.path == paths[0])
             yield paths, theirs, first.axes, their_axes
         for row in TABLE.rows:
-            name = _name(family, row.path)
+            name = _name(modules, row.path)
             if name and row.exists(config):
                 yield (row.path,), name, row.axes, row.torch
 
@@ -100,14 +102,14 @@ def table(config: ModelConfig) -> tuple[Entry, ...]:
     return tuple(entries())
 
 
-def _name(family: Family, path: str) -> str | None:
+def _name(modules: Mapping[str, str], path: str) -> str | None:
     """The family's name of a parameter, or None where it has none of its own."""
-    if path in family.names:
-        return family.names[path]
+    if path in modules:
+        return modules[path]
     module, _, leaf = path.rpartition("/")
-    if module not in family.names:
+    if module not in modules:
         return None
-    return f"{family.names[module]}.{'bias' if leaf == 'bias' else 'weight'}"
+    return f"{modules[module]}.{'bias' if leaf == 'bias' else 'weight'}"
 
 
 def to_hf(

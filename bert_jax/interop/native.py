@@ -20,6 +20,7 @@ import safetensors
 from safetensors.numpy import load_file, save_file
 
 from bert_jax.atomic import export_folder
+from bert_jax.config.head import OF_TEXTS, HeadConfig
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.models import bert, inference
@@ -47,15 +48,22 @@ def write(
     folder: Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
 ) -> None:
     """The files of `save_native`, into a folder that is there."""
+    left = left_parts(params, config)
     config, heads = inference.fitted(config, params)
-    parts = {"bert", *(f"{head}_head" for head in heads)}
-    leaves = flatten({part: params[part] for part in params if part in parts})
+    leaves = flatten({part: params[part] for part in params if part not in left})
     tensors = {name: np.ascontiguousarray(leaf, np.float32) for name, leaf in leaves.items()}
     save_file(tensors, folder / WEIGHTS_FILE)
     raw = {"format": _FORMAT, "heads": heads, "model": dataclasses.asdict(config)}
     files.write_json(folder / CONFIG_FILE, raw)
     if tokenizer is not None:
         tokenizer.save(folder, max_length=config.max_positions)
+
+
+def left_parts(params: Mapping[str, Any], config: ModelConfig) -> tuple[str, ...]:
+    """The parts of `params` that no model of `config` computes, such as a pair head without a pooler."""
+    config, heads = inference.fitted(config, params)
+    parts = {"bert", *(f"{head}_head" for head in heads), *(("task_head",) if config.head.outputs else ())}
+    return tuple(part for part in params if part not in parts)
 
 
 def is_native(folder: str | Path) -> bool:
@@ -111,19 +119,35 @@ def _read_config(path: Path) -> tuple[ModelConfig, tuple[str, ...]]:
         raise UserError(
             f"{path}: must hold {form} with heads out of {', '.join(inference.HEADS)}: export it again"
         )
-    kinds = typing.get_type_hints(ModelConfig)
-    unknown, missing = sorted(raw["model"].keys() - kinds.keys()), sorted(kinds.keys() - raw["model"].keys())
+    older = {"head": dataclasses.asdict(HeadConfig())}  # a file from before task heads has no entry
+    config = _made(ModelConfig, older | raw["model"], place=f"{path}: model")
+    head = config.head
+    if head.kind in OF_TEXTS and head.hidden == "pooler" and config.pooler == "none":
+        raise UserError(
+            f"{path}: model.head.hidden='pooler' of a {head.kind} head needs model.pooler='tanh' or 'gelu', it is"
+            " 'none': export it again"
+        )
+    return config, tuple(raw["heads"])
+
+
+def _made(schema: type[Any], raw: Any, *, place: str) -> Any:
+    """The dataclass `schema` of the JSON object `raw`, with those inside it."""
+    kinds = typing.get_type_hints(schema)
+    if not isinstance(raw, dict):
+        raise UserError(f"{place}={raw!r} must be an object: export it again")
+    unknown, missing = sorted(raw.keys() - kinds.keys()), sorted(kinds.keys() - raw.keys())
     if unknown or missing:
         found = f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
-        raise UserError(f"{path}: its fields are not those of a model here: {found}; export it again")
-    values: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in raw["model"].items()
-    }
+        raise UserError(f"{place}: its fields are not those of this version: {found}; export it again")
+    values: dict[str, Any] = {}
     for name, kind in kinds.items():
-        fault = _fault(values[name], kind)
-        if fault:
-            raise UserError(f"{path}: model.{name}={values[name]!r} must be {fault}: export it again")
-    return ModelConfig(**values), tuple(raw["heads"])
+        value = tuple(raw[name]) if isinstance(raw[name], list) else raw[name]
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            value = _made(kind, value, place=f"{place}.{name}")
+        elif fault := _fault(value, kind):
+            raise UserError(f"{place}.{name}={value!r} must be {fault}: export it again")
+        values[name] = value
+    return schema(**values)
 
 
 def _fault(value: Any, kind: Any) -> str:

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.interop import names
+from bert_jax.interop import names, sentence_transformers
 from bert_jax.interop.config_json import config_to_hf
 from bert_jax.interop.families import FAMILIES
 from bert_jax.text import files
@@ -47,7 +47,8 @@ def save_hf(
     folder: str | Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer
 ) -> SaveReport:
     """Exports for `from_pretrained` of the class of the config's family that has the heads which are there,
-    and for `AutoTokenizer`.
+    and for `AutoTokenizer`. A task head decides the class alone, whatever other heads there are; one of kind
+    "embedding" is the bare encoder and what `SentenceTransformer` reads besides.
 
     Writes config.json, model.safetensors (float32; the tied output projection once, as `transformers`
     writes it itself), the tokenizer's files (`Tokenizer.save`) and special_tokens_map.json. The folder
@@ -62,7 +63,7 @@ def save_hf(
 
     Raises:
       UserError: the folder is taken or cannot be written; parameters, config and vocabulary disagree; the
-        config computes what no model of its family does.
+        config computes what no model of its family does, or has a head that its class does not.
     """
     if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
@@ -72,6 +73,12 @@ def save_hf(
     architecture, heads = _architecture(params, config)
     pad = tokenizer.special.pad
     raw = config_to_hf(config, pad_token_id=pad, architecture=architecture)
+    pooler = raw.get("pooler_hidden_act", "tanh")  # the families without the key have no other
+    if _POOLER in heads and config.pooler != pooler:
+        raise UserError(
+            f"model.pooler={config.pooler!r} must be {pooler!r} to be exported as {config.family!r}, whose"
+            f" {architecture} has no other: train with that, or choose another model.family"
+        )
     tensors = names.to_hf(params, config, heads=heads)
     with export_folder(Path(folder), faults=(SafetensorError,)) as partial:
         save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
@@ -79,6 +86,8 @@ def save_hf(
         tokenizer.save(partial, max_length=config.max_positions)
         _without_types(partial / "tokenizer_config.json", config)
         files.write_json(partial / "special_tokens_map.json", files.special_tokens_map(tokenizer.names))
+        if config.head.kind == "embedding":
+            sentence_transformers.write(partial, config)
     held = collections.Counter(
         path for entry in names.table(config) if entry.theirs in tensors for path in entry.ours
     )
@@ -100,12 +109,11 @@ def _without_types(path: Path, config: ModelConfig) -> None:
 
 
 def _architecture(params: Mapping[str, Any], config: ModelConfig) -> tuple[str, frozenset[str]]:
-    """The class to name, and its heads: the family's first whose heads `params` all has."""
+    """The class to name, and its heads: that of the task head, or the family's first whose heads `params` all has."""
     present, family = names.heads_in(params), FAMILIES[config.family]
-    name, heads = next(known for known in family.architectures if known[1] <= set(present))
-    if _POOLER in heads and config.pooler != "tanh":
-        raise UserError(
-            f"model.pooler={config.pooler!r} must be 'tanh' to be exported as {config.family!r}, whose {name} has"
-            " no other: train with that, or choose another model.family"
-        )
-    return name, heads
+    task = family.task(config.head)
+    if task:
+        return task.name, task.heads
+    if config.head.kind == "embedding":
+        present = tuple(head for head in present if head == _POOLER)
+    return next(known for known in family.architectures if known[1] <= set(present))

@@ -1,7 +1,8 @@
 """A model as a TensorFlow SavedModel, for TensorFlow Serving: the exported program, the weights as variables.
 
 saved_model.pb, variables/, fingerprint.pb      one signature, "serving_default"
-assets.extra/                                   the tokenizer, which TensorFlow leaves alone
+assets.extra/                                   what TensorFlow leaves alone: the tokenizer; of a model with a
+                                                task head head.json, its kind and the names of its classes
 
 `jax.experimental.jax2tf` would write the same op, but StableHLO as of this jax, which a TensorFlow of the same
 day does not read yet (2.21 stops at jax 0.10's erf); and it imports far more.
@@ -9,6 +10,7 @@ day does not read yet (2.21 stops at jax 0.10's erf); and it imports far more.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import exported as program
 from bert_jax.interop import stablehlo
+from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
 
 
@@ -59,9 +62,13 @@ def save_savedmodel(
             return call(*module.leaves, *inputs)
 
         tf.saved_model.save(module, str(partial), signatures={"serving_default": serve})
+        extra = partial / "assets.extra"
+        if tokenizer is not None or config.head.kind != "none":
+            extra.mkdir()
         if tokenizer is not None:
-            (partial / "assets.extra").mkdir()
-            tokenizer.save(partial / "assets.extra", max_length=config.max_positions)
+            tokenizer.save(extra, max_length=config.max_positions)
+        if config.head.kind != "none":
+            files.write_json(extra / "head.json", dataclasses.asdict(config.head))
 
 
 def _op(exported: jax.export.Exported) -> Callable[..., dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 model.stablehlo     `jax.export`'s serialised program: (params, tokens, type_ids, mask) -> {output: array};
                     batch and length are symbolic, and it is lowered for cpu, cuda and tpu
-program.json        its inputs and outputs with their axes and types, and how to run it
+program.json        its inputs and outputs with their axes and types, the classes of its task head, and how to run it
 bert_jax.json, model.safetensors, tokenizer.json ...        as `ours` writes them
 """
 
@@ -27,6 +27,7 @@ from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import exported as program
 from bert_jax.interop import native
+from bert_jax.models import inference
 from bert_jax.models.parameters import nest
 from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
@@ -132,16 +133,18 @@ def load(folder: str | Path) -> Callable[..., dict[str, jax.Array]]:
 
 
 def _describe(config: ModelConfig, params: Mapping[str, Any]) -> dict[str, Any]:
+    head = inference.fitted(config, params)[0].head
     return {
         "format": _FORMAT,
         "use": _USE,
         "max_length": config.max_positions,
         "axes": {
             "B": "rows, any number", "L": "positions, up to max_length", "D": config.hidden_size,
-            "V": config.vocab_size, "C": 2,
+            "V": config.vocab_size, "2": 2, **({"C": head.outputs} if head.outputs else {}),
         },
         "inputs": {name: field._asdict() for name, field in program.INPUTS.items()},
         "outputs": {name: field._asdict() for name, field in program.outputs_of(config, params).items()},
+        **({"head": dataclasses.asdict(head)} if head.kind != "none" else {}),
         "platforms": program.PLATFORMS,
         "computed_in": config.dtype,
         "jax": jax.__version__,

@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.config.head import HeadConfig
 from bert_jax.config.model import EXECUTION, ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.names import listed
-from bert_jax.models.parameters import flatten, nest
+from bert_jax.models.parameters import flatten, head, nest
 from bert_jax.text.tokenizer import Tokenizer
 
 # Fields that two models may differ in: names, and what is resized, taken or left here. The pooler's
 # activation is compared where both have one.
 _FREE = (
     "preset", "family", "vocab_size", "max_positions", "position_offset", "type_vocab_size", "pooler",
-    "enhanced_mask_decoder",
+    "enhanced_mask_decoder", "head",
 )  # fmt: skip
 _DISENTANGLED = (
     "relative_span", "relative_buckets", "relative_terms", "relative_projections", "relative_norm", "key_bias",
@@ -124,6 +125,11 @@ def check_architecture(config: ModelConfig, *, to: ModelConfig, place: str) -> N
         raise UserError(f"{', '.join(said)} as in {place}: set {' '.join(flags)}")
 
 
+def is_same_task(one: HeadConfig, other: HeadConfig) -> bool:
+    """Whether the outputs of two task heads mean the same, so that one may take the other's parameters."""
+    return (one.kind, one.labels, one.hidden) == (other.kind, other.labels, other.hidden)
+
+
 def adapt(
     params: Mapping[str, Any],
     config: ModelConfig,
@@ -142,6 +148,7 @@ def adapt(
     Positions: the first rows are taken; a longer table repeats them, which starts better than fresh rows
     (Beltagy et al. 2020, section 5). Position p is position p, whatever `position_offset` either has.
     Segment types: the rows that both have.
+    Task head: taken by a run of the same kind, labels and hidden layer; one for anything else is left.
 
     Args:
       params, config, tokenizer: the source, as `interop.load` gives it; arrays of any kind.
@@ -157,6 +164,7 @@ def adapt(
     """
     check_architecture(config, to=to, place=place)
     source, wanted = _flat(params), _flat(fresh)
+    fitting = {path for path in source if head(path) != "task_head" or is_same_task(config.head, to.head)}
     words = _vocabulary(config, tokenizer, to, to_tokenizer, place)
     tables = {
         _TOKEN: words,
@@ -166,7 +174,8 @@ def adapt(
     }
     made, parameters = dict(wanted), 0
     resized = [None if tokenizer else f"{_TOKEN}: rows taken by id, for {place} has no tokenizer"]
-    for path in sorted(wanted.keys() & source.keys()):
+    shared = wanted.keys() & fitting
+    for path in sorted(shared):
         theirs, ours = source[path], wanted[path]
         rows = tables.get(path) or _Rows(np.arange(len(theirs)))
         if (len(rows.origin), *theirs.shape[1:]) != ours.shape:
@@ -178,11 +187,11 @@ def adapt(
         parameters += int((rows.origin >= 0).sum()) * ours[:1].size
         resized.append(rows.line(path, len(theirs)))
     report = InitReport(
-        tensors=len(wanted.keys() & source.keys()),
+        tensors=len(shared),
         parameters=parameters,
         resized=tuple(sorted(line for line in resized if line)),
-        fresh=_grouped(wanted.keys() - source.keys()),
-        left=_grouped(source.keys() - wanted.keys()),
+        fresh=_grouped(wanted.keys() - shared),
+        left=_grouped(source.keys() - shared),
     )
     return nest(made), report
 

