@@ -43,6 +43,15 @@ def add_config_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("several processes", "all three, or none: then as the cluster says")
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where the others reach process 0; a free port"
+    )
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process-id", type=int, metavar="I", help="which this one is, 0 to N - 1")
+
+
 def load_config(args: argparse.Namespace) -> PretrainConfig:
     """The configuration of `args.config` with the overrides of the command line."""
     return load(args.config, args.overrides)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 
-from bert_jax.commands import add_config_argument, load_config
-from bert_jax.config import PretrainConfig, describe
+from bert_jax import config as configs
+from bert_jax.commands import add_config_argument
+from bert_jax.config import PretrainConfig, RunConfig, describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,16 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    run(load_config(args))
+    run(configs.load(args.config, args.overrides, kind=RunConfig))
 
 
-def run(config: PretrainConfig) -> None:
-    """Prints the table and the model's size."""
+def run(config: RunConfig) -> None:
+    """Prints the table and, of pretraining, the model's size."""
     from bert_jax.models.bert import parameter_count
 
-    defaults = {key: value for key, value, _ in describe(PretrainConfig())}
+    defaults = {key: value for key, value, _ in describe(type(config)())}
     for key, value, doc in describe(config):
         mark = " " if value == defaults[key] else "*"
         shown = ";".join(map(str, value)) if key == "phases" else str(value)
         print(f"{mark} {key:32} {shown:24} {doc}")
-    print(f"\nparameters of the encoder with its pooler: {parameter_count(config.model):,}")
+    if isinstance(config, PretrainConfig):
+        print(f"\nparameters of the encoder with its pooler: {parameter_count(config.model):,}")

@@ -84,11 +84,12 @@ def run(
 
 def _warn_of_untrained(source: Path, params: Mapping[str, Any]) -> None:
     """A run without a sentence objective leaves its pair head, and the pooler below it, as they were drawn."""
+    from bert_jax.config import PretrainConfig
     from bert_jax.training import workdir
 
     if not workdir.is_workdir(source) or "pair_head" not in params:
         return
-    saved = workdir.read(source)
+    saved = workdir.read(source, PretrainConfig)
     if saved.config.data.sentence_objective == "none" and not saved.init:
         _log.warning(
             "%s: the pooler and the pair head in the export are untrained: the run has"

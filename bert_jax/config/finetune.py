@@ -72,6 +72,10 @@ class FinetuneModelConfig:
 class TuningConfig:
     """Which parameters begin anew, and which are trained when."""
 
+    weights: Literal["init", "random"] = option(
+        "init",
+        "random: the architecture and tokenizer of --init, all parameters fresh, to see what pretraining is worth",
+    )
     head: Literal["auto", "fresh"] = option(
         "auto",
         "auto: a task head of --init goes on, if it has the same kind and labels; fresh: a new head, whatever --init has",
@@ -191,9 +195,10 @@ def frozen_patterns(depth: int) -> tuple[str, ...]:
     stay with the embeddings."""
     if depth == 0:
         return ()
-    layers = "|".join(str(layer) for layer in range(depth - 1))
-    shared = ("^bert/embeddings/", "^bert/encoder/(relative|convolution)/")
-    return (*shared, f"^bert/encoder/layer_({layers})/") if layers else shared
+    parts = ["embeddings", "encoder/relative", "encoder/convolution"]
+    if depth > 1:
+        parts.append(f"encoder/layer_({'|'.join(map(str, range(depth - 1)))})")
+    return (f"^bert/({'|'.join(parts)})/",)
 
 
 def tuned_model(config: FinetuneConfig, model: ModelConfig) -> ModelConfig:

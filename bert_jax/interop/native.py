@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,7 @@ def write(
     leaves = flatten({part: params[part] for part in params if part not in left})
     tensors = {name: np.ascontiguousarray(leaf, np.float32) for name, leaf in leaves.items()}
     save_file(tensors, folder / WEIGHTS_FILE)
-    raw = {"format": _FORMAT, "heads": heads, "model": dataclasses.asdict(config)}
-    files.write_json(folder / CONFIG_FILE, raw)
+    write_config(folder, config, heads)
     if tokenizer is not None:
         tokenizer.save(folder, max_length=config.max_positions)
 
@@ -78,7 +77,7 @@ def load_native(folder: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
         or shape; a file cut short.
     """
     folder = Path(folder)
-    config, heads = _read_config(folder / CONFIG_FILE)
+    config, heads = read_config(folder)
     tensors = read_tensors(folder / WEIGHTS_FILE)
     _check_tensors(folder, tensors, config, heads)
     return config, nest(tensors)
@@ -102,7 +101,19 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _read_config(path: Path) -> tuple[ModelConfig, tuple[str, ...]]:
+def write_config(folder: Path, config: ModelConfig, heads: Sequence[str] = ()) -> None:
+    """Writes bert_jax.json alone."""
+    raw = {"format": _FORMAT, "heads": list(heads), "model": dataclasses.asdict(config)}
+    files.write_json(folder / CONFIG_FILE, raw)
+
+
+def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
+    """The model and its pretraining heads, as bert_jax.json of `folder` says.
+
+    Raises:
+      UserError: another format number, or a field that is unknown, missing or of the wrong type.
+    """
+    path = folder / CONFIG_FILE
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,0 +1,88 @@
+"""Fine-tunes a pretrained model on labelled texts into a workdir; the same command again resumes.
+
+  bert-jax finetune --config experiments/tasks/sst2.py --init runs/quickstart --workdir runs/sst2
+  bert-jax finetune --config experiments/tasks/text.py --init google-bert/bert-base-uncased --workdir runs/mine \\
+      --config.task.train=train.tsv --config.task.eval=dev.tsv
+
+Tasks (config.task.kind): classification (one class of a text or pair), multilabel, regression. Data (config.task.train,
+config.task.eval): a TFDS split, or a .tsv, .csv, .jsonl, .json or .parquet file; columns are found by their usual names,
+or named by config.task.text, text_pair and label. Every evaluation scores the whole of config.task.eval; the checkpoint
+with the best config.task.select is kept besides the last. A step has exactly config.train.batch_size examples, which
+share rows, so that padding costs little; loss and gradients are those of each example alone.
+
+Practice, each a value of the configuration: learning rate, warmup share, epochs; optim.layer_decay and optim.rates;
+tuning.frozen, tuning.unfreeze_epochs (gradual unfreezing), tuning.reinitialize; train.patience (early stopping);
+tuning.weights=random (what pretraining is worth).
+
+With --seeds, one run a seed in workdir/seedN, one after another, each resumable; a table ends with mean, standard
+deviation and 95 % interval. A workdir is opened by `bert-jax predict`, `export` and `evaluate`, and by bert_jax.load.
+Exit status: 0 done, 1 failure (of one seed: after the others), 2 bad usage or configuration, 128 + signal when stopped
+(saved first).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bert_jax import config as configs
+from bert_jax.commands import add_config_argument, add_process_arguments
+from bert_jax.config import FinetuneConfig
+from bert_jax.errors import UsageError, UserError
+from bert_jax.training import processes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_argument(parser)
+    parser.add_argument("--workdir", required=True, type=Path, help="folder of the run, new or to resume")
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="the model to fine-tune: a workdir, an export, a Hugging Face directory, a TF1 checkpoint, or the id of a"
+        " model of the hub (google-bert/bert-base-uncased). A run that resumes needs none",
+    )
+    parser.add_argument("--seeds", type=_seeds, metavar="N,N", help="a run for each of these seeds: 0,1,2")
+    add_process_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    spec = processes.spec_from_flags(args.coordinator, args.processes, args.process_id)
+    config = configs.load(args.config, args.overrides, kind=FinetuneConfig)
+    words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
+    words += [f"--init {args.init}"] if args.init else []
+    words += [f"--seeds {','.join(map(str, args.seeds))}"] if args.seeds else []
+    command = f"bert-jax finetune {' '.join(words)} --workdir {args.workdir}"
+    processes.start(spec)
+    run(config, args.workdir, init=args.init, seeds=args.seeds, command=command)
+
+
+def run(
+    config: FinetuneConfig,
+    workdir: Path,
+    *,
+    init: str | Path | None = None,
+    seeds: tuple[int, ...] = (),
+    command: str = "the same command",
+) -> None:
+    """`bert_jax.tasks.finetune.finetune`, once or for every seed, and in the first process a table of the scores."""
+    from bert_jax.inspection.finetuned import show_finetuned, show_seeds
+    from bert_jax.tasks.finetune import finetune
+    from bert_jax.tasks.finetuning import select_of
+    from bert_jax.tasks.seeds import best_scores, finetune_seeds, spread
+
+    if seeds:
+        results = finetune_seeds(config, workdir, seeds=seeds, init=init, command=command)
+        show_seeds(workdir, results, spread)
+        if faulty := [result.seed for result in results if result.fault]:
+            raise UserError(f"{len(faulty)} of {len(results)} seeds failed: {', '.join(map(str, faulty))}")
+        return
+    finetune(config, workdir, init=init, command=command)
+    if processes.is_first():
+        show_finetuned(workdir, best_scores(workdir, select_of(config)))
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in seeds) or len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds {text} must be different whole numbers with commas between: 0,1,2")
+    return tuple(map(int, seeds))
