@@ -85,11 +85,13 @@ class TokenizerConfig:
     vocab_size: int = option(30522, "entries, special tokens included; also the model's V", gt=0)
     path: str = option(
         "",
-        "load instead of training: vocab.txt, tokenizer.json, a SentencePiece .model, a folder with one of"
-        " them or with vocab.json and merges.txt, or a model id of the Hugging Face hub (org/name)",
+        "load instead of training: a folder with a tokenizer, such as a published model's, or a file in one; a"
+        " vocab.txt, tokenizer.json or SentencePiece .model alone; or a model id of the Hugging Face hub (org/name)",
     )
     lowercase: bool = option(
-        True, "lower-case and strip accents (uncased); a loaded tokenizer.json or .model keeps its own way"
+        True,
+        "lower-case and strip accents (uncased): in training, and of a loaded vocab.txt, or vocab.json with merges.txt,"
+        " that comes alone; a folder that says what its tokenizer does keeps its way",
     )
     training_words: int = option(
         20_000_000, "words that training sees at most: beyond it their counts are scaled down together", gt=0

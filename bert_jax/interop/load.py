@@ -6,7 +6,6 @@ Weights come from safetensors alone. A pickle (pytorch_model.bin) can run code a
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from bert_jax.errors import UserError
 from bert_jax.interop import config_json, names, sentence_transformers
 from bert_jax.interop.families import FAMILIES, Family
 from bert_jax.text import tokenizer as tokenizers
+from bert_jax.text.settings import read_json
 from bert_jax.text.tokenizer import Tokenizer
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -56,8 +56,7 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
       UserError: no such folder or no safetensors in it; not an encoder that this package computes exactly;
         a file cut short; a tensor missing from the encoder or from a head that is otherwise there; a
         wrong shape; a task head without its tensors or of another number of labels; NaN or infinity; a tensor
-        inside the encoder that the config has no place for; a decoder that is not tied to the embeddings; a
-        tokenizer with more entries than the model.
+        inside the encoder that the config has no place for; a decoder that is not tied to the embeddings.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -70,7 +69,6 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     if config.head.kind == "none":
         head, notes = sentence_transformers.read_head(folder, config)
         config = dataclasses.replace(config, head=head)
-    check_vocabulary(folder, config)
     tensors = _read_tensors(_weight_files(folder), FAMILIES[config.family])
     _untie(folder, tensors, FAMILIES[config.family])
     config = settled(config, tensors)
@@ -97,45 +95,12 @@ def settled(config: ModelConfig, tensors: Collection[str]) -> ModelConfig:
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
-    """The tokenizer of a Hugging Face directory: tokenizer.json; vocab.json with merges.txt; a SentencePiece
-    .model; or a vocab.txt cased as tokenizer_config.json says. Where that says nothing (google-research's
-    folders have none) a vocabulary with capital letters is cased: no uncased tokenizer could use them.
+    """The tokenizer of a Hugging Face directory, or of google-research's: see `text.folder.read`.
 
     Raises:
-      UserError: no such file, one that cannot be read, or a vocab.txt whose tokenizer_config.json asks
-        for accents or CJK to be treated as BERT does not.
+      UserError: there is none, it cannot be read, or it asks for what is not done here.
     """
-    folder = Path(folder)
-    if (folder / "tokenizer.json").is_file() or not (folder / "vocab.txt").is_file():
-        return tokenizers.load(folder, lowercase=False)
-    path = folder / "tokenizer_config.json"
-    settings = read_json(path) if path.is_file() else {}
-    lowercase = settings.get("do_lower_case")
-    if lowercase is None:
-        lowercase = not _has_capitals(folder / "vocab.txt")
-    for key, usual in (("strip_accents", (None, lowercase)), ("tokenize_chinese_chars", (True,))):
-        if settings.get(key, usual[0]) not in usual:
-            raise UserError(
-                f"{path}: {key}={settings[key]!r} needs a tokenizer.json, which is not there: write one with"
-                " transformers' AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
-            )
-    return tokenizers.load(folder / "vocab.txt", lowercase=lowercase)
-
-
-def _has_capitals(vocabulary: Path) -> bool:
-    """Whether a token that is not special, such as [CLS], has capital letters."""
-    tokens = vocabulary.read_bytes().decode("utf-8", errors="replace").split("\n")
-    return any(token != token.lower() for token in tokens if not token.startswith("["))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bad JSON or bad UTF-8
-        raise UserError(f"{path}: not JSON ({error}): download or export it again") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: must hold one JSON object, holds a {type(raw).__name__}")
-    return raw
+    return tokenizers.load(folder, lowercase=None)
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -266,26 +231,10 @@ def _untie(folder: Path, tensors: dict[str, tuple[str, np.ndarray]], family: Fam
             )
 
 
-def check_vocabulary(folder: Path, config: ModelConfig) -> None:
+def check_vocabulary(tokenizer: Tokenizer, config: ModelConfig, *, place: str | Path) -> None:
     """A tokenizer must not give ids that the embedding table has no row for; fewer is common padding."""
-    path = folder / "tokenizer.json"
-    if path.is_file():
-        try:
-            raw = read_json(path)
-            pieces = raw["model"]["vocab"]
-            ids = list(pieces.values()) if isinstance(pieces, dict) else [len(pieces) - 1]
-            size = max(ids + [token["id"] for token in raw.get("added_tokens", [])], default=-1) + 1
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}: no vocabulary in it ({error!r}): download or export it again"
-            ) from error
-    else:
-        path = folder / "vocab.txt"
-        if not path.is_file():
-            return
-        size = len(path.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-    if size > config.vocab_size:
+    if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
-            f"{path}: {size} entries, config.json says vocab_size={config.vocab_size}: tokenizer and weights"
-            " must come from the same model"
+            f"{place}: the tokenizer has {tokenizer.vocab_size} entries, the model vocab_size={config.vocab_size}:"
+            " tokenizer and weights must come from the same model"
         )

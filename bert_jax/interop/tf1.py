@@ -23,7 +23,8 @@ from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import config_from_hf
-from bert_jax.interop.load import LoadReport, check_vocabulary, read_json
+from bert_jax.interop.load import LoadReport
+from bert_jax.text.settings import read_json
 
 # The config file beside a checkpoint -> whose it is. ELECTRA's releases have none.
 _CONFIGS = {"bert_config.json": "bert", "albert_config.json": "albert"}
@@ -93,7 +94,6 @@ def load_tf1(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadRepor
         if not _TRAINING.search(name)
     }
     config, place = _config(folder, shapes)
-    check_vocabulary(folder, config)
     wanted = {_tf1_name(entry.theirs, config.family): entry for entry in names.table(config)}
     if config.family == "electra":  # the generator's, of other widths
         wanted = {name: entry for name, entry in wanted.items() if not name.startswith("generator")}

@@ -14,12 +14,12 @@ from bert_jax import hub
 from bert_jax.config import FinetuneConfig, ModelConfig, PretrainConfig, RunConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import native, tf1
-from bert_jax.interop.load import LoadReport, load_hf, load_tokenizer
+from bert_jax.interop.load import LoadReport, check_vocabulary, load_hf, load_tokenizer
 from bert_jax.interop.names import listed
 from bert_jax.models import bert
 from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.finetuning import select_of
-from bert_jax.text.files import has_tokenizer
+from bert_jax.text.folder import has_tokenizer
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
@@ -70,6 +70,8 @@ def load_model(source: str | hub.Source, *, checkpoint: str = "last", part: str 
     else:
         raise UserError(f"{directory}: {_unknown(directory)}")
     tokenizer = load_tokenizer(directory) if has_tokenizer(directory) else None
+    if tokenizer is not None:
+        check_vocabulary(tokenizer, config, place=directory)
     return LoadedModel(config, params, tokenizer, report)
 
 

@@ -35,39 +35,61 @@ def unused(kind: str, count: int) -> list[str]:
 
 def wordpiece(vocabulary: Mapping[str, int], *, lowercase: bool) -> tokenizers.Tokenizer:
     """BERT's: cleaning, splitting at spaces, punctuation and CJK, then WordPiece."""
+    backend = bare_wordpiece(vocabulary, lowercase=lowercase)
+    special = SPECIAL["wordpiece"]
+    if vocabulary.keys() >= set(special.values()):
+        backend.add_special_tokens(list(special.values()))
+        frame_as_bert(backend, cls=special["cls"], sep=special["sep"])
+    return backend
+
+
+def bare_wordpiece(
+    vocabulary: Mapping[str, int],
+    *,
+    lowercase: bool,
+    strip_accents: bool | None = None,
+    separate_cjk: bool = True,
+    unk: str = "[UNK]",
+) -> tokenizers.Tokenizer:
+    """`wordpiece` without special tokens and their frame. strip_accents: None is as lowercase."""
     backend = tokenizers.Tokenizer(
-        models.WordPiece(dict(vocabulary), unk_token="[UNK]", max_input_chars_per_word=100)
+        models.WordPiece(dict(vocabulary), unk_token=unk, max_input_chars_per_word=100)
     )
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    backend.normalizer = normalizers.BertNormalizer(
+        lowercase=lowercase, strip_accents=strip_accents, handle_chinese_chars=separate_cjk
+    )
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix="##")
-    special = SPECIAL["wordpiece"].values()
-    if vocabulary.keys() >= set(special):
-        backend.add_special_tokens(list(special))
-        backend.post_processor = _bert_template(vocabulary)
     return backend
 
 
 def bpe(
     vocabulary: Mapping[str, int], merges: Iterable[tuple[str, str]], *, lowercase: bool
 ) -> tokenizers.Tokenizer:
-    """RoBERTa's: GPT-2's byte-level BPE, a space belonging to the word after it, between <s> and </s>."""
-    # Without an unknown token: every byte has an entry.
-    backend = tokenizers.Tokenizer(models.BPE(dict(vocabulary), list(merges)))
+    """RoBERTa's: GPT-2's byte-level BPE, a space belonging to the word after it, between <s> and </s>; or
+    DeBERTa's, where the vocabulary has [CLS] and so on instead."""
+    backend = bare_bpe(vocabulary, merges)
     if lowercase:
         backend.normalizer = normalizers.Sequence(
             [normalizers.NFD(), normalizers.StripAccents(), normalizers.Lowercase(), normalizers.NFC()]
         )
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    for special in (SPECIAL["bpe"], SPECIAL["wordpiece"]):
+        if vocabulary.keys() >= set(special.values()):
+            mask = AddedToken(special["mask"], lstrip=True, special=True, normalized=False)
+            backend.add_special_tokens([*list(special.values())[:-1], mask])
+            frame_as_roberta(backend, cls=special["cls"], sep=special["sep"])
+            break
+    return backend
+
+
+def bare_bpe(
+    vocabulary: Mapping[str, int], merges: Iterable[tuple[str, str]], *, add_prefix_space: bool = False
+) -> tokenizers.Tokenizer:
+    """`bpe` without special tokens and their frame."""
+    # Without an unknown token: every byte has an entry.
+    backend = tokenizers.Tokenizer(models.BPE(dict(vocabulary), list(merges)))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
     backend.decoder = decoders.ByteLevel()
-    special = SPECIAL["bpe"]
-    if vocabulary.keys() >= set(special.values()):
-        mask = AddedToken(special["mask"], lstrip=True, special=True, normalized=False)
-        backend.add_special_tokens([*list(special.values())[:-1], mask])
-        sep, cls = special["sep"], special["cls"]
-        backend.post_processor = processors.RobertaProcessing(
-            (sep, vocabulary[sep]), (cls, vocabulary[cls]), trim_offsets=True, add_prefix_space=False
-        )
     return backend
 
 
@@ -88,7 +110,7 @@ def unigram(pieces: Sequence[tuple[str, float]], *, lowercase: bool) -> tokenize
     unigram_words(backend)
     if pieces:
         backend.add_special_tokens(special)
-        backend.post_processor = _bert_template({token: i for i, token in enumerate(special)})
+        frame_as_bert(backend, cls="[CLS]", sep="[SEP]")
     return backend
 
 
@@ -97,6 +119,28 @@ def unigram_words(backend: tokenizers.Tokenizer) -> None:
     metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
     backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+
+
+def frame_as_bert(backend: tokenizers.Tokenizer, *, cls: str, sep: str) -> None:
+    """[CLS] A [SEP] B [SEP], the types of B and its [SEP] being 1."""
+    backend.post_processor = processors.TemplateProcessing(
+        single=[f"{cls}:0", "$A:0", f"{sep}:0"],
+        pair=[f"{cls}:0", "$A:0", f"{sep}:0", "$B:1", f"{sep}:1"],
+        special_tokens=[(token, backend.token_to_id(token)) for token in dict.fromkeys((cls, sep))],
+    )
+
+
+def frame_as_roberta(
+    backend: tokenizers.Tokenizer, *, cls: str, sep: str, add_prefix_space: bool = False
+) -> None:
+    """<s> A </s> </s> B </s>, all types being 0; offsets leave out the space before a word."""
+    ids = backend.get_vocab()
+    backend.post_processor = processors.RobertaProcessing(
+        (sep, ids[sep]),
+        (cls, ids[cls]),
+        trim_offsets=True,
+        add_prefix_space=add_prefix_space,
+    )
 
 
 def for_plain_text(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -112,17 +156,13 @@ def for_plain_text(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
     special = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
     raw = json.loads(backend.to_str())
     raw["post_processor"] = raw["padding"] = raw["truncation"] = None
-    raw["added_tokens"] = [token for token in raw["added_tokens"] if not token["special"]]
+    for token in raw["added_tokens"]:  # renamed, not removed: those after them keep their ids
+        if token["special"]:
+            token["content"] = f"\n{token['content']}"
     raw["model"]["vocab"] = [
         [f"\n{piece}" if piece in special or UNUSED.fullmatch(piece) else piece, score]
         for piece, score in raw["model"]["vocab"]
     ]
-    return tokenizers.Tokenizer.from_str(json.dumps(raw))
-
-
-def _bert_template(ids: Mapping[str, int]) -> processors.TemplateProcessing:
-    return processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", ids["[CLS]"]), ("[SEP]", ids["[SEP]"])],
-    )
+    plain = tokenizers.Tokenizer.from_str(json.dumps(raw))
+    plain.encode_special_tokens = True
+    return plain

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tokenizers
-from tokenizers import models, normalizers, processors
+from tokenizers import AddedToken, models, normalizers
 
 from bert_jax.errors import UserError
 from bert_jax.text import kinds
@@ -36,28 +36,30 @@ class Model(NamedTuple):
     is_unigram: bool  # and splits at white space and marks the beginnings of words
     byte_fallback: bool
     charsmap: bytes  # of the normaliser
+    unk: int  # the unknown piece's id
+
+    def added(self) -> list[AddedToken]:
+        """Control symbols, which are special, and user-defined ones, in order of their ids."""
+        return [
+            AddedToken(piece.name, normalized=False, special=piece.type == _CONTROL)
+            for piece in self.pieces
+            if piece.type in (_CONTROL, _USER_DEFINED)
+        ]
 
 
 def read(path: Path) -> tokenizers.Tokenizer:
-    """The tokenizer of a .model, with the same ids for words separated by single spaces.
+    """The tokenizer of a .model alone, with SentencePiece's own ids for words separated by single spaces.
 
     A [MASK] is added after the last entry where the model has none, as in DeBERTa-v3.
 
     Raises:
       UserError: the file is not a SentencePiece model, or not of the Unigram kind.
     """
-    try:
-        model = parse(path.read_bytes())
-        unk = next(i for i, piece in enumerate(model.pieces) if piece.type == _UNKNOWN)
-    except (ValueError, IndexError, KeyError, TypeError, struct.error, StopIteration) as error:
-        raise UserError(f"{path}: not a vocabulary that can be read: not a SentencePiece model") from error
-    if not model.is_unigram:
-        raise UserError(
-            f"{path}: must be a SentencePiece model of the unigram kind that splits at spaces and marks the"
-            " beginning of words; save this one as tokenizer.json with transformers, and name that file"
-        )
+    model = read_model(path)
     pieces = [(p.name, kinds.NEVER if p.type == _UNUSED else p.score) for p in model.pieces]
-    backend = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=unk, byte_fallback=model.byte_fallback))
+    backend = tokenizers.Tokenizer(
+        models.Unigram(pieces, unk_id=model.unk, byte_fallback=model.byte_fallback)
+    )
     if model.charsmap:
         backend.normalizer = normalizers.Precompiled(model.charsmap)
     kinds.unigram_words(backend)
@@ -67,20 +69,29 @@ def read(path: Path) -> tokenizers.Tokenizer:
     backend.add_tokens([p.name for p in model.pieces if p.type == _USER_DEFINED and p.name not in usual])
     if not set(kinds.NAMES["mask"]).intersection(special):
         backend.add_special_tokens(["[MASK]"])
-    _frame(backend)
-    return backend
-
-
-def _frame(backend: tokenizers.Tokenizer) -> None:
-    """[CLS] A [SEP] B [SEP], where the model has both."""
     entries = backend.get_vocab()
     cls, sep = (next((t for t in kinds.NAMES[role] if t in entries), None) for role in ("cls", "sep"))
     if cls is not None and sep is not None:
-        backend.post_processor = processors.TemplateProcessing(
-            single=f"{cls} $A {sep}",
-            pair=f"{cls} $A {sep} $B:1 {sep}:1",
-            special_tokens=[(cls, entries[cls]), (sep, entries[sep])],
+        kinds.frame_as_bert(backend, cls=cls, sep=sep)
+    return backend
+
+
+def read_model(path: Path) -> Model:
+    """The fields of a .model that decide ids.
+
+    Raises:
+      UserError: the file is not a SentencePiece model, or not of the Unigram kind.
+    """
+    try:
+        model = parse(path.read_bytes())
+    except (ValueError, IndexError, KeyError, TypeError, struct.error, StopIteration) as error:
+        raise UserError(f"{path}: not a vocabulary that can be read: not a SentencePiece model") from error
+    if not model.is_unigram:
+        raise UserError(
+            f"{path}: must be a SentencePiece model of the unigram kind that splits at spaces and marks the"
+            " beginning of words; save this one as tokenizer.json with transformers, and name that file"
         )
+    return model
 
 
 # ---------------------------------------------------------------------------------------------
@@ -92,7 +103,7 @@ def parse(message: bytes) -> Model:
     """The fields of a ModelProto that decide ids; numbers and defaults as in sentencepiece_model.proto.
 
     Raises:
-      ValueError, IndexError, KeyError, TypeError, struct.error: the message is not a ModelProto.
+      ValueError, IndexError, KeyError, TypeError, StopIteration, struct.error: the message is not a ModelProto.
     """
     pieces = []
     trainer: dict[int, Any] = {}
@@ -115,6 +126,7 @@ def parse(message: bytes) -> Model:
         ),
         byte_fallback=bool(trainer.get(35, 0)),
         charsmap=normalizer.get(2, b""),
+        unk=next(i for i, piece in enumerate(pieces) if piece.type == _UNKNOWN),
     )
 
 

@@ -13,7 +13,7 @@ import tokenizers
 
 from bert_jax.config import TokenizerConfig
 from bert_jax.errors import UserError
-from bert_jax.text import files, kinds, vocabulary
+from bert_jax.text import files, folder, kinds, vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Tokenizer:
         special = {
             token.content for token in self.backend.get_added_tokens_decoder().values() if token.special
         }
-        special.update(self.names.values())
+        special.update([*self.names.values(), ""])  # a blank line of vocab.txt is no token of a text
         entries = self.backend.get_vocab().items()
         kept = [i for token, i in entries if token not in special and not kinds.UNUSED.fullmatch(token)]
         return np.array(sorted(kept), np.int64)
@@ -154,13 +154,13 @@ def train(counts: Mapping[str, int], config: TokenizerConfig) -> Tokenizer:
     return Tokenizer(vocabulary.learn(counts, config), kinds.SPECIAL[config.kind])
 
 
-def load(path: str | Path, *, lowercase: bool = True) -> Tokenizer:
-    """The tokenizer at `path`: see `files.read`.
+def load(path: str | Path, *, lowercase: bool | None = True) -> Tokenizer:
+    """The tokenizer at `path`: see `folder.read`.
 
     Raises:
       UserError: there is no such file, it cannot be read, or special tokens are missing.
     """
-    backend, names = files.read(Path(path), lowercase=lowercase)
+    backend, names = folder.read(Path(path), lowercase=lowercase)
     try:
         return Tokenizer(backend, names)
     except UserError as error:

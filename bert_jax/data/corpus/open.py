@@ -80,7 +80,8 @@ def vocabulary_checksum(path: Path | None) -> str | None:
         return None
     folder = path if path.is_dir() else path.parent
     names = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
-    beside = {folder / name for name in (*names, "special_tokens_map.json", "tokenizer_config.json")}
+    said = ("special_tokens_map.json", "added_tokens.json", "tokenizer_config.json")
+    beside = {folder / name for name in (*names, *said)}
     files = {*beside, *folder.glob("*.model")} if path.is_dir() else {*beside, path}
     checksum = hashlib.sha256()
     for file in sorted(file for file in files if file.is_file()):

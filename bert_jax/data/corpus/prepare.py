@@ -211,4 +211,11 @@ def _given_vocabulary(config: PretrainConfig, path: Path | None) -> tokenizer.To
             f"config.tokenizer.vocab_size={config.tokenizer.vocab_size} must equal the size of"
             f" {config.tokenizer.path}: {given.vocab_size}"
         )
+    for token in given.backend.get_added_tokens_decoder().values():
+        # Text is encoded word by word, each with the space before it.
+        if not token.special and (token.rstrip or len(token.content.split()) > 1):
+            raise UserError(
+                f"config.tokenizer.path={config.tokenizer.path!r}: its added token {token.content!r} crosses the end of"
+                " a word, and words are encoded one by one: load a vocabulary without it"
+            )
     return given
