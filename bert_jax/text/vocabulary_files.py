@@ -93,9 +93,8 @@ def from_json(file: Path, raw: Mapping[str, Any], frame: processors.PostProcesso
         )
     if "merges" not in model:
         return Vocabulary(file, model.get("type", "WordPiece"), without_gaps(vocab), frame=frame)
-    merges = [
-        tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]
-    ]
+    pairs: Iterable[Sequence[str]] = (m.split(" ") if isinstance(m, str) else m for m in model["merges"])
+    merges = [(first, second) for first, second in pairs]
     return Vocabulary(file, "BPE", vocab, merges=merges, frame=frame)
 
 
