@@ -82,8 +82,7 @@ def load_tf1(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadRepor
     Raises:
       UserError: TensorFlow is not installed; no such checkpoint, or one of another model; a part of it
         is not there or cut short; a variable missing from the encoder or from a head that is otherwise
-        there; a wrong shape; a variable inside the encoder that the config has no place for; a vocabulary
-        larger than the embedding.
+        there; a wrong shape; a variable inside the encoder that the config has no place for.
     """
     folder = Path(folder)
     prefix = _prefix(folder)

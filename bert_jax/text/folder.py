@@ -38,24 +38,21 @@ def read(path: Path, *, lowercase: bool | None) -> tuple[tokenizers.Tokenizer, d
       UserError: there is no such file; it cannot be read; the folder asks for what is not done here.
     """
     folder = path if path.is_dir() else path.parent
-    raw = _tokenizer_json(path, folder)
-    said = settings.read(folder, raw)
-    file = _choose(path, said.known)
+    file = _choose(path)
+    is_json = file.suffix == ".json" and file.name != "vocab.json"
     try:
-        if file.suffix == ".json" and file.name != "vocab.json":
-            raw = raw if file.name == _JSON else settings.read_json(file)
-            return _of_json(file, raw or {}, said)
+        raw = settings.read_json(file) if is_json else None
+        said = settings.read(folder, raw)
+        if raw is not None:
+            return _of_json(file, raw, said)
         if said.is_declared and said.known is None:
             raise UserError(
                 f"{folder}: its tokenizer_class needs a {_JSON}, which is not there: write one with transformers'"
                 " AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
             )
-        if file.suffix == ".model" and not said.is_declared and not said.values:
-            backend = sentencepiece_model.read(file)
-            return backend, {
-                role: token for role, token in _strings(said.named).items() if role in kinds.NAMES
-            }
-        return _of_files(vocabulary_files.read(file), said, lowercase)
+        if path.is_dir() and said.known is not None:
+            file = next((folder / name for name in said.known.files if (folder / name).is_file()), file)
+        return _of_files(file, said, lowercase)
     except UserError:
         raise
     except Exception as error:  # the library raises bare Exception
@@ -64,7 +61,7 @@ def read(path: Path, *, lowercase: bool | None) -> tuple[tokenizers.Tokenizer, d
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether `read` finds a tokenizer in the folder."""
-    return _in_folder(folder, None) is not None
+    return _in_folder(folder) is not None
 
 
 # ---------------------------------------------------------------------------------------------
@@ -72,40 +69,24 @@ def has_tokenizer(folder: Path) -> bool:
 # ---------------------------------------------------------------------------------------------
 
 
-def _in_folder(folder: Path, known: TokenizerClass | None) -> Path | None:
-    forms = [(_JSON,), *([known.files] if known else []), *_FORMS]
-    for form in forms:
+def _in_folder(folder: Path) -> Path | None:
+    for form in ((_JSON,), *_FORMS):
         if all((folder / name).is_file() for name in form):
             return folder / form[0]
     found = sorted(folder.glob("*.model"))
     return found[0] if len(found) == 1 else None
 
 
-def _stands_for_its_folder(path: Path) -> bool:
-    return path.name == _JSON or (
-        any(path.name in form for form in _FORMS) and (path.parent / _JSON).is_file()
-    )
-
-
-def _choose(path: Path, known: TokenizerClass | None) -> Path:
+def _choose(path: Path) -> Path:
     if path.is_dir():
-        file = _in_folder(path, known)
+        file = _in_folder(path)
+    elif any(path.name in form for form in _FORMS) and (path.parent / _JSON).is_file():
+        file = path.parent / _JSON
     else:
-        file = path.parent / _JSON if _stands_for_its_folder(path) else path
+        file = path
     if file is None or not file.is_file():
         raise UserError(f"no vocabulary at {path}: {_EXPECTED}")
     return file
-
-
-def _tokenizer_json(path: Path, folder: Path) -> dict[str, Any] | None:
-    """Its content, where the tokenizer at `path` is read from it."""
-    file = folder / _JSON
-    if not file.is_file() or not (path.is_dir() or _stands_for_its_folder(path)):
-        return None
-    try:
-        return settings.read_json(file)
-    except UserError as error:
-        raise UserError(f"{file}: not a vocabulary that can be read: {error}") from error
 
 
 def _one_line(error: Exception) -> str:
@@ -129,34 +110,39 @@ def _of_json(
             raise UserError(
                 f"{file}: model.dropout={backend.model.dropout} must be 0: ids would be drawn at random"
             )
-        special = _strings(said.named)
-        roles = {role: token for role, token in special.items() if role in kinds.NAMES}
-        _check_roles(file, backend.get_vocab(), said, roles)
-        symbols = said.late if said.extra is None else said.extra
-        _add_tokens(backend, file, said, list(said.named.values()), symbols)
-    else:
-        vocabulary = vocabulary_files.from_json(file, raw, backend.post_processor)
-        settings.check_agreement(said, known, vocabulary, raw)
-        backend, special = _build(known, vocabulary, said, settings.options(said, known))
-    return backend, {role: token for role, token in special.items() if role in kinds.NAMES}
+        _check_roles(file, backend.get_vocab(), said, _roles(_strings(said.named)))
+        _add_tokens(
+            backend, file, said, list(said.named.values()), said.late if said.extra is None else said.extra
+        )
+        return backend, _roles(_strings(said.named))
+    vocabulary = vocabulary_files.from_json(file, raw, backend.post_processor)
+    settings.check_agreement(said, known, vocabulary, raw)
+    return _build(known, vocabulary, said, settings.options(said, known))
 
 
 def _of_files(
-    vocabulary: Vocabulary, said: Settings, lowercase: bool | None
+    file: Path, said: Settings, lowercase: bool | None
 ) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    vocabulary = vocabulary_files.read(file)
     known = said.known or _class_by_form(vocabulary)
     if vocabulary.model != known.model:
         raise UserError(
-            f"{vocabulary.file}: its model is {vocabulary.model}, {known.name}, the folder's class, needs"
-            f" {known.model}: add its {' and '.join(known.files)}, or a {_JSON}"
+            f"{file}: its model is {vocabulary.model}, {known.name}, the folder's class, needs {known.model}: add its"
+            f" {' and '.join(known.files)}, or a {_JSON}"
         )
+    if said.known is None and not said.values and known is not classes.BERT:
+        if vocabulary.model == "BPE":
+            backend = kinds.bpe(vocabulary.ids, vocabulary.merges, lowercase=bool(lowercase))
+        else:
+            backend = sentencepiece_model.read(file)
+        _check_roles(file, backend.get_vocab(), said, _roles(_strings(said.named)))
+        _add_tokens(
+            backend, file, said, list(said.named.values()), said.late if said.extra is None else said.extra
+        )
+        return backend, _roles(_strings(said.named))
     options = settings.options(said, known)
-    if not said.is_declared and vocabulary.model == "BPE" and not said.values:
-        backend = kinds.bpe(vocabulary.ids, vocabulary.merges, lowercase=bool(lowercase))
-        special = dict(known.special) | _strings(said.named)
-        return backend, {role: token for role, token in special.items() if role in kinds.NAMES}
     if known is classes.BERT and said.values.get("do_lower_case") is None:
-        use = lowercase if not said.is_declared else None
+        use = None if said.is_declared else lowercase
         options["do_lower_case"] = _is_uncased(vocabulary) if use is None else use
     if known is classes.ALBERT:
         for key in ("add_bos_token", "add_eos_token"):
@@ -164,8 +150,7 @@ def _of_files(
                 raise said.refuse(
                     key, said.values[key], "would take the special tokens from around a text: remove it"
                 )
-    backend, special = _build(known, vocabulary, said, options)
-    return backend, {role: token for role, token in special.items() if role in kinds.NAMES}
+    return _build(known, vocabulary, said, options)
 
 
 def _class_by_form(vocabulary: Vocabulary) -> TokenizerClass:
@@ -197,20 +182,24 @@ def _build(
         extra = list(vocabulary.symbols) if vocabulary.symbols else said.late
     _add_tokens(backend, vocabulary.file, said, tokens, extra)
     known.frame(backend, vocabulary, options, special)
-    return backend, special
+    return backend, _roles(special)
 
 
 def _check_roles(file: Path, ids: Mapping[str, int], said: Settings, special: Mapping[str, str]) -> None:
     """A [MASK] after the last piece is DeBERTa-v3's; any other id would be made up."""
     present = {token.content for token in said.added.values()} | ids.keys()
     missing = [token for token in special.values() if token not in present]
-    if file.suffix == ".model" and special["mask"] != "mask_token":
-        missing = [token for token in missing if token != special["mask"]]
+    if file.suffix == ".model" and special.get("mask") != "mask_token":
+        missing = [token for token in missing if token != special.get("mask")]
     if missing:
         raise UserError(
             f"{file}: the vocabulary lacks the special tokens {', '.join(missing)}: name those it has in"
             f" {said.place.name} (pad_token, unk_token, cls_token, sep_token, mask_token)"
         )
+
+
+def _roles(special: Mapping[str, str]) -> dict[str, str]:
+    return {role: token for role, token in special.items() if role in kinds.NAMES}
 
 
 def _strings(named: Mapping[str, Token | None]) -> dict[str, str]:

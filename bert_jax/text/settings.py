@@ -107,10 +107,10 @@ def read(folder: Path, tokenizer_json: Mapping[str, Any] | None) -> Settings:
         more = {name: _token(raw, place, special=True) for name, raw in extra.items()}
     else:
         more = {}
-    if values.get("additional_special_tokens") is not None and not extra:
-        values = values | {"extra_special_tokens": values["additional_special_tokens"]}
     named = _named(values, place)
-    extra = _listed(values, "extra_special_tokens", place)
+    older = "additional_special_tokens"
+    key = older if values.get(older) is not None and not extra else "extra_special_tokens"
+    extra = _listed(values, key, place)
     late: list[Token] = []
     added: dict[int, AddedToken] = {}
     if "added_tokens_decoder" in values:

@@ -9,9 +9,10 @@ import pytest
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.families import FAMILIES
-from bert_jax.interop.load import load_hf
+from bert_jax.interop.load import load_hf, load_tokenizer
 from bert_jax.interop.save import save_hf
 from tests.interop.small import CONFIGS, TOKENIZER, params_of, variant
+from tests.text.published import WORDPIECE, write_said, write_wordpiece
 
 
 @pytest.mark.parametrize(
@@ -142,3 +143,26 @@ def test_what_the_familys_models_do_not_compute_is_not_exported(config, message,
     said = refusal(config, tmp_path)
     assert message in said
     assert "model.family" in said or "tokenizer" in said  # what to do
+
+
+def test_an_export_keeps_added_tokens_and_casing(tmp_path):
+    """Of a published folder: the exported one gives the same ids and holds the same entries."""
+    source = tmp_path / "source"
+    source.mkdir()
+    write_wordpiece(source)
+    size = len(WORDPIECE)
+    write_said(
+        source,
+        config={"model_type": "bert"},
+        tokenizer_config={"do_lower_case": False, "strip_accents": True},
+        added_tokens={"<chem>": size, "Ibuprofen": size + 1},
+    )
+    tokenizer = load_tokenizer(source)
+    config = variant("bert", vocab_size=size + 2)
+    save_hf(tmp_path / "out", params_of(config), config=config, tokenizer=tokenizer)
+    text = "the Ibuprofen café <chem> The"
+    expected = tokenizer.encode(text, special=True)
+    assert {size, size + 1} < set(expected) and WORDPIECE.index("cafe") in expected
+    assert load_tokenizer(tmp_path / "out").encode(text, special=True) == expected
+    (tmp_path / "out" / "tokenizer.json").unlink()
+    assert load_tokenizer(tmp_path / "out").encode(text, special=True) == expected

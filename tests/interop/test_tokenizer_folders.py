@@ -149,7 +149,9 @@ def cases(family: str) -> list[Case]:
     ]  # fmt: skip
     if family in BERTS:
         for values in itertools.product((None, True, False), (None, True, False), (None, False)):
-            named = dict(zip(("do_lower_case", "strip_accents", "tokenize_chinese_chars"), values, strict=True))
+            named = dict(
+                zip(("do_lower_case", "strip_accents", "tokenize_chinese_chars"), values, strict=True)
+            )
             given = {key: value for key, value in named.items() if value is not None}
             found.append(config(f"casing {given}", {"tokenizer_class": known, **given}))
         found += [
@@ -210,11 +212,10 @@ def made(folder: Path, family: str, case: Case, files: str) -> Path:
 
 
 def ours(folder: Path) -> Any:
-    """Our tokenizer, or a refusal of one line."""
+    """Our tokenizer, or the line that refuses it."""
     try:
         return load_tokenizer(folder)
     except UserError as error:
-        assert "\n" not in str(error) and str(folder) in str(error)
         return str(error)
 
 
@@ -230,6 +231,7 @@ def test_ids_are_those_of_transformers_or_the_folder_is_refused(tmp_path, family
         found = ours(folder)
         counts[works] += 1
         if isinstance(found, str):
+            assert "\n" not in found and str(folder) in found
             if works:
                 wrong.append(f"{case.name}: refused: {found}")
             continue
@@ -263,9 +265,7 @@ def test_what_was_read_is_saved_with_the_same_ids_for_transformers(tmp_path, fam
         assert again(TEXTS)["input_ids"] == expected, case.name
         assert load_tokenizer(folder / "again").encode_batch(TEXTS, special=True) == expected, case.name
         special = {
-            token.content
-            for token in tokenizer.backend.get_added_tokens_decoder().values()
-            if token.special
+            token.content for token in tokenizer.backend.get_added_tokens_decoder().values() if token.special
         }
         assert special <= {*again.all_special_tokens}, case.name
         if (folder / "again" / "vocab.txt").is_file() and "Bert" in type(again).__name__:

@@ -28,8 +28,10 @@ from bert_jax.data.corpus.prepare import prepare
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.instances.index import load_index
 from bert_jax.errors import ConfigError, UserError
+from bert_jax.interop.load import load_tokenizer
 from bert_jax.text import sentences, tokenizer
 from tests.data.corpus.configs import TEXT, VOCABULARY, config_of, elsewhere
+from tests.text.published import write_said, write_wordpiece
 
 ROOT = Path(__file__).parents[3]
 
@@ -133,6 +135,42 @@ def test_a_vocabulary_is_trained_when_none_is_given(tmp_path):
     vocabulary = tokenizer.load(shards.folder / "tokenizer.json")
     assert vocabulary.vocab_size == shards.vocab_size == 300
     assert documents_of(shards)[0][0] == vocabulary.encode("The first document has two sentences.")
+
+
+@pytest.mark.parametrize("name", ["", "vocab.txt"])
+def test_a_published_folder_is_read_as_its_model_is(tmp_path, name):
+    """Its own casing, and its added tokens, whatever config.tokenizer.lowercase is."""
+    entries = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Der", "läuft", "der", "lauft", "."]
+    folder = tmp_path / "published"
+    folder.mkdir()
+    write_wordpiece(folder, entries)
+    write_said(
+        folder,
+        config={"model_type": "bert"},
+        tokenizer_config={"do_lower_case": False, "strip_accents": False},
+        added_tokens={"Hund": 10},
+    )
+    vocabulary = {"tokenizer__path": str(folder / name), "tokenizer__vocab_size": 11}
+    config = config_of(tmp_path, text="Der Hund läuft .\n", **vocabulary)
+    assert config.tokenizer.lowercase
+    shards, _ = prepare(config)
+    assert documents_of(shards) == [[load_tokenizer(folder).encode("Der Hund läuft .")]] == [[[5, 10, 6, 9]]]
+    assert tokenizer.load(shards.folder).encode("Der Hund läuft .") == [5, 10, 6, 9]
+    assert open_corpus(config).folder == shards.folder
+    write_said(folder, added_tokens={"Hunde": 10})
+    with pytest.raises(UserError, match="was changed after the corpus was prepared with it"):
+        open_corpus(config)
+
+
+@pytest.mark.parametrize(("content", "rstrip"), [("New York", False), ("<br>", True)])
+def test_an_added_token_that_crosses_words_is_refused(tmp_path, content, rstrip):
+    config = config_of(tmp_path, tokenizer__vocab_size=len(VOCABULARY) + 1)
+    token = {"content": content, "rstrip": rstrip}
+    write_said(tmp_path, tokenizer_config={"added_tokens_decoder": {str(len(VOCABULARY)): token}})
+    with pytest.raises(
+        UserError, match=f"config.tokenizer.path=.*its added token '{content}' crosses the end of a word"
+    ):
+        prepare(config)
 
 
 def test_documents_that_cleaning_drops_change_neither_vocabulary_nor_tokens(tmp_path):
