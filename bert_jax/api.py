@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.config import ModelConfig
+from bert_jax.config import HeadConfig, ModelConfig
+from bert_jax.config.head import OF_TEXTS
 from bert_jax.errors import UserError
 from bert_jax.models.bert import Output
 from bert_jax.models.inference import Inference, padded_length
@@ -30,9 +31,10 @@ from bert_jax.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from bert_jax.interop.load import LoadReport
 
-__all__ = ["Model", "Output", "Prediction", "load", "pretrain"]
+__all__ = ["Classification", "Model", "Output", "Prediction", "load", "pretrain"]
 
 _MASK = "[MASK]"
+_ROWS = 64  # texts that are classified together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Prediction:
 
     token: str
     probability: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """What a task head says of a text."""
+
+    label: str | tuple[str, ...] | float
+    """the most probable class; of several labels those with a probability above a half; of a regression the number"""
+    probabilities: dict[str, float]
+    """of each class or label; empty of a regression"""
 
 
 class Model:
@@ -107,6 +119,34 @@ class Model:
         weights_BL1 = jnp.asarray(mask_BL, jnp.float32)[..., None]
         return np.asarray((hidden_BLD * weights_BL1).sum(1) / weights_BL1.sum(1))
 
+    def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Classification]:
+        """The class, labels or number of each text, or of each text and its partner. Long texts are cut.
+
+        Raises:
+          UserError: the model has no head that reads texts.
+        """
+        head = self.config.head
+        if head.kind not in OF_TEXTS:
+            raise UserError(
+                f"the model's task head is {head.kind!r}, must be one of {', '.join(OF_TEXTS)} to classify a text:"
+                " bert-jax finetune trains one"
+            )
+        found: list[Classification] = []
+        for first in range(0, len(texts), _ROWS):
+            part = slice(first, first + _ROWS)
+            encodings = self.tokenizer.encode_texts(
+                texts[part], None if pairs is None else pairs[part], max_length=self.config.max_positions
+            )
+            tokens_BL, mask_BL = self._pad([encoding.ids for encoding in encodings])
+            types_BL = np.zeros_like(tokens_BL)
+            if self.config.type_vocab_size > 1:
+                for row, encoding in zip(types_BL, encodings, strict=True):
+                    row[: len(encoding.type_ids)] = encoding.type_ids
+            logits_BPC = self(tokens_BL, types_BL, mask_BL).class_logits_BPC
+            assert logits_BPC is not None, "a model with such a head gives them"
+            found += [_classification(head, row_C) for row_C in np.asarray(logits_BPC[:, 0], np.float64)]
+        return found
+
     def fill_mask(self, text: str, *, top_k: int = 5) -> list[list[Prediction]]:
         """For each [MASK] of `text`, in order, its `top_k` most probable tokens.
 
@@ -148,6 +188,17 @@ class Model:
             row[: len(ids)] = ids
         lengths_B1 = np.array([[len(ids)] for ids in rows])
         return tokens_BL, np.arange(length) < lengths_B1
+
+
+def _classification(head: HeadConfig, logits_C: np.ndarray) -> Classification:
+    if head.kind == "regression":
+        return Classification(float(logits_C[0]), {})
+    if head.kind == "multilabel":
+        each = dict(zip(head.labels, (1 / (1 + np.exp(-logits_C))).tolist(), strict=True))
+        return Classification(tuple(label for label, p in each.items() if p > 0.5), each)
+    exponentials_C = np.exp(logits_C - logits_C.max())
+    each = dict(zip(head.labels, (exponentials_C / exponentials_C.sum()).tolist(), strict=True))
+    return Classification(max(each, key=each.__getitem__), each)
 
 
 def load(directory: str | Path, *, checkpoint: str = "last", part: str | None = None) -> Model:

@@ -9,16 +9,32 @@ import jax.numpy as jnp
 import pytest
 
 from bert_jax import config as configs
+from bert_jax.config.finetune import settled
 from bert_jax.config.phases import token_slots
 from bert_jax.data.corpus.open import corpus_folder
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.sweeps.definition import load as load_sweep
 from bert_jax.tasks.choose import task_of
+from bert_jax.tasks.finetuning import select_of
 from bert_jax.training import optim, state, step
 
 ROOT = Path(__file__).parents[1]
 SWEEPS = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/sweeps/*.py"))
-FILES = sorted({path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py")} - set(SWEEPS))
+TASKS = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/tasks/*.py"))
+FILES = sorted({path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py")} - {*SWEEPS, *TASKS})
+
+
+@pytest.mark.parametrize("file", TASKS, ids=str)
+def test_every_task_is_a_valid_experiment_of_fine_tuning(file):
+    config = configs.load(str(ROOT / file), kind=configs.FinetuneConfig)
+    assert config.task.train and config.task.eval
+    assert select_of(config).name
+    with pytest.raises(UsageError, match="bert-jax finetune"):
+        configs.load(str(ROOT / file))
+    # Its numbers follow from any data and model, within the rules.
+    whole = settled(config, examples=2490, layers=12)
+    assert configs.resolve(configs.to_dict(whole), configs.FinetuneConfig) == whole
+    assert whole.optim.warmup_steps == int(0.1 * whole.train.steps)
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)

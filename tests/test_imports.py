@@ -142,7 +142,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "interop/tf1.py": {"tensorflow"},
     "scoring": {"scipy"},
     "sweeps": {"bert_jax.data.corpus", "bert_jax.tasks", "bert_jax.training.metrics"},
-    "tasks": {"bert_jax.data"},
+    "tasks": {"bert_jax.data", "scipy"},
     "text": {"sentencepiece", "sentencex"},
     "training/sinks.py": {"tensorboardX", "wandb"},
     "training/processes/discovery.py": {"kubernetes"},

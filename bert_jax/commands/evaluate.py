@@ -1,4 +1,5 @@
-"""Held-out loss and accuracy of a workdir's checkpoint, over all held-out rows of the run's last phase.
+"""Held-out scores of a workdir's checkpoint: over all held-out rows of the last phase of pretraining, or over
+config.task.eval of a fine-tuned run.
 
 The split, its rows and its masks are the same for every seed and checkpoint of a configuration. Prints
 a table, and last one JSON object.
@@ -15,7 +16,7 @@ from bert_jax.commands import refuse_overrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, type=Path, help="folder of a pretraining run")
+    parser.add_argument("--workdir", required=True, type=Path, help="folder of a run")
     parser.add_argument("--checkpoint", default="last", help="last (default), best, or a step")
 
 

@@ -76,9 +76,9 @@ def run(
     from bert_jax.interop.formats import export
     from bert_jax.tasks.load import load_model
 
-    config, params, tokenizer, _ = load_model(source, checkpoint=checkpoint, part=part)
+    config, params, tokenizer, report = load_model(source, checkpoint=checkpoint, part=part)
     _warn_of_untrained(Path(source), params)
-    opened_by = export(form, out, params, config=config, tokenizer=tokenizer)
+    opened_by = export(form, out, params, config=config, tokenizer=tokenizer, report=report)
     print(f"wrote {out}: {opened_by}")
 
 

@@ -4,6 +4,9 @@ checkpoint.
 fill-mask  prints the most probable tokens for each [MASK]; the vocabulary's own name of it, such as
            <mask>, is read too
 embed      prints one JSON object a text: {"text": ..., "vector": [...]}
+classify   prints one JSON object a text, in order: {"text": ..., "label": ..., "probabilities": {...}}; a tab separates a
+           text from its partner, which is then "text_pair". The label of a multilabel model is a list, of a
+           regression a number
 
 Texts are the arguments, or the lines of --input, or the lines of standard input.
 """
@@ -11,14 +14,19 @@ Texts are the arguments, or the lines of --input, or the lines of standard input
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bert_jax.commands import refuse_overrides
 from bert_jax.data.sources.blocks import UTF16_FAULT, UTF16_MARKS
 from bert_jax.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from bert_jax.api import Model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="workdir, model directory, or model id of the Hugging Face hub, such as google-bert/bert-base-uncased,"
         " which is downloaded into the hub's cache; ID@REVISION for a branch, tag or commit",
     )
-    parser.add_argument("--task", required=True, choices=("fill-mask", "embed"))
+    parser.add_argument("--task", required=True, choices=("fill-mask", "embed", "classify"))
     parser.add_argument("--checkpoint", default="last", help="of a workdir: last (default), best, or a step")
     parser.add_argument(
         "--part",
@@ -79,6 +87,8 @@ def run(
     from bert_jax import api
 
     loaded = api.load(model, checkpoint=checkpoint, part=part)
+    if task == "classify":
+        return _print_classified(loaded, texts)
     for text in texts:
         if task == "embed":
             print(json.dumps({"text": text, "vector": loaded.embed([text])[0].tolist()}, ensure_ascii=False))
@@ -91,6 +101,17 @@ def run(
             print(text)
             for mask in masks:
                 print("   " + "   ".join(f"{p.token} {100 * p.probability:.1f} %" for p in mask))
+
+
+def _print_classified(model: Model, texts: Sequence[str]) -> None:
+    """Singles and pairs may alternate: neighbours of one sort are classified together."""
+    for is_pair, group in itertools.groupby(texts, key=lambda text: "\t" in text):
+        rows = [text.split("\t", 1) for text in group]
+        first = [row[0] for row in rows]
+        second = [row[1] for row in rows] if is_pair else None
+        for row, found in zip(rows, model.classify(first, second), strict=True):
+            values = {"text": row[0], **({"text_pair": row[1]} if is_pair else {}), "label": found.label}
+            print(json.dumps(values | {"probabilities": found.probabilities}, ensure_ascii=False))
 
 
 def _lines(path: Path | None) -> list[str]:

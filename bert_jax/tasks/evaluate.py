@@ -8,10 +8,12 @@ from pathlib import Path
 
 import jax
 
-from bert_jax.config import PretrainConfig
+from bert_jax.config import FinetuneConfig, PretrainConfig, RunConfig
 from bert_jax.errors import UserError
 from bert_jax.objectives.sums import means
+from bert_jax.tasks import finetune
 from bert_jax.tasks.choose import task_of
+from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.load import choose_checkpoint
 from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.training import workdir as workdirs
@@ -51,13 +53,32 @@ def open_task(workdir: Path) -> Pretraining:
     return task
 
 
+def _open_finetuned(workdir: Path, config: FinetuneConfig, identity: Mapping[str, str]) -> Finetuning:
+    if not config.task.eval:
+        raise UserError("config.task.eval='': the run had no examples to evaluate on")
+    task = finetune.open_task(config, workdir, ())
+    if jax.default_backend() != "gpu":
+        task.model = task.model.portable()
+    for name, digest in task.identity.items():
+        if identity.get(name) != digest:
+            raise UserError(
+                f"config.task.{name}: its content has digest {digest}, the run was made with {identity.get(name)}"
+            )
+    return task
+
+
 def evaluate(workdir: Path, *, checkpoint: str = "last") -> Evaluation:
-    """Evaluates a checkpoint on all held-out rows of the run's last phase.
+    """Evaluates a checkpoint on all held-out rows of the run's last phase, or of a fine-tuned run on config.task.eval.
 
     Raises:
       UserError: no such checkpoint, nothing held out, or the corpus is gone or changed.
     """
-    task = open_task(workdir)
+    saved = workdirs.read(workdir, RunConfig)
+    task: Pretraining | Finetuning
+    if isinstance(saved.config, FinetuneConfig):
+        task = _open_finetuned(workdir, saved.config, saved.identity)
+    else:
+        task = open_task(workdir)
     step = choose_checkpoint(workdir, checkpoint)
     trainer = Trainer.of(task, task.config)
     with Checkpoints(workdir / "checkpoints", select=task.select, read_only=True) as checkpoints:

@@ -74,7 +74,7 @@ def open_task(config: FinetuneConfig, workdir: Path, source: tuple[hub.Source, .
     """
     if workdirs.is_workdir(workdir) and native.is_native(workdir):
         model, tokenizer = native.read_config(workdir)[0], load_tokenizer(workdir)
-        data = read_data(config, tokenizer, known=model.head.labels)
+        data = read_data(config, tokenizer, types=model.type_vocab_size, known=model.head.labels)
     else:
         if not source:
             raise UsageError(
@@ -86,10 +86,10 @@ def open_task(config: FinetuneConfig, workdir: Path, source: tuple[hub.Source, .
                 f"{source[0]}: has no tokenizer, so no text can be read: put its tokenizer.json there"
             )
         tokenizer = found.tokenizer
-        data = read_data(
-            config, tokenizer, known=found.config.head.labels if _keeps_head(config, found) else ()
-        )
-        if _keeps_head(config, found) and found.config.head.labels != data.labels:
+        keeps = _keeps_head(config, found)
+        known = found.config.head.labels if keeps else ()
+        data = read_data(config, tokenizer, types=found.config.type_vocab_size, known=known)
+        if keeps and known != data.labels:
             raise _another_head(source[0], found.config.head, ", ".join(data.labels))
         model = model_with_head(config, found.config, data.labels)
     faults = list(parallel_faults(config.parallel, model))

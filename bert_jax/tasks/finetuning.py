@@ -76,10 +76,12 @@ class TextData(NamedTuple):
     """what was passed over or cut, a line each"""
 
 
-def read_data(config: FinetuneConfig, tokenizer: Tokenizer, *, known: tuple[str, ...] = ()) -> TextData:
+def read_data(
+    config: FinetuneConfig, tokenizer: Tokenizer, *, types: int, known: tuple[str, ...] = ()
+) -> TextData:
     """Reads and tokenises task.train and task.eval.
 
-    known: labels of a head that goes on, in its order.
+    types: segment types that the model tells apart. known: labels of a head that goes on, in its order.
 
     Raises:
       UserError: a file that cannot be read, fewer than two classes, or a label at evaluation that training lacks.
@@ -102,7 +104,7 @@ def read_data(config: FinetuneConfig, tokenizer: Tokenizer, *, known: tuple[str,
     for name, entry, examples in (("train", task.train, train), ("eval", task.eval, evaluated)):
         if examples is None:
             continue
-        features[name] = _features(config, examples, tokenizer, labels)
+        features[name] = _features(config, examples, tokenizer, labels, types)
         skipped = [f"{count:,} passed over: {reason}" for reason, count in examples.skipped.items() if count]
         cut = features[name].cut
         skipped += [f"{cut:,} cut at {task.max_length} tokens"] if cut else []
@@ -129,7 +131,11 @@ def _read(config: FinetuneConfig, entry: str, limit: int) -> Examples[TextExampl
 
 
 def _features(
-    config: FinetuneConfig, examples: Examples[TextExample], tokenizer: Tokenizer, labels: tuple[str, ...]
+    config: FinetuneConfig,
+    examples: Examples[TextExample],
+    tokenizer: Tokenizer,
+    labels: tuple[str, ...],
+    types: int,
 ) -> Features:
     from bert_jax.data.labelled.features import cached
     from bert_jax.data.labelled.texts import text_features
@@ -139,9 +145,14 @@ def _features(
     key = {"data": examples.digest, "tokenizer": _digest(tokenizer), "kind": task.kind, "labels": labels}
     return cached(
         folder,
-        key | {"max_length": task.max_length},
+        key | {"max_length": task.max_length, "types": types},
         lambda: text_features(
-            examples.examples, tokenizer, target=task.kind, labels=labels, max_length=task.max_length
+            examples.examples,
+            tokenizer,
+            target=task.kind,
+            labels=labels,
+            max_length=task.max_length,
+            types=types,
         ),
     )
 

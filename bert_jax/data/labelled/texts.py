@@ -35,14 +35,17 @@ def text_features(
     target: Target,
     labels: Sequence[str],
     max_length: int,
+    types: int,
 ) -> Features:
     """Features with labels_P (int32), labels_PC (float32 0 or 1) or targets_P (float32).
+
+    types: segment types that the model tells apart.
 
     Raises:
       UserError: a label that is not one of `labels`, with its place.
     """
     ids: list[np.ndarray] = []
-    types: list[np.ndarray] = []
+    type_ids: list[np.ndarray] = []
     cut = 0
     has_pairs = bool(examples) and examples[0].text_pair is not None
     firsts = range(0, len(examples), _AT_ONCE)
@@ -51,11 +54,11 @@ def text_features(
         pairs = [example.text_pair or "" for example in part] if has_pairs else None
         for encoding in tokenizer.encode_texts([e.text for e in part], pairs, max_length=max_length):
             ids.append(np.array(encoding.ids, np.int32))
-            types.append(np.array(encoding.type_ids, np.uint8))
+            type_ids.append(np.array(encoding.type_ids, np.uint8))
             cut += bool(encoding.overflowing)
     return Features(
         tokens_T=np.concatenate(ids),
-        type_ids_T=np.concatenate(types),
+        type_ids_T=np.minimum(np.concatenate(type_ids), max(types - 1, 0)),
         lengths_S=np.array([len(row) for row in ids], np.int32),
         examples_S=np.arange(len(examples), dtype=np.int32),
         of_sequences=_targets(examples, target, labels),

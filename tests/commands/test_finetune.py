@@ -1,0 +1,185 @@
+"""`bert-jax finetune`, and what the other commands do with its workdir."""
+
+import dataclasses
+import json
+
+import jax
+import pytest
+
+from bert_jax.__main__ import main
+from bert_jax.config.presets import PRESETS
+from bert_jax.interop import native
+from bert_jax.models import bert
+from bert_jax.text import kinds
+from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.training.metrics import read_metrics
+
+WORDS = ["good", "bad", "film", "plot", "the", "was", "."]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    entries = [*kinds.SPECIAL["wordpiece"].values(), *WORDS]
+    tokenizer = Tokenizer(kinds.wordpiece({token: i for i, token in enumerate(entries)}, lowercase=True))
+    model = dataclasses.replace(
+        PRESETS["bert-tiny"],
+        vocab_size=len(entries),
+        hidden_size=32,
+        num_heads=2,
+        mlp_size=64,
+        max_positions=32,
+    )
+    native.save_native(
+        folder / "model", bert.init_params(model, jax.random.key(0)), config=model, tokenizer=tokenizer
+    )
+    rows = [f"the {noun} was {word} .\t{word}" for noun in ("film", "plot") for word in ("good", "bad")] * 8
+    (folder / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    (folder / "experiment.py").write_text(
+        f"""
+from bert_jax.config import FinetuneConfig, base
+def get_config():
+    config = base(FinetuneConfig)
+    config.task.train = config.task.eval = {str(folder / "train.tsv")!r}
+    config.task.max_length = 32
+    config.train.batch_size = 16
+    config.train.steps = 6
+    config.train.eval_every = 2
+    config.optim.learning_rate = 3e-3
+    config.log.sinks = ()
+    return config
+"""
+    )
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BERT_JAX_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+def finetune(made, workdir, *more):
+    return main(
+        [
+            "finetune",
+            f"--config={made / 'experiment.py'}",
+            "--init",
+            str(made / "model"),
+            "--workdir",
+            str(workdir),
+            *more,
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def run(made, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "one"
+    assert finetune(made, workdir) == 0
+    return workdir
+
+
+def test_it_leaves_a_whole_workdir(run):
+    assert {"config.json", "metrics.jsonl", "bert_jax.json", "tokenizer.json", "init.json", "loss.png"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert [line["step"] for line in read_metrics(run / "metrics.jsonl") if line["split"] == "eval"] == [
+        0,
+        2,
+        4,
+        6,
+    ]
+
+
+def test_stopped_it_resumes_to_the_same_run(made, run, tmp_path, monkeypatch):
+    from bert_jax.training import loop
+
+    class _Killed(BaseException):
+        pass
+
+    real = loop._report
+
+    def dies(run, phase, state, rate):
+        if int(state.step) == 6:
+            raise _Killed
+        return real(run, phase, state, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_report", dies)
+        with pytest.raises(_Killed):
+            finetune(made, tmp_path / "run")
+    # Without --init: the workdir knows the model.
+    assert main(["finetune", f"--config={made / 'experiment.py'}", "--workdir", str(tmp_path / "run")]) == 0
+    ours, theirs = (
+        [
+            {k: v for k, v in line.items() if not k.endswith("_per_s") and k != "mfu"}
+            for line in read_metrics(w / "metrics.jsonl")
+        ]
+        for w in (tmp_path / "run", run)
+    )
+    assert ours == theirs
+
+
+def test_another_configuration_is_refused(made, run, capfd):
+    assert finetune(made, run, "--config.optim.learning_rate=1e-4") == 2
+    assert "optim.learning_rate: 0.0001 now, 0.003 there" in capfd.readouterr().err
+
+
+def test_a_new_run_needs_a_model(made, tmp_path, capfd):
+    assert main(["finetune", f"--config={made / 'experiment.py'}", "--workdir", str(tmp_path / "w")]) == 2
+    assert "--init is missing" in capfd.readouterr().err
+
+
+def test_pretrain_refuses_an_experiment_of_fine_tuning(made, tmp_path, capfd):
+    assert main(["pretrain", f"--config={made / 'experiment.py'}", "--workdir", str(tmp_path / "w")]) == 2
+    assert "bert-jax finetune" in capfd.readouterr().err
+
+
+def test_config_prints_every_option(made, capfd):
+    assert main(["config", f"--config={made / 'experiment.py'}"]) == 0
+    out = capfd.readouterr().out
+    assert "* task.train" in out and "  tuning.unfreeze_epochs" in out
+
+
+def test_predict_classifies_in_order(run, tmp_path, capfd):
+    (tmp_path / "texts.txt").write_text("the film was good .\nthe plot\tthe film\nthe plot was bad .\n")
+    capfd.readouterr()
+    assert (
+        main(["predict", "--model", str(run), "--task", "classify", "--input", str(tmp_path / "texts.txt")])
+        == 0
+    )
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [row["text"] for row in rows] == ["the film was good .", "the plot", "the plot was bad ."]
+    assert rows[1]["text_pair"] == "the film"
+    assert all(set(row["probabilities"]) == {"good", "bad"} for row in rows)
+    assert all(row["label"] == max(row["probabilities"], key=row["probabilities"].get) for row in rows)
+
+
+def test_predict_refuses_a_model_without_a_head(made, capfd):
+    assert main(["predict", "--model", str(made / "model"), "--task", "classify", "the film"]) == 1
+    assert "task head is 'none'" in capfd.readouterr().err
+
+
+def test_evaluate_and_export_open_the_run(run, tmp_path, capfd):
+    assert main(["evaluate", "--workdir", str(run)]) == 0
+    scores = json.loads(capfd.readouterr().out.splitlines()[-1])
+    last = read_metrics(run / "metrics.jsonl")[-1]
+    assert scores["accuracy"] == pytest.approx(last["accuracy"]) and scores["step"] == 6
+    assert main(["export", "--workdir", str(run), "--format", "hf", "--out", str(tmp_path / "hf")]) == 0
+    exported = json.loads((tmp_path / "hf/config.json").read_text())
+    assert exported["architectures"] == ["BertForSequenceClassification"]
+    assert exported["id2label"] == {"0": "bad", "1": "good"}
+
+
+def test_seeds_are_runs_of_their_own_and_a_failed_one_is_named(made, tmp_path, capfd, monkeypatch):
+    assert finetune(made, tmp_path / "s", "--seeds", "0,1", "--config.train.steps=2") == 0
+    out = capfd.readouterr().out
+    assert "2 seeds, 95 % interval" in out
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {"seed0", "seed1", "loss.png"}
+    (tmp_path / "s/seed2").mkdir()
+    (tmp_path / "s/seed2/other").write_text("")
+    assert finetune(made, tmp_path / "s", "--seeds", "0,2", "--config.train.steps=2") == 1
+    captured = capfd.readouterr()
+    assert "seed 2 failed" in captured.out and "1 of 2 seeds failed: 2" in captured.err

@@ -1,0 +1,233 @@
+"""Fine-tuning: each example counts as if it were alone, whatever rows, devices and phases it is trained in."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax import config as configs
+from bert_jax.config import FinetuneConfig
+from bert_jax.config.finetune import frozen_patterns, settled
+from bert_jax.config.presets import PRESETS
+from bert_jax.errors import ConfigError, UserError
+from bert_jax.interop import native
+from bert_jax.models import bert
+from bert_jax.models.parameters import flatten
+from bert_jax.tasks.evaluate import evaluate
+from bert_jax.tasks.finetune import finetune, open_task
+from bert_jax.tasks.load import load_model
+from bert_jax.text import kinds
+from bert_jax.text.tokenizer import Tokenizer
+from bert_jax.training.metrics import read_metrics
+from bert_jax.training.trainer import Trainer
+
+WORDS = [
+    "good", "fine", "great", "bad", "poor", "awful", "film", "plot", "cast", "the", "a", "was", "is", "very", "and", "."
+]  # fmt: skip
+GOOD, BAD = WORDS[:3], WORDS[3:6]
+
+
+def sentences(count, seed):
+    """Sentences of 2 to 20 words, "pos" if they have a good word, else "neg" with a bad one."""
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        is_good = bool(rng.integers(2))
+        words = list(rng.choice(WORDS[6:], rng.integers(1, 20)))
+        words.insert(int(rng.integers(len(words) + 1)), str(rng.choice(GOOD if is_good else BAD)))
+        yield " ".join(words), is_good
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a model, and train.tsv and dev.tsv of sentences, pairs, labels and numbers."""
+    folder = tmp_path_factory.mktemp("made")
+    entries = [*kinds.SPECIAL["wordpiece"].values(), *WORDS]
+    tokenizer = Tokenizer(kinds.wordpiece({token: i for i, token in enumerate(entries)}, lowercase=True))
+    model = dataclasses.replace(
+        PRESETS["bert-tiny"], vocab_size=len(entries), hidden_size=32, num_heads=2, mlp_size=64, num_layers=3,
+        max_positions=48, dropout_rate=0.0, attention_dropout_rate=0.0,
+    )  # fmt: skip
+    params = bert.init_params(model, jax.random.key(0))
+    native.save_native(folder / "model", params, config=model, tokenizer=tokenizer)
+    for name, count, seed in (("train", 300, 0), ("dev", 101, 1)):
+        lines = [f"{text}\t{'pos' if good else 'neg'}" for text, good in sentences(count, seed)]
+        (folder / f"{name}.tsv").write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")
+        rows = [
+            {"text": text, "text_pair": "a film .", "labels": ["good"] * good + ["long"] * (len(text) > 40),
+             "score": len(text.split()) / 10}
+            for text, good in sentences(count, seed)
+        ]  # fmt: skip
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_JAX_DATA", str(tmp_path / "data"))
+
+
+def config_of(made, suffix="tsv", **values):
+    raw = configs.base(FinetuneConfig).to_dict()
+    raw["task"] |= {
+        "train": str(made / f"train.{suffix}"),
+        "eval": str(made / f"dev.{suffix}"),
+        "max_length": 48,
+    }
+    raw["train"] |= {"batch_size": 24, "epochs": 4.0}
+    raw["optim"]["learning_rate"] = 3e-3
+    raw["model"]["head_dropout_rate"] = 0.0
+    raw["log"]["sinks"] = ()
+    for key, value in values.items():
+        group, name = key.split("__")
+        raw[group][name] = value
+    return configs.resolve(raw, FinetuneConfig)
+
+
+def task_of(config, made, tmp_path):
+    return open_task(config, tmp_path / "none", (made / "model",))
+
+
+def loss_and_gradient(task, batch):
+    params = task.init(jax.random.key(1))
+    objective = task.objective
+
+    def loss(params):
+        return objective.loss(params, {}, batch, None, objective.weights(batch))[0]
+
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
+    return float(value), gradient
+
+
+def one_batch(task, step=0):
+    batch = next(
+        task.batches("train", task.phases[0], Trainer.of(task, task.config).host()).iterate(step, step + 1)
+    )
+    return {name: jnp.asarray(values) for name, values in batch.items()}
+
+
+KINDS = {
+    "classification": ("tsv", {}),
+    "multilabel": ("jsonl", {"task__label": "labels", "task__kind": "multilabel"}),
+    "regression": ("jsonl", {"task__label": "score", "task__kind": "regression"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_rows_have_the_loss_and_gradient_of_examples_alone(kind, made, tmp_path):
+    suffix, values = KINDS[kind]
+    packed = task_of(config_of(made, suffix, **values), made, tmp_path)
+    alone = task_of(config_of(made, suffix, task__batching="pad", **values), made, tmp_path)
+    rows, single = one_batch(packed), one_batch(alone)
+    assert len(rows["tokens_BL"]) < len(single["tokens_BL"]) == 24
+    (loss, gradient), (loss_alone, gradient_alone) = (
+        loss_and_gradient(task, batch) for task, batch in ((packed, rows), (alone, single))
+    )
+    assert loss == pytest.approx(loss_alone, rel=1e-5)
+    for path, leaf in flatten(gradient).items():
+        other = flatten(gradient_alone)[path]
+        assert np.allclose(leaf, other, rtol=1e-3, atol=1e-6), path
+
+
+@pytest.fixture(scope="module")
+def trained(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BERT_JAX_DATA", str(folder / "data"))
+        finetune(config_of(made), folder / "run", init=made / "model")
+    return folder / "run"
+
+
+def test_it_learns_and_evaluate_says_what_the_last_line_says(trained):
+    last = read_metrics(trained / "metrics.jsonl")[-1]
+    assert last["split"] == "eval" and last["accuracy"] > 0.8
+    found = evaluate(trained)
+    assert found.weights["class_loss"] == 101
+    assert {name: found.scores[name] for name in ("loss", "accuracy", "f1", "matthews")} == pytest.approx(
+        {name: last[name] for name in ("loss", "accuracy", "f1", "matthews")}, rel=1e-5
+    )
+
+
+def test_the_model_of_the_run_classifies_text(trained):
+    from bert_jax import api
+
+    model = api.load(trained, checkpoint="best")
+    found = model.classify(["the film was great .", "awful plot"])
+    assert [one.label for one in found] == ["pos", "neg"]
+    assert all(sum(one.probabilities.values()) == pytest.approx(1) for one in found)
+
+
+@pytest.mark.parametrize("parallel", [{"mode": "pmap"}, {"fsdp": 2, "tensor": 2}])
+def test_devices_do_not_change_what_is_learnt(parallel, made, tmp_path, trained):
+    values = {f"parallel__{name}": value for name, value in parallel.items()}
+    finetune(config_of(made, **values), tmp_path / "run", init=made / "model")
+    ours, theirs = (
+        {line["step"]: line for line in read_metrics(run / "metrics.jsonl") if line["split"] == "train"}
+        for run in (tmp_path / "run", trained)
+    )
+    for step in (10, 20):
+        assert ours[step]["loss"] == pytest.approx(theirs[step]["loss"], rel=2e-3)
+        assert ours[step]["grad_norm"] == pytest.approx(theirs[step]["grad_norm"], rel=1e-2)
+
+
+def test_gradual_unfreezing_is_a_phase_a_layer_and_ends_with_all():
+    config = settled(
+        dataclasses.replace(
+            FinetuneConfig(), tuning=dataclasses.replace(FinetuneConfig().tuning, unfreeze_steps=10)
+        ),
+        examples=3200,
+        layers=3,
+    )
+    assert [phase.frozen for phase in config.phases] == [frozen_patterns(depth) for depth in (4, 3, 2, 1, 0)]
+    assert [round(phase.share * config.train.steps) for phase in config.phases] == [10, 10, 10, 10, 260]
+    assert settled(config, examples=3200, layers=3) == config
+
+
+def test_a_frozen_encoder_stays_and_the_head_learns(made, tmp_path):
+    config = config_of(made, tuning__frozen="encoder", train__steps=3, train__eval_every=3)
+    finetune(config, tmp_path / "run", init=made / "model")
+    before, after = (flatten(load_model(folder).params) for folder in (made / "model", tmp_path / "run"))
+    moved = {path for path in after if path not in before or not np.array_equal(before[path], after[path])}
+    assert moved == {path for path in after if path.startswith(("task_head/", "bert/pooler/"))}
+
+
+def test_random_weights_take_nothing(made, tmp_path):
+    finetune(config_of(made, tuning__weights="random", train__steps=1), tmp_path / "run", init=made / "model")
+    assert json.loads((tmp_path / "run/init.json").read_text())["taken"]["tensors"] == 0
+
+
+def test_it_stops_when_patience_is_over_and_does_not_go_on(made, tmp_path):
+    config = config_of(
+        made, optim__learning_rate=1e-12, train__eval_every=2, train__patience=2, task__select="accuracy"
+    )
+    finetune(config, tmp_path / "run", init=made / "model")
+    lines = read_metrics(tmp_path / "run/metrics.jsonl")
+    assert max(line["step"] for line in lines) == 4  # evaluations 0, 2, 4: the first is never beaten
+    finetune(config, tmp_path / "run", init=made / "model")
+    assert read_metrics(tmp_path / "run/metrics.jsonl") == lines
+
+
+def test_a_head_goes_on_with_its_labels_and_another_is_refused(trained, made, tmp_path):
+    task = open_task(config_of(made), tmp_path / "none", (trained,))
+    assert task.model.head.labels == ("neg", "pos")
+    (tmp_path / "t.tsv").write_text("sentence\tlabel\na film\tx\nthe plot\ty\na cast\tz\n")
+    other = config_of(made, task__train=str(tmp_path / "t.tsv"), task__eval="")
+    with pytest.raises(UserError, match=r"neg, pos.*x, y, z.*tuning\.head=fresh"):
+        open_task(other, tmp_path / "none", (trained,))
+    fresh = dataclasses.replace(other, tuning=dataclasses.replace(other.tuning, head="fresh"))
+    assert open_task(fresh, tmp_path / "none", (trained,)).model.head.labels == ("x", "y", "z")
+
+
+def test_bad_data_is_one_line(made, tmp_path):
+    (tmp_path / "one.tsv").write_text("sentence\tlabel\na film\tpos\nthe plot\tpos\n")
+    with pytest.raises(UserError, match=r"'pos'.*two classes"):
+        task_of(config_of(made, task__train=str(tmp_path / "one.tsv")), made, tmp_path)
+    (tmp_path / "new.tsv").write_text("sentence\tlabel\na film\tpos\nthe plot\tmaybe\n")
+    with pytest.raises(UserError, match=r"new\.tsv:3: label 'maybe'.*neg, pos"):
+        task_of(config_of(made, task__eval=str(tmp_path / "new.tsv")), made, tmp_path)
+    with pytest.raises(ConfigError, match=r"task\.select='f2'.*accuracy"):
+        task_of(config_of(made, task__select="f2"), made, tmp_path)
+    with pytest.raises(ConfigError, match=r"task\.max_length=64.*48"):
+        task_of(config_of(made, task__max_length=64), made, tmp_path)
