@@ -168,7 +168,8 @@ def _download(source: ModelId, *, tokenizer_only: bool, local_files_only: bool =
         folder = snapshot_download(
             source.name,
             revision=source.commit or source.revision or None,
-            allow_patterns=list(_TOKENIZER if tokenizer_only else _MODEL),
+            # config.json tells the class of a tokenizer that does not say it.
+            allow_patterns=[*_TOKENIZER, "config.json"] if tokenizer_only else list(_MODEL),
             local_files_only=local_files_only,
             tqdm_class=_Bar,
         )

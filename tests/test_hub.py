@@ -162,7 +162,7 @@ def test_a_download_takes_the_files_that_are_read_and_no_others(server, saved, c
 
 def test_a_tokenizer_comes_without_the_weights(server, monkeypatch):
     hub.resolve(NAME, tokenizer_only=True)
-    assert "tokenizer.json" in server.downloaded
+    assert {"tokenizer.json", "config.json"} <= server.downloaded
     assert not any(name.endswith((".safetensors", ".bin")) for name in server.downloaded)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "are incomplete" in refusal(NAME)
