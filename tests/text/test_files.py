@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from tokenizers import models
+from tokenizers import models, processors
 
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import SpecialIds, load
@@ -56,6 +56,24 @@ def test_saving_after_encoding_with_special_tokens_writes_the_same_bytes(tmp_pat
     ours.save(tmp_path / "b")
     for name in ("tokenizer.json", "vocab.txt"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_a_frame_of_its_own_is_saved_as_it_is(tmp_path, kind):
+    """The classes of `transformers` would put their own around a text, so it gets none of them."""
+    ours = load_copy(trained(kind=kind, lowercase=kind == "wordpiece"), tmp_path)
+    usual = json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"]
+    assert usual == {"wordpiece": "BertTokenizer", "bpe": "RobertaTokenizer"}[kind]
+    sep = ours.names["sep"]
+    ours.backend.post_processor = processors.TemplateProcessing(
+        single=f"$A {sep}", pair=f"$A {sep} $B {sep}", special_tokens=[(sep, ours.special.sep)]
+    )
+    expected = ours.encode(TEXTS[0], special=True)
+    assert expected[0] != ours.special.cls
+    ours.save(tmp_path)
+    assert load(tmp_path).encode(TEXTS[0], special=True) == expected
+    saved = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert saved["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
 def test_vocab_txt_has_an_entry_a_line_in_order(tmp_path):
