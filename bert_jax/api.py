@@ -9,29 +9,33 @@ model.fill_mask("Returns the [MASK] of the list.", top_k=3)
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.config import HeadConfig, ModelConfig
+from bert_jax.config.finetune import TaskKind
 from bert_jax.config.head import OF_TEXTS
 from bert_jax.errors import UserError
 from bert_jax.models.bert import Output
 from bert_jax.models.inference import Inference, padded_length
-from bert_jax.tasks.load import load_model
+from bert_jax.tasks.lists import finetune_lists
+from bert_jax.tasks.load import LoadedModel, load_model
 from bert_jax.tasks.run import pretrain
 from bert_jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bert_jax.interop.load import LoadReport
 
-__all__ = ["Classification", "Model", "Output", "Prediction", "load", "pretrain"]
+__all__ = ["Classification", "Finetuned", "Model", "Output", "Prediction", "finetune", "load", "pretrain"]
 
 _MASK = "[MASK]"
 _ROWS = 64  # texts that are classified together
@@ -199,6 +203,57 @@ def _classification(head: HeadConfig, logits_C: np.ndarray) -> Classification:
     exponentials_C = np.exp(logits_C - logits_C.max())
     each = dict(zip(head.labels, (exponentials_C / exponentials_C.sum()).tolist(), strict=True))
     return Classification(max(each, key=each.__getitem__), each)
+
+
+class Finetuned(NamedTuple):
+    """What `finetune` gives."""
+
+    model: Model
+    """with the parameters of the best evaluation"""
+    scores: dict[str, float]
+    """of that evaluation; {} without one"""
+
+
+def finetune(
+    model: Model | str | Path,
+    *,
+    train: Sequence[Sequence[Any]],
+    eval: Sequence[Sequence[Any]] = (),
+    task: TaskKind = "classification",
+    epochs: float = 3.0,
+    learning_rate: float = 3e-5,
+    batch_size: int = 32,
+    folder: str | Path | None = None,
+    **values: Any,
+) -> Finetuned:
+    """Fine-tunes a model on examples in memory: (text, label), or (text, partner, label) of a pair.
+
+    A label is a class's name, of task="multilabel" a list of names, of task="regression" a number.
+
+    Args:
+      model: a loaded model, or what `load` takes.
+      eval: scored, whole, after each epoch; the best epoch's parameters are kept.
+      folder: where the run lives; the same call again resumes it. None: a temporary folder.
+      values: any other value of the configuration, with "__" for the dot: optim__schedule="cosine",
+        optim__weight_decay=0.01, seed=1.
+
+    Raises:
+      ConfigError: a value that does not fit.
+      UserError: examples or a model that cannot be used.
+    """
+    given = {name.replace("__", "."): value for name, value in values.items()}
+    given |= {"train.epochs": epochs, "train.batch_size": batch_size, "optim.learning_rate": learning_rate}
+    source = (
+        model
+        if isinstance(model, str | Path)
+        else LoadedModel(model.config, model.params, model.tokenizer, None)
+    )
+    with contextlib.ExitStack() as stack:
+        place = folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="bert_jax-"))
+        workdir, scores = finetune_lists(
+            source, Path(place), train=train, evaluation=eval, task=task, values=given
+        )
+        return Finetuned(load(workdir, checkpoint="best"), scores)
 
 
 def load(directory: str | Path, *, checkpoint: str = "last", part: str | None = None) -> Model:

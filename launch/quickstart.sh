@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Trains and exports a small BERT: installs into .venv, then prepares, pretrains, evaluates, exports and
-# fills masks. If it is interrupted, the same command resumes.
+# Trains, exports and fine-tunes a small BERT: installs into .venv, then prepares, pretrains, evaluates, exports, fills
+# masks, and fine-tunes the model and one of random weights on a labelled set that comes with the packages. If it is
+# interrupted, the same command resumes.
 #
 #   bash launch/quickstart.sh [RUN]      RUN: folder of the run, default runs/quickstart
 set -euo pipefail
@@ -24,7 +25,13 @@ bert-jax predict --model "$run/hf" --task fill-mask --top-k 5 \
   "Return the [MASK] of the given array." \
   "If the file does not [MASK], an error is raised." \
   "This [MASK] is deprecated and will be removed in a future version."
+task=experiments/tasks/installed_docs.py
+bert-jax finetune --config "$task" --init "$run" --workdir "$run-package"
+bert-jax finetune --config "$task" --init "$run" --workdir "$run-package-random" --config.tuning.weights=random
 cat <<EOF
+
+Which package a paragraph comes from is what the last two tables score, first from the model just trained, then from
+random weights.
 
 Done in $((SECONDS / 60)) min $((SECONDS % 60)) s.
   curves   $run/loss.png

@@ -12,6 +12,7 @@ from bert_jax.config.loading import (
     resolve,
     to_dict,
     validate,
+    with_values,
 )
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.schema import (
@@ -56,4 +57,5 @@ __all__ = [
     "resolve",
     "to_dict",
     "validate",
+    "with_values",
 ]

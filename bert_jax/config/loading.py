@@ -109,6 +109,20 @@ def load(
     return _resolve(raw, faults)  # type: ignore[return-value]
 
 
+def with_values(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested configuration with `values` by their dotted keys: {"optim.learning_rate": 2e-4}.
+
+    Raises:
+      ConfigError: an unknown key.
+    """
+    changed, faults = _as_dict(raw), list[str]()
+    for key, given in values.items():
+        _set(changed, key, functools.partial(_as_given, given), faults)
+    if faults:
+        raise ConfigError(faults)
+    return changed
+
+
 def resolve(raw: Any, kind: type[Run] = PretrainConfig) -> Run:  # type: ignore[assignment]
     """A configuration from a ConfigDict or nested mapping; missing keys take their defaults.
 

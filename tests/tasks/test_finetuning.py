@@ -231,3 +231,25 @@ def test_bad_data_is_one_line(made, tmp_path):
         task_of(config_of(made, task__select="f2"), made, tmp_path)
     with pytest.raises(ConfigError, match=r"task\.max_length=64.*48"):
         task_of(config_of(made, task__max_length=64), made, tmp_path)
+
+
+def test_lists_from_python_are_learnt_and_the_model_comes_back(made, tmp_path):
+    import bert_jax
+
+    examples = [(text, "pos" if good else "neg") for text, good in sentences(200, 5)]
+    options = {
+        "train": examples[:150], "eval": examples[150:], "epochs": 3, "learning_rate": 3e-3, "batch_size": 16,
+        "optim__schedule": "cosine", "task__max_length": 48,
+    }  # fmt: skip
+    model, scores = bert_jax.finetune(bert_jax.load(made / "model"), folder=tmp_path / "f", **options)
+    assert model.config.head.labels == ("neg", "pos")
+    found = [one.label for one in model.classify([text for text, _ in examples[150:]])]
+    assert np.mean([a == b for a, (_, b) in zip(found, examples[150:], strict=True)]) == pytest.approx(
+        scores["accuracy"]
+    )
+    _, same = bert_jax.finetune(bert_jax.load(made / "model"), folder=tmp_path / "f", **options)
+    assert same == scores
+    with pytest.raises(UserError, match=r"train\[1\]=.*\(text, label\)"):
+        bert_jax.finetune(model, train=[("a", "pos"), ("a", "b", "neg")])
+    with pytest.raises(ConfigError, match=r"optim\.rate is unknown"):
+        bert_jax.finetune(model, train=examples, optim__rate=1)
