@@ -16,17 +16,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bert_jax.commands import refuse_overrides
-from bert_jax.data.sources.blocks import UTF16_FAULT, UTF16_MARKS
-from bert_jax.errors import UsageError, UserError
+from bert_jax.data.sources.texts import texts_of
+from bert_jax.errors import UsageError
+from bert_jax.progress import bar
 
 if TYPE_CHECKING:
-    from bert_jax.api import Model
+    from bert_jax.tasks.predict import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,13 +55,14 @@ def main(args: argparse.Namespace) -> None:
     refuse_overrides(args, "the configuration is the model's")
     if args.text and args.input:
         raise UsageError(f"give texts or --input {args.input}, not both")
-    texts = args.text or _lines(args.input)
-    if not texts:
+    texts = iter(args.text or texts_of(args.input))
+    first = next(texts, None)
+    if first is None:
         raise UsageError("no text: give it as an argument, with --input FILE, or on standard input")
     run(
         args.model,
         args.task,
-        texts=texts,
+        texts=itertools.chain([first], texts),
         checkpoint=args.checkpoint,
         part=args.part,
         top_k=args.top_k,
@@ -71,59 +72,28 @@ def main(args: argparse.Namespace) -> None:
 
 def run(
     model: str | Path,
-    task: str,
+    task: Task,
     *,
-    texts: Sequence[str],
+    texts: Iterable[str],
     checkpoint: str = "last",
     part: str | None = None,
     top_k: int = 3,
     as_json: bool = False,
 ) -> None:
-    """Prints the predictions for `texts`.
+    """Prints the predictions for `texts`, in their order, a few at a time.
 
     Raises:
       UserError: no model there, or a text the task cannot take.
     """
     from bert_jax import api
+    from bert_jax.tasks.predict import predictions
 
     loaded = api.load(model, checkpoint=checkpoint, part=part)
-    if task == "classify":
-        return _print_classified(loaded, texts)
-    for text in texts:
-        if task == "embed":
-            print(json.dumps({"text": text, "vector": loaded.embed([text])[0].tolist()}, ensure_ascii=False))
-            continue
-        masks = loaded.fill_mask(text, top_k=top_k)
-        if as_json:
-            found = [[{"token": p.token, "probability": p.probability} for p in mask] for mask in masks]
-            print(json.dumps({"text": text, "masks": found}, ensure_ascii=False))
+    shown = bar(texts, description=task, unit=" texts", delay=2.0)
+    for found in predictions(loaded, task, shown, top_k=top_k):
+        if task == "fill-mask" and not as_json:
+            print(found["text"])
+            for mask in found["masks"]:
+                print("   " + "   ".join(f"{p['token']} {100 * p['probability']:.1f} %" for p in mask))
         else:
-            print(text)
-            for mask in masks:
-                print("   " + "   ".join(f"{p.token} {100 * p.probability:.1f} %" for p in mask))
-
-
-def _print_classified(model: Model, texts: Sequence[str]) -> None:
-    """Singles and pairs may alternate: neighbours of one sort are classified together."""
-    for is_pair, group in itertools.groupby(texts, key=lambda text: "\t" in text):
-        rows = [text.split("\t", 1) for text in group]
-        first = [row[0] for row in rows]
-        second = [row[1] for row in rows] if is_pair else None
-        for row, found in zip(rows, model.classify(first, second), strict=True):
-            values = {"text": row[0], **({"text_pair": row[1]} if is_pair else {}), "label": found.label}
-            print(json.dumps(values | {"probabilities": found.probabilities}, ensure_ascii=False))
-
-
-def _lines(path: Path | None) -> list[str]:
-    """The lines that are not blank, of a file or of standard input if something is piped in."""
-    if path is None and sys.stdin.isatty():
-        return []
-    data = path.read_bytes() if path else sys.stdin.buffer.read()
-    place = path or "standard input"
-    if data.startswith(UTF16_MARKS):
-        raise UserError(f"{place}: {UTF16_FAULT}")
-    try:
-        text = data.decode("utf-8-sig")  # without the byte-order mark that some editors write
-    except UnicodeDecodeError as error:
-        raise UserError(f"{place}: not UTF-8: {error}") from None
-    return [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
+            print(json.dumps(found, ensure_ascii=False))

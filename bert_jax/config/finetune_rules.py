@@ -52,7 +52,7 @@ def _task_faults(config: FinetuneConfig) -> Iterator[str]:
 
 def _schedule_faults(config: FinetuneConfig) -> Iterator[str]:
     optim, train, tuning = config.optim, config.train, config.tuning
-    if train.steps:  # otherwise the data tells
+    if train.steps > 0:  # otherwise the data tells
         yield from piece_faults(optim, train.steps, "config.optim", "config.train.steps")
     if tuning.unfreeze_steps and tuning.unfreeze_epochs:
         yield (

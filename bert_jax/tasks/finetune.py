@@ -86,6 +86,9 @@ def open_task(config: FinetuneConfig, workdir: Path, source: tuple[hub.Source, .
                 f"{source[0]}: has no tokenizer, so no text can be read: put its tokenizer.json there"
             )
         tokenizer = found.tokenizer
+        if found.report and processes.is_first():
+            for note in found.report.notes:
+                _log.info("%s: %s", source[0], note)
         keeps = _keeps_head(config, found)
         known = found.config.head.labels if keeps else ()
         data = read_data(config, tokenizer, types=found.config.type_vocab_size, known=known)
