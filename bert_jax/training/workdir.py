@@ -20,8 +20,10 @@ from bert_jax.errors import ConfigError, UserError
 from bert_jax.hub import ModelId, Source
 
 # What may differ when a run goes on: where things lie, how work is spread, how often it is saved and where it is
-# logged decide neither the batches nor, beyond rounding, the parameters.
-FREE = ("data.directory", "data.tfds_dir", "parallel.", "checkpoint.", "log.")
+# logged decide neither the batches nor, beyond rounding, the parameters. What labelled data holds, its digest says.
+FREE = (
+    "data.directory", "data.tfds_dir", "task.train", "task.eval", "task.tfds_dir", "parallel.", "checkpoint.", "log.",
+)  # fmt: skip
 CONFIG_FILE = "config.json"
 FORMAT = 2
 """2: `identity` instead of `corpus`, and `config.phases`. 1, without a number, is read too."""

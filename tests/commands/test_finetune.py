@@ -122,6 +122,17 @@ def test_stopped_it_resumes_to_the_same_run(made, run, tmp_path, monkeypatch):
     assert ours == theirs
 
 
+def test_data_may_move_but_not_change(made, run, tmp_path, capfd):
+    moved = tmp_path / "moved.tsv"
+    moved.write_text((made / "train.tsv").read_text())
+    assert finetune(made, run, f"--config.task.train={moved}") == 0
+    moved.write_text(moved.read_text().replace("the film was good", "the film was bad", 1))
+    capfd.readouterr()
+    assert finetune(made, run, f"--config.task.train={moved}") == 2
+    assert "train: " in capfd.readouterr().err
+    assert finetune(made, run) == 0  # where it was, for the other tests
+
+
 def test_another_configuration_is_refused(made, run, capfd):
     assert finetune(made, run, "--config.optim.learning_rate=1e-4") == 2
     assert "optim.learning_rate: 0.0001 now, 0.003 there" in capfd.readouterr().err
