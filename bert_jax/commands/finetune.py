@@ -23,10 +23,11 @@ Exit status: 0 done, 1 failure (of one seed: after the others), 2 bad usage or c
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from bert_jax import config as configs
-from bert_jax.commands import add_config_argument, add_process_arguments
+from bert_jax.commands import add_config_argument, add_process_arguments, experiment_words
 from bert_jax.config import FinetuneConfig
 from bert_jax.errors import UsageError, UserError
 from bert_jax.training import processes
@@ -48,10 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     spec = processes.spec_from_flags(args.coordinator, args.processes, args.process_id)
     config = configs.load(args.config, args.overrides, kind=FinetuneConfig)
-    words = [f"--config={args.config}", *(f"--config.{text}" for text in args.overrides)]
-    words += [f"--init {args.init}"] if args.init else []
-    words += [f"--seeds {','.join(map(str, args.seeds))}"] if args.seeds else []
-    command = f"bert-jax finetune {' '.join(words)} --workdir {args.workdir}"
+    words = ["bert-jax", "finetune", "--workdir", str(args.workdir)]
+    words += ["--init", args.init] if args.init else []
+    words += ["--seeds", ",".join(map(str, args.seeds))] if args.seeds else []
+    command = f"{shlex.join(words)} --config {experiment_words(args)}"
     processes.start(spec)
     run(config, args.workdir, init=args.init, seeds=args.seeds, command=command)
 

@@ -18,7 +18,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from bert_jax.commands import add_config_argument, experiment_words, load_config
+from bert_jax.commands import add_config_argument, add_process_arguments, experiment_words, load_config
 from bert_jax.config import PretrainConfig
 from bert_jax.training import processes
 
@@ -42,13 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with config.objective.name=rtd and an --init that has no generator: the model to begin the generator"
         " with. Its sizes must be those that config.objective.generator_width and generator_depth give",
     )
-
-    group = parser.add_argument_group("several processes", "all three, or none: then as the cluster says")
-    group.add_argument(
-        "--coordinator", metavar="HOST:PORT", help="where the others reach process 0; a free port"
-    )
-    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
-    group.add_argument("--process-id", type=int, metavar="I", help="which this one is, 0 to N - 1")
+    add_process_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> None:

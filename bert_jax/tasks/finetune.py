@@ -56,6 +56,11 @@ def finetune(
     if processes.is_first():
         for note in task.data.notes:
             _log.info("%s", note)
+        if config.optim.name == "bert_adam":
+            _log.warning(
+                "config.optim.name=bert_adam has no bias correction: on small sets many seeds fail with it (Mosbach et"
+                " al. 2021); adamw is the usual choice"
+            )
     trainer.run(
         task,
         task.config,

@@ -193,6 +193,23 @@ def test_a_frozen_encoder_stays_and_the_head_learns(made, tmp_path):
     assert moved == {path for path in after if path.startswith(("task_head/", "bert/pooler/"))}
 
 
+def test_reinitialized_layers_and_pooler_are_fresh_and_the_rest_is_not(made, tmp_path):
+    config = config_of(made, tuning__reinitialize=1, train__steps=1, optim__learning_rate=1e-12)
+    config = dataclasses.replace(config, seed=1)  # the model that is read was drawn with 0
+    finetune(config, tmp_path / "run", init=made / "model")
+    before, after = (flatten(load_model(folder).params) for folder in (made / "model", tmp_path / "run"))
+    changed = {
+        path for path in before if path in after and not np.allclose(before[path], after[path], atol=1e-6)
+    }
+    kernels = {path for path in after if path.endswith("kernel") and path in before}
+    assert changed == {p for p in kernels if p.startswith(("bert/pooler/", "bert/encoder/layer_2/"))}
+
+
+def test_adam_without_correction_comes_with_a_warning(made, tmp_path, caplog):
+    finetune(config_of(made, optim__name="bert_adam", train__steps=1), tmp_path / "run", init=made / "model")
+    assert "bert_adam has no bias correction" in caplog.text
+
+
 def test_random_weights_take_nothing(made, tmp_path):
     finetune(config_of(made, tuning__weights="random", train__steps=1), tmp_path / "run", init=made / "model")
     assert json.loads((tmp_path / "run/init.json").read_text())["taken"]["tensors"] == 0
