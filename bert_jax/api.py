@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.config import HeadConfig, ModelConfig
+from bert_jax.config import ModelConfig
 from bert_jax.config.finetune import TaskKind
-from bert_jax.config.head import OF_TEXTS
 from bert_jax.errors import UserError
 from bert_jax.models.bert import Output
 from bert_jax.models.inference import Inference, padded_length
+from bert_jax.prediction.classify import Classification, classify
 from bert_jax.tasks.lists import finetune_lists
 from bert_jax.tasks.load import LoadedModel, load_model
 from bert_jax.tasks.run import pretrain
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Classification", "Finetuned", "Model", "Output", "Prediction", "finetune", "load", "pretrain"]
 
 _MASK = "[MASK]"
-_ROWS = 64  # texts that are classified together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,16 +46,6 @@ class Prediction:
 
     token: str
     probability: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Classification:
-    """What a task head says of a text."""
-
-    label: str | tuple[str, ...] | float
-    """the most probable class; of several labels those with a probability above a half; of a regression the number"""
-    probabilities: dict[str, float]
-    """of each class or label; empty of a regression"""
 
 
 class Model:
@@ -129,27 +118,7 @@ class Model:
         Raises:
           UserError: the model has no head that reads texts.
         """
-        head = self.config.head
-        if head.kind not in OF_TEXTS:
-            raise UserError(
-                f"the model's task head is {head.kind!r}, must be one of {', '.join(OF_TEXTS)} to classify a text:"
-                " bert-jax finetune trains one"
-            )
-        found: list[Classification] = []
-        for first in range(0, len(texts), _ROWS):
-            part = slice(first, first + _ROWS)
-            encodings = self.tokenizer.encode_texts(
-                texts[part], None if pairs is None else pairs[part], max_length=self.config.max_positions
-            )
-            tokens_BL, mask_BL = self._pad([encoding.ids for encoding in encodings])
-            types_BL = np.zeros_like(tokens_BL)
-            if self.config.type_vocab_size > 1:
-                for row, encoding in zip(types_BL, encodings, strict=True):
-                    row[: len(encoding.type_ids)] = encoding.type_ids
-            logits_BPC = self(tokens_BL, types_BL, mask_BL).class_logits_BPC
-            assert logits_BPC is not None, "a model with such a head gives them"
-            found += [_classification(head, row_C) for row_C in np.asarray(logits_BPC[:, 0], np.float64)]
-        return found
+        return classify(self, texts, pairs)
 
     def fill_mask(self, text: str, *, top_k: int = 5) -> list[list[Prediction]]:
         """For each [MASK] of `text`, in order, its `top_k` most probable tokens.
@@ -182,6 +151,20 @@ class Model:
             for row_V in probabilities_MV
         ]
 
+    def compute(
+        self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]] | None = None
+    ) -> Output:
+        """The outputs for sequences of token ids, each a row, padded to one length.
+
+        type_ids: as many; what the model does not tell apart is 0.
+        """
+        tokens_BL, mask_BL = self._pad(ids)
+        types_BL = np.zeros_like(tokens_BL)
+        if type_ids is not None:
+            for row, types in zip(types_BL, type_ids, strict=True):
+                row[: len(types)] = np.minimum(types, max(self.config.type_vocab_size - 1, 0))
+        return self(tokens_BL, types_BL, mask_BL)
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer.encode_batch(list(texts), special=True)
 
@@ -192,17 +175,6 @@ class Model:
             row[: len(ids)] = ids
         lengths_B1 = np.array([[len(ids)] for ids in rows])
         return tokens_BL, np.arange(length) < lengths_B1
-
-
-def _classification(head: HeadConfig, logits_C: np.ndarray) -> Classification:
-    if head.kind == "regression":
-        return Classification(float(logits_C[0]), {})
-    if head.kind == "multilabel":
-        each = dict(zip(head.labels, (1 / (1 + np.exp(-logits_C))).tolist(), strict=True))
-        return Classification(tuple(label for label, p in each.items() if p > 0.5), each)
-    exponentials_C = np.exp(logits_C - logits_C.max())
-    each = dict(zip(head.labels, (exponentials_C / exponentials_C.sum()).tolist(), strict=True))
-    return Classification(max(each, key=each.__getitem__), each)
 
 
 class Finetuned(NamedTuple):

@@ -14,8 +14,7 @@ from bert_jax.config.phases import token_slots
 from bert_jax.data.corpus.open import corpus_folder
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.sweeps.definition import load as load_sweep
-from bert_jax.tasks.choose import task_of
-from bert_jax.tasks.finetuning import select_of
+from bert_jax.tasks.choose import select_of, task_of
 from bert_jax.training import optim, state, step
 
 ROOT = Path(__file__).parents[1]

@@ -77,6 +77,13 @@ ALLOWED: dict[str, set[str]] = {
         "jax",
         "numpy",
     },
+    "prediction": {
+        *_COMMON,
+        "bert_jax.models",
+        "bert_jax.text",
+        "jax",
+        "numpy",
+    },
     "probes": {
         *_COMMON,
         "bert_jax.batch",
@@ -140,6 +147,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "interop": {"torch", "transformers"},
     "interop/savedmodel.py": {"tensorflow"},
     "interop/tf1.py": {"tensorflow"},
+    "prediction": {"bert_jax.data.labelled"},
     "scoring": {"scipy"},
     "sweeps": {"bert_jax.data.corpus", "bert_jax.tasks", "bert_jax.training.metrics"},
     "tasks": {"bert_jax.data", "scipy"},
@@ -153,6 +161,7 @@ TYPE_CHECKING: dict[str, set[str]] = {
     "__init__.py": {"bert_jax.api", "bert_jax.config"},
     "config": {"ml_collections"},
     "data": {"tensorflow"},
+    "prediction": {"bert_jax.data.labelled"},
     "tasks": {"bert_jax.data"},
 }
 

@@ -1,5 +1,5 @@
 """Held-out scores of a workdir's checkpoint: over all held-out rows of the last phase of pretraining, or over
-config.task.eval of a fine-tuned run.
+config.task.eval, config.task.test or other labelled data of a fine-tuned run.
 
 The split, its rows and its masks are the same for every seed and checkpoint of a configuration. Prints
 a table, and last one JSON object.
@@ -11,21 +11,36 @@ import argparse
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bert_jax.commands import refuse_overrides
+
+if TYPE_CHECKING:
+    from bert_jax.tasks.evaluate import Scored
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="folder of a run")
     parser.add_argument("--checkpoint", default="last", help="last (default), best, or a step")
+    parser.add_argument(
+        "--split",
+        choices=("eval", "test"),
+        default="eval",
+        help="of a fine-tuned run: task.eval (default) or task.test",
+    )
+    parser.add_argument(
+        "--data", default="", help="of a fine-tuned run: other labelled data, as config.task.test names it"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     refuse_overrides(args, "the configuration is the workdir's")
-    run(args.workdir, checkpoint=args.checkpoint)
+    run(args.workdir, checkpoint=args.checkpoint, part=args.split, data=args.data)
 
 
-def run(workdir: Path, *, checkpoint: str = "last") -> dict[str, float]:
+def run(
+    workdir: Path, *, checkpoint: str = "last", part: Scored = "eval", data: str = ""
+) -> dict[str, float]:
     """Evaluates, prints, and returns the scores with `step`.
 
     Raises:
@@ -34,7 +49,7 @@ def run(workdir: Path, *, checkpoint: str = "last") -> dict[str, float]:
     from bert_jax.console import table
     from bert_jax.tasks.evaluate import evaluate
 
-    found = evaluate(workdir, checkpoint=checkpoint)
+    found = evaluate(workdir, checkpoint=checkpoint, part=part, data=data)
     values: dict[str, float] = {"step": found.step, **found.scores}
     rows = {name: f"{value:.4f}" for name, value in found.scores.items()}
     for name, weight in found.weights.items():

@@ -67,8 +67,8 @@ def run(
 ) -> None:
     """`bert_jax.tasks.finetune.finetune`, once or for every seed, and in the first process a table of the scores."""
     from bert_jax.inspection.finetuned import show_finetuned, show_seeds
+    from bert_jax.tasks.choose import select_of
     from bert_jax.tasks.finetune import finetune
-    from bert_jax.tasks.finetuning import select_of
     from bert_jax.tasks.seeds import best_scores, finetune_seeds, spread
 
     if seeds:

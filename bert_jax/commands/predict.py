@@ -26,7 +26,7 @@ from bert_jax.errors import UsageError
 from bert_jax.progress import bar
 
 if TYPE_CHECKING:
-    from bert_jax.tasks.predict import Task
+    from bert_jax.prediction.rows import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,11 +86,12 @@ def run(
       UserError: no model there, or a text the task cannot take.
     """
     from bert_jax import api
-    from bert_jax.tasks.predict import predictions
+    from bert_jax.prediction.rows import Options, Row, predictions
 
     loaded = api.load(model, checkpoint=checkpoint, part=part)
     shown = bar(texts, description=task, unit=" texts", delay=2.0)
-    for found in predictions(loaded, task, shown, top_k=top_k):
+    rows = (Row(text) if task in ("fill-mask", "embed") else Row(*text.split("\t", 1)) for text in shown)
+    for found in predictions(loaded, task, rows, Options(top_k=top_k)):
         if task == "fill-mask" and not as_json:
             print(found["text"])
             for mask in found["masks"]:

@@ -10,7 +10,15 @@ from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import option
 from bert_jax.config.schema import CheckpointConfig, OptimConfig, PhaseConfig, RunConfig, TrainConfig
 
-TaskKind = Literal["classification", "multilabel", "regression"]
+TaskKind = Literal[
+    "classification", "multilabel", "regression", "tagging", "question_answering", "similarity"
+]
+
+_TEXTS = "task.kind=classification|multilabel|regression"
+_PAIRS = f"{_TEXTS}|similarity"
+_WINDOWS = "task.kind=tagging|question_answering"
+_QUESTIONS = "task.kind=question_answering"
+_SIMILARITY = "task.kind=similarity"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,29 +27,48 @@ class TaskConfig:
 
     kind: TaskKind = option(
         "classification",
-        "classification: one class of a text or pair; multilabel: any number of labels; regression: a number",
+        "classification: one class of a text or pair; multilabel: any number of labels; regression: a number; tagging: a"
+        " class of each word; question_answering: a span of a context; similarity: two texts encoded apart",
     )
     train: str = option(
         "",
-        "labelled data: tfds:NAME[/CONFIG]:SPLIT, installed_docs:package:SPLIT, or a .tsv, .csv, .jsonl, .json or"
-        " .parquet file, also .gz; FORMAT:FILE where the suffix does not tell",
+        "labelled data: tfds:NAME[/CONFIG]:SPLIT, installed_docs:package:SPLIT, or a .tsv, .csv, .jsonl, .json, .parquet,"
+        " .conll or .conllu file, also .gz; FORMAT:FILE where the suffix does not tell",
     )
     eval: str = option(
         "", "data that every evaluation scores, whole; empty: none, and the last checkpoint is kept"
     )
+    test: str = option("", "data that `evaluate --split test` scores; never read by fine-tuning")
     tfds_dir: str = option("", "tfds: the data_dir; empty is TFDS's own default")
-    text: str = option("", "column of the text, by name or 1-based number; empty: found by the usual names")
-    text_pair: str = option("", "column of the second text; empty: found by the usual names")
-    label: str = option("", "column of the label or number; empty: found by the usual names")
+    text: str = option(
+        "", "column of the text or words, by name or 1-based number; empty: found by the usual names"
+    )
+    text_pair: str = option("", "column of the second text; empty: found by the usual names", needs=_PAIRS)
+    label: str = option("", "column of the label, number or tags; empty: found by the usual names")
     pairs: Literal["auto", "yes", "no"] = option(
-        "auto", "whether there is a second text; auto: if a column of the data has a usual name of one"
+        "auto",
+        "whether there is a second text; auto: if a column of the data has a usual name of one",
+        needs=_TEXTS,
     )
     labels: tuple[str, ...] = option(
-        (), "names of the classes in the order of their ids; empty: those of the data"
+        (),
+        "names of the classes in the order of their ids; empty: those of the data",
+        needs="task.kind=classification|multilabel|tagging",
     )
     max_train_examples: int = option(0, "the first examples of task.train that are used; 0: all", ge=0)
     max_eval_examples: int = option(0, "the first examples of task.eval; 0: all", ge=0)
-    max_length: int = option(128, "tokens of an example, [CLS] and [SEP] included; longer ones are cut", ge=8)
+    max_length: int = option(
+        128,
+        "tokens of a sequence, [CLS] and [SEP] included; longer texts are cut, longer contexts and tagged sentences are"
+        " read in windows",
+        ge=8,
+    )
+    stride: int = option(
+        0,
+        "tokens that neighbouring windows share, as context; 0: a third of max_length (BERT's 128 of 384)",
+        ge=0,
+        needs=_WINDOWS,
+    )
     batching: Literal["pack", "pad"] = option(
         "pack",
         "pack: examples share rows, none attending to another; pad: one a row, padded to the batch's longest",
@@ -49,7 +76,42 @@ class TaskConfig:
     select: str = option(
         "",
         "score that the best checkpoint has the best of, such as accuracy, matthews, f1, macro_f1, pearson, loss; empty:"
-        " accuracy, micro_f1 or pearson",
+        " the usual one of the task",
+    )
+    scheme: Literal["auto", "none", "io", "iob1", "iob2", "iobes", "bilou"] = option(
+        "auto",
+        "how tags mark entities; none: tags are classes of words, as parts of speech; auto: found in the tags",
+        needs="task.kind=tagging",
+    )
+    entity_mode: Literal["seqeval", "strict", "conll"] = option(
+        "seqeval",
+        "which entities are found in tags that break their scheme: as seqeval, as seqeval's strict IOB2, or as"
+        " conlleval",
+        needs="task.kind=tagging",
+    )
+    max_question: int = option(
+        64, "tokens of a question at most; longer ones are cut", gt=0, needs=_QUESTIONS
+    )
+    max_answer: int = option(30, "tokens of an answer at most", gt=0, needs=_QUESTIONS)
+    n_best: int = option(
+        20, "first and last tokens of each window that are tried in pairs", gt=0, needs=_QUESTIONS
+    )
+    pooling: Literal["mean", "cls"] = option(
+        "mean",
+        "a text's vector: the mean of its tokens' states, or the state of [CLS]",
+        needs=_SIMILARITY,
+    )
+    loss: Literal["cosine", "cosent", "contrastive"] = option(
+        "cosine",
+        "cosine: squared error of the cosine (Reimers and Gurevych 2019); cosent: order of all pairs of a step; "
+        "contrastive: each text finds its partner among those of the step (Henderson et al. 2017)",
+        needs=_SIMILARITY,
+    )
+    scale: float = option(
+        20.0,
+        "factor of the cosines (the inverse of a temperature)",
+        gt=0,
+        needs="task.loss=cosent|contrastive",
     )
 
 

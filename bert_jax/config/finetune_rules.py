@@ -44,10 +44,10 @@ def _task_faults(config: FinetuneConfig) -> Iterator[str]:
         yield f"config.task.text_pair={task.text_pair!r} must go with config.task.pairs='auto' or 'yes'"
     if len(set(task.labels)) < len(task.labels):
         yield f"config.task.labels={task.labels} must name each class once"
-    if task.labels and task.kind == "regression":
-        yield f"config.task.labels={task.labels} must go with classes, not with config.task.kind={task.kind!r}"
     if task.kind == "classification" and len(task.labels) == 1:
         yield f"config.task.labels={task.labels} must be two classes or more"
+    if task.stride >= task.max_length:
+        yield f"config.task.stride={task.stride} must be < config.task.max_length={task.max_length}"
 
 
 def _schedule_faults(config: FinetuneConfig) -> Iterator[str]:

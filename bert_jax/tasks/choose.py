@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from bert_jax.config import PretrainConfig
+from bert_jax.config import FinetuneConfig, PretrainConfig
+from bert_jax.config.finetune import TaskKind
+from bert_jax.tasks import texts
 from bert_jax.tasks.electra import ReplacedTokenDetection
+from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.training.task import Metric
 
 _BY_OBJECTIVE: dict[str, type[Pretraining]] = {"mlm": Pretraining, "rtd": ReplacedTokenDetection}
+_BY_KIND: dict[TaskKind, type[Finetuning]] = {
+    "classification": texts.Classification,
+    "multilabel": texts.Multilabel,
+    "regression": texts.Regression,
+}
 
 
 def task_of(config: PretrainConfig, *, experiment: str = "FILE") -> Pretraining:
@@ -15,3 +24,13 @@ def task_of(config: PretrainConfig, *, experiment: str = "FILE") -> Pretraining:
     experiment: what follows `--config` in the command that prepares the corpus, for messages.
     """
     return _BY_OBJECTIVE[config.objective.name](config, experiment=experiment)
+
+
+def finetuning_of(config: FinetuneConfig) -> type[Finetuning]:
+    """The kind of fine-tuning of `config`."""
+    return _BY_KIND[config.task.kind]
+
+
+def select_of(config: FinetuneConfig) -> Metric:
+    """The score that the best checkpoint has the best of; raises as `Finetuning.selected`."""
+    return finetuning_of(config).selected(config)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 
@@ -13,12 +14,14 @@ from bert_jax.errors import UserError
 from bert_jax.objectives.sums import means
 from bert_jax.tasks import finetune
 from bert_jax.tasks.choose import task_of
-from bert_jax.tasks.finetuning import Finetuning
+from bert_jax.tasks.finetuning import Confusion, Finetuning, Judged
 from bert_jax.tasks.load import choose_checkpoint
 from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.trainer import Trainer
+
+Scored = Literal["eval", "test"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,10 @@ class Evaluation:
     """means of every metric with the loss first, and the task's scores"""
     weights: Mapping[str, float]
     """what each mean is over: tokens, pairs"""
+    judged: Sequence[Judged] = ()
+    """of a fine-tuned run every example, in order"""
+    confusion: Confusion | None = None
+    """of a task with classes"""
 
 
 def open_task(workdir: Path) -> Pretraining:
@@ -53,22 +60,31 @@ def open_task(workdir: Path) -> Pretraining:
     return task
 
 
-def _open_finetuned(workdir: Path, config: FinetuneConfig, identity: Mapping[str, str]) -> Finetuning:
-    if not config.task.eval:
-        raise UserError("config.task.eval='': the run had no examples to evaluate on")
-    task = finetune.open_task(config, workdir, ())
+def _open_finetuned(workdir: Path, saved: workdirs.Saved, part: Scored, data: str) -> Finetuning:
+    config = saved.config
+    assert isinstance(config, FinetuneConfig)
+    if data:
+        config, part = dataclasses.replace(config, task=dataclasses.replace(config.task, test=data)), "test"
+    if not getattr(config.task, part):
+        raise UserError(f"config.task.{part}='': the run names no examples to score: name some by --data")
+    task = finetune.open_task(config, workdir, (), part=part)
     if jax.default_backend() != "gpu":
         task.model = task.model.portable()
     for name, digest in task.identity.items():
-        if identity.get(name) != digest:
+        if name != "test" and saved.identity.get(name) != digest:
             raise UserError(
-                f"config.task.{name}: its content has digest {digest}, the run was made with {identity.get(name)}"
+                f"config.task.{name}: its content has digest {digest}, the run was made with"
+                f" {saved.identity.get(name)}"
             )
     return task
 
 
-def evaluate(workdir: Path, *, checkpoint: str = "last") -> Evaluation:
-    """Evaluates a checkpoint on all held-out rows of the run's last phase, or of a fine-tuned run on config.task.eval.
+def evaluate(workdir: Path, *, checkpoint: str = "last", part: Scored = "eval", data: str = "") -> Evaluation:
+    """Evaluates a checkpoint on all held-out rows of the run's last phase, or of a fine-tuned run on labelled data.
+
+    Args:
+      part: of a fine-tuned run, config.task.eval or config.task.test.
+      data: of a fine-tuned run, other labelled data, as config.task.test names it.
 
     Raises:
       UserError: no such checkpoint, nothing held out, or the corpus is gone or changed.
@@ -76,7 +92,9 @@ def evaluate(workdir: Path, *, checkpoint: str = "last") -> Evaluation:
     saved = workdirs.read(workdir, RunConfig)
     task: Pretraining | Finetuning
     if isinstance(saved.config, FinetuneConfig):
-        task = _open_finetuned(workdir, saved.config, saved.identity)
+        task = _open_finetuned(workdir, saved, part, data)
+    elif data or part != "eval":
+        raise UserError(f"{workdir}: is a run of pretraining: it is scored on what it held out")
     else:
         task = open_task(workdir)
     step = choose_checkpoint(workdir, checkpoint)
@@ -84,8 +102,16 @@ def evaluate(workdir: Path, *, checkpoint: str = "last") -> Evaluation:
     with Checkpoints(workdir / "checkpoints", select=task.select, read_only=True) as checkpoints:
         params = checkpoints.restore_params(trainer.abstract_state().params, step)
     source = task.batches("eval", task.phases[-1], trainer.host())
-    assert source is not None, "open_task sees that rows are held out"
+    assert source is not None, "whoever opened the task saw that there are examples"
     sums, predictions = trainer.evaluator(source).run(params)
     scores = {**task.objective.report(means(sums)), **task.score(predictions)}
     weights = {name: float(weight) for name, (_, weight) in sums.items()}
-    return Evaluation(step=step, scores=scores, weights=weights)
+    if not isinstance(task, Finetuning):
+        return Evaluation(step=step, scores=scores, weights=weights)
+    return Evaluation(
+        step=step,
+        scores=scores,
+        weights=weights,
+        judged=task.judged(predictions),
+        confusion=task.confusion(predictions),
+    )

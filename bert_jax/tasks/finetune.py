@@ -17,7 +17,8 @@ from bert_jax.interop import native
 from bert_jax.interop.load import load_tokenizer
 from bert_jax.interop.transfer import adapt
 from bert_jax.models.parameters import flatten, nest
-from bert_jax.tasks.finetuning import Finetuning, model_with_head, read_data
+from bert_jax.tasks.choose import finetuning_of
+from bert_jax.tasks.finetuning import Finetuning, Part
 from bert_jax.tasks.initialize import Report
 from bert_jax.tasks.load import LoadedModel, load_model
 from bert_jax.training import processes, trainer
@@ -71,15 +72,21 @@ def finetune(
     )
 
 
-def open_task(config: FinetuneConfig, workdir: Path, source: tuple[hub.Source, ...]) -> Finetuning:
+def open_task(
+    config: FinetuneConfig, workdir: Path, source: tuple[hub.Source, ...], *, part: Part | None = None
+) -> Finetuning:
     """The task of a run that is new, or goes on in `workdir`; reads its data.
+
+    part: the data that is only scored, of a run that `workdir` holds; nothing else is read.
 
     Raises:
       UsageError: a new run without a model to begin with.
     """
+    kind = finetuning_of(config)
     if workdirs.is_workdir(workdir) and native.is_native(workdir):
         model, tokenizer = native.read_config(workdir)[0], load_tokenizer(workdir)
-        data = read_data(config, tokenizer, types=model.type_vocab_size, known=model.head.labels)
+        known = model.head.labels
+        data = kind.read_data(config, tokenizer, types=model.type_vocab_size, known=known, part=part)
     else:
         if not source:
             raise UsageError(
@@ -96,14 +103,14 @@ def open_task(config: FinetuneConfig, workdir: Path, source: tuple[hub.Source, .
                 _log.info("%s: %s", source[0], note)
         keeps = _keeps_head(config, found)
         known = found.config.head.labels if keeps else ()
-        data = read_data(config, tokenizer, types=found.config.type_vocab_size, known=known)
+        data = kind.read_data(config, tokenizer, types=found.config.type_vocab_size, known=known)
         if keeps and known != data.labels:
             raise _another_head(source[0], found.config.head, ", ".join(data.labels))
-        model = model_with_head(config, found.config, data.labels)
+        model = kind.with_head(config, found.config, data.labels)
     faults = list(parallel_faults(config.parallel, model))
     if faults:
         raise ConfigError(faults)
-    return Finetuning(config, model, tokenizer, data)
+    return kind(config, model, tokenizer, data)
 
 
 def _keeps_head(config: FinetuneConfig, found: LoadedModel) -> bool:
@@ -119,7 +126,7 @@ def _keeps_head(config: FinetuneConfig, found: LoadedModel) -> bool:
         or head.kind in ("none", "embedding")
     ):
         return False
-    if head.kind != config.task.kind:
+    if head.kind != finetuning_of(config).head_kind:
         raise _another_head("--init", head, f"config.task.kind={config.task.kind}")
     return True
 

@@ -1,14 +1,18 @@
-"""Fine-tuning on labelled texts: one class, several labels, or a number for each text or pair."""
+"""What all fine-tuning has in common: features in shared rows, phases, an encoder with a task head, whole sets scored.
+
+A kind of task is a subclass in a file of its own: how it reads examples, makes features, loses and scores.
+"""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -23,198 +27,192 @@ from bert_jax.errors import ConfigError, UserError
 from bert_jax.interop import native
 from bert_jax.models import bert
 from bert_jax.models.flops import training_flops
-from bert_jax.objectives.sums import Objective
-from bert_jax.objectives.texts import text_objective
-from bert_jax.scoring.classes import classification_scores, multilabel_scores
-from bert_jax.scoring.regression import regression_scores
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.task import Metric, Params, Phase, Task
 
 if TYPE_CHECKING:
-    from bert_jax.data.labelled.batches import TrainingBatches
-    from bert_jax.data.labelled.examples import Examples, TextExample
+    from bert_jax.data.labelled.batches import EvaluationBatches, TrainingBatches
+    from bert_jax.data.labelled.examples import Examples
     from bert_jax.data.labelled.features import Features
 
-_SELECT = {"classification": "accuracy", "multilabel": "micro_f1", "regression": "pearson"}
-_SCORES = {
-    "classification": ("accuracy", "matthews", "f1", "macro_f1", "micro_f1"),
-    "multilabel": ("micro_f1", "macro_f1", "exact_match"),
-    "regression": ("pearson", "spearman", "mse"),
-}
-_LABEL_KIND = {"classification": "class", "multilabel": "classes", "regression": "number"}
-# What reads a text's [CLS] state in the classes of Hugging Face: the pooler, or a layer of the head's own.
-_HIDDEN = {"roberta": "tanh", "electra": "gelu", "distilbert": "relu"}
+Part = Literal["train", "eval", "test"]
+
+# What a family's models have between the encoder and a head on its [CLS] state.
 _POOLER = {"deberta": "gelu", "deberta_v2": "gelu"}
 
 
-def select_of(config: FinetuneConfig) -> Metric:
-    """The score that the best checkpoint has the best of.
+class TaskData(NamedTuple):
+    """The labelled data of a run: what the model reads of it, and the examples that are scored."""
 
-    Raises:
-      ConfigError: task.select is no score of this kind of task.
-    """
-    kind = config.task.kind
-    name = config.task.select or _SELECT[kind]
-    known = (*_SCORES[kind], "loss")
-    if name not in known:
-        raise ConfigError(
-            [f"config.task.select={name!r} must be one of {', '.join(known)} for task.kind={kind!r}"]
-        )
-    return Metric(name, "min" if name in ("loss", "mse") else "max")
-
-
-class TextData(NamedTuple):
-    """The labelled texts of a run, as the model reads them."""
-
-    train: Features
+    train: Features | None
+    """None: the run is only scored"""
     eval: Features | None
+    gold: Examples[Any] | None
+    """the examples of `eval`"""
     labels: tuple[str, ...]
-    """names of the classes in the order of their ids; () of numbers"""
+    """names of the classes in the order of their ids; (): there are none"""
     identity: Mapping[str, str]
     """digests of what was read"""
     notes: tuple[str, ...]
     """what was passed over or cut, a line each"""
 
 
-def read_data(
-    config: FinetuneConfig, tokenizer: Tokenizer, *, types: int, known: tuple[str, ...] = ()
-) -> TextData:
-    """Reads and tokenises task.train and task.eval.
+class Judged(NamedTuple):
+    """What the model says of an example, beside what is right."""
 
-    types: segment types that the model tells apart. known: labels of a head that goes on, in its order.
-
-    Raises:
-      UserError: a file that cannot be read, fewer than two classes, or a label at evaluation that training lacks.
-    """
-    from bert_jax.data.labelled.texts import found_labels
-
-    task = config.task
-    train = _read(config, task.train, task.max_train_examples)
-    evaluated = _read(config, task.eval, task.max_eval_examples) if task.eval else None
-    labels: tuple[str, ...] = ()
-    if task.kind != "regression":
-        labels = task.labels or train.labels or found_labels(train.examples)
-        labels = known if set(known) == set(labels) else labels
-        if task.kind == "classification" and len(labels) < 2:
-            raise UserError(
-                f"{task.train}: every example has the label {labels[0]!r}: two classes or more are needed"
-            )
-    notes: list[str] = []
-    features = {}
-    for name, entry, examples in (("train", task.train, train), ("eval", task.eval, evaluated)):
-        if examples is None:
-            continue
-        features[name] = _features(config, examples, tokenizer, labels, types)
-        skipped = [f"{count:,} passed over: {reason}" for reason, count in examples.skipped.items() if count]
-        cut = features[name].cut
-        skipped += [f"{cut:,} cut at {task.max_length} tokens"] if cut else []
-        notes.append(
-            f"{entry}: {len(examples.examples):,} examples" + "".join(f", {note}" for note in skipped)
-        )
-    identity = {"train": train.digest, "tokenizer": _digest(tokenizer)}
-    identity |= {"eval": evaluated.digest} if evaluated else {}
-    return TextData(features["train"], features.get("eval"), labels, identity, tuple(notes))
+    place: str
+    text: str
+    gold: str
+    guess: str
+    badness: float
+    """0: right; examples that are further from right have more"""
 
 
-def _read(config: FinetuneConfig, entry: str, limit: int) -> Examples[TextExample]:
-    from bert_jax.data.labelled.open import Columns, read_texts
+class Confusion(NamedTuple):
+    """How often each class was taken for which."""
 
-    task = config.task
-    return read_texts(
-        entry,
-        columns=Columns(text=task.text, text_pair=task.text_pair, label=task.label),
-        pair={"auto": None, "yes": True, "no": False}[task.pairs],
-        label=_LABEL_KIND[task.kind],  # type: ignore[arg-type]
-        limit=limit,
-        tfds_dir=task.tfds_dir,
-    )
-
-
-def _features(
-    config: FinetuneConfig,
-    examples: Examples[TextExample],
-    tokenizer: Tokenizer,
-    labels: tuple[str, ...],
-    types: int,
-) -> Features:
-    from bert_jax.data.labelled.features import cached
-    from bert_jax.data.labelled.texts import text_features
-
-    task = config.task
-    folder = Path(os.environ.get("BERT_JAX_DATA") or "~/.cache/bert_jax").expanduser() / "features"
-    key = {"data": examples.digest, "tokenizer": _digest(tokenizer), "kind": task.kind, "labels": labels}
-    return cached(
-        folder,
-        key | {"max_length": task.max_length, "types": types},
-        lambda: text_features(
-            examples.examples,
-            tokenizer,
-            target=task.kind,
-            labels=labels,
-            max_length=task.max_length,
-            types=types,
-        ),
-    )
-
-
-def _digest(tokenizer: Tokenizer) -> str:
-    return hashlib.sha256(tokenizer.backend.to_str().encode()).hexdigest()[:16]
-
-
-def model_with_head(config: FinetuneConfig, model: ModelConfig, labels: tuple[str, ...]) -> ModelConfig:
-    """`model` with the head of the task, in the form of its family's class in Hugging Face."""
-    hidden: Any = _HIDDEN.get(model.family, "pooler")
-    pooler: Any = model.pooler
-    if hidden != "pooler":
-        pooler = "none"
-    elif pooler == "none":  # a model without one gets the family's, with fresh parameters
-        pooler = _POOLER.get(model.family, "tanh")
-    kind: HeadKind = config.task.kind
-    head = HeadConfig(kind=kind, labels=labels, hidden=hidden)
-    if model.enhanced_mask_decoder:  # its absolute positions are of no use to a task head
-        model = dataclasses.replace(model, enhanced_mask_decoder=False, position_offset=0)
-    return tuned_model(config, dataclasses.replace(model, pooler=pooler, head=head))
+    labels: tuple[str, ...]
+    counts_CC: np.ndarray
+    """by gold class (rows) and predicted class"""
 
 
 class Finetuning(Task):
-    """An encoder with a task head, trained on labelled texts.
+    """An encoder with a task head, trained on labelled examples.
 
     Args:
       model: with the head.
     """
 
     name = "finetune"
+    head_kind: HeadKind
 
-    def __init__(self, config: FinetuneConfig, model: ModelConfig, tokenizer: Tokenizer, data: TextData):
-        self.config = settled(config, examples=data.train.units, layers=model.num_layers)
-        self.model, self.tokenizer, self.data = model, tokenizer, data
-        self.select = select_of(config)
-        if self.config.task.max_length > model.max_positions:
-            raise ConfigError(
-                [
-                    f"config.task.max_length={config.task.max_length} must be <= {model.max_positions}, the positions of"
-                    " the model"
-                ]
-            )
-        shared = model.sharing != "none"
-        if shared and (config.optim.layer_decay != 1 or config.tuning.reinitialize or self.config.phases):
-            raise ConfigError(
-                [
-                    "config.optim.layer_decay, tuning.frozen, tuning.unfreeze_* and tuning.reinitialize must keep their"
-                    f" defaults for a model whose layers share parameters (sharing={model.sharing!r})"
-                ]
-            )
-        if config.tuning.reinitialize > model.num_layers:
-            raise ConfigError(
-                [
-                    f"config.tuning.reinitialize={config.tuning.reinitialize} must be <= {model.num_layers}, the layers"
-                    " of the model"
-                ]
-            )
+    # What a kind of task says -----------------------------------------------------------------------------
 
-    @property
-    def objective(self) -> Objective:
-        return text_objective(bert.BertWithHeads(self.model, ()).apply, kind=self.config.task.kind)
+    @classmethod
+    @abc.abstractmethod
+    def known_scores(cls, config: FinetuneConfig) -> tuple[str, ...]:
+        """Names of the scores that can choose the best checkpoint, the usual one first."""
+
+    @classmethod
+    @abc.abstractmethod
+    def read(cls, config: FinetuneConfig, entry: str, *, limit: int, is_training: bool) -> Examples[Any]: ...
+
+    @classmethod
+    def labels_of(cls, config: FinetuneConfig, train: Examples[Any]) -> tuple[str, ...]:
+        """Names of the classes in the order of their ids.
+
+        Raises:
+          UserError: the examples do not make a task.
+        """
+        return ()
+
+    @classmethod
+    @abc.abstractmethod
+    def features(
+        cls,
+        config: FinetuneConfig,
+        examples: Sequence[Any],
+        tokenizer: Tokenizer,
+        labels: tuple[str, ...],
+        *,
+        types: int,
+    ) -> Features:
+        """types: segment types that the model tells apart."""
+
+    @classmethod
+    def feature_options(cls, config: FinetuneConfig) -> Mapping[str, object]:
+        """Options that decide the features besides kind and max_length."""
+        return {}
+
+    @classmethod
+    @abc.abstractmethod
+    def with_head(cls, config: FinetuneConfig, model: ModelConfig, labels: tuple[str, ...]) -> ModelConfig:
+        """`model` with the head and the pooler of the task, in the form of its family's class in Hugging Face."""
+
+    @abc.abstractmethod
+    def judged(self, predictions: Mapping[str, np.ndarray]) -> list[Judged]:
+        """Every example of the evaluated set, in its order."""
+
+    def confusion(self, predictions: Mapping[str, np.ndarray]) -> Confusion | None:
+        """None: there are no classes."""
+        return None
+
+    # What is the same for all -----------------------------------------------------------------------------
+
+    def __init__(self, config: FinetuneConfig, model: ModelConfig, tokenizer: Tokenizer, data: TaskData):
+        if data.train is not None:
+            config = settled(config, examples=data.train.units, layers=model.num_layers)
+        self.config, self.model, self.tokenizer, self.data = config, model, tokenizer, data
+        self.select = self.selected(config)
+        faults = [*_faults(config, model)]
+        if faults:
+            raise ConfigError(faults)
+
+    @classmethod
+    def selected(cls, config: FinetuneConfig) -> Metric:
+        """The score that the best checkpoint has the best of.
+
+        Raises:
+          ConfigError: task.select is no score of this kind of task.
+        """
+        known = (*cls.known_scores(config), "loss")
+        name = config.task.select or known[0]
+        if name not in known:
+            raise ConfigError(
+                [
+                    f"config.task.select={name!r} must be one of {', '.join(known)} for"
+                    f" task.kind={config.task.kind!r}"
+                ]
+            )
+        return Metric(name, "min" if name in ("loss", "mse") else "max")
+
+    @classmethod
+    def read_data(
+        cls,
+        config: FinetuneConfig,
+        tokenizer: Tokenizer,
+        *,
+        types: int,
+        known: tuple[str, ...] = (),
+        part: Part | None = None,
+    ) -> TaskData:
+        """Reads and tokenises task.train and task.eval, or `part` alone to be scored.
+
+        types: segment types that the model tells apart. known: labels of a head that goes on, in its order.
+
+        Raises:
+          UserError: a file that cannot be read, examples that make no task, or a label at evaluation that training
+            lacks.
+        """
+        task = config.task
+        entries = {"train": task.train, "eval": task.eval, "test": task.test}
+        limits = {"train": task.max_train_examples, "eval": task.max_eval_examples, "test": 0}
+        wanted: tuple[Part, ...] = ("train", "eval") if part is None else (part,)
+        found = {
+            name: cls.read(
+                config, entries[name], limit=limits[name], is_training=name == "train" and not part
+            )
+            for name in wanted
+            if entries[name]
+        }
+        labels = known
+        if part is None:
+            labels = cls.labels_of(config, found["train"])
+            labels = known if set(known) == set(labels) else labels
+        notes, features = [], {}
+        for name, examples in found.items():
+            features[name] = _cached(cls, config, examples, tokenizer, labels, types)
+            notes.append(f"{entries[name]}: {_said(examples, features[name], task.max_length)}")
+        identity = {name: examples.digest for name, examples in found.items()}
+        scored: Part = part or "eval"
+        return TaskData(
+            features.get("train") if part is None else None,
+            features.get(scored),
+            found.get(scored),
+            labels,
+            identity | {"tokenizer": _digest(tokenizer)},
+            tuple(notes),
+        )
 
     def init(self, key: jax.Array) -> Params:
         return bert.init_params(self.model, key, ())
@@ -226,7 +224,10 @@ class Finetuning(Task):
     @functools.cached_property
     def phases(self) -> tuple[Phase, ...]:
         config = self.config
-        layout, tokens = self._layout(self.data.train), self._training(Host()).tokens
+        data = self.data.train or self.data.eval
+        assert data is not None, "a run is trained or scored"
+        layout = self._layout(data)
+        tokens = self._training(Host()).tokens if self.data.train else 0.0
         flops = training_flops(self.model, length=layout.length, slots=0, heads=())
         parts = config.phases or (PhaseConfig(),)
         return tuple(
@@ -245,10 +246,12 @@ class Finetuning(Task):
         )
 
     def batches(self, split: Split, phase: Phase, host: Host) -> BatchSource | None:
+        return self._training(host) if split == "train" else self.evaluation(host)
+
+    def evaluation(self, host: Host) -> EvaluationBatches | None:
+        """One pass over the examples that are scored; None: there are none."""
         from bert_jax.data.labelled.batches import EvaluationBatches
 
-        if split == "train":
-            return self._training(host)
         if self.data.eval is None:
             return None
         layout = self._layout(self.data.eval)
@@ -258,6 +261,7 @@ class Finetuning(Task):
         from bert_jax.data.labelled.batches import TrainingBatches
 
         config = self.config
+        assert self.data.train is not None, "a run that is only scored does not train"
         return TrainingBatches(
             self.data.train,
             self._layout(self.data.train),
@@ -278,40 +282,101 @@ class Finetuning(Task):
             classes=max(1, len(self.data.labels)),
         )
 
-    def score(self, predictions: Mapping[str, np.ndarray]) -> Mapping[str, float]:
-        if self.data.eval is None:
-            return {}
-        logits_NC, ids_N = predicted(predictions)
-        gold = self.data.eval.of_sequences
-        if self.config.task.kind == "regression":
-            found = regression_scores(gold["targets_P"][ids_N], logits_NC[:, 0])
-        elif self.config.task.kind == "multilabel":
-            found = multilabel_scores(gold["labels_PC"][ids_N] > 0, logits_NC > 0)
-        else:
-            guesses_N = logits_NC.argmax(axis=1)
-            found = classification_scores(gold["labels_P"][ids_N], guesses_N, names=self.data.labels)
-        # A model that says the same of every text correlates with nothing: 0, which is no better than chance.
-        return {name: 0.0 if np.isnan(value) else float(value) for name, value in found.items()}
-
     def save(self, workdir: Path) -> None:
         self.tokenizer.save(workdir, max_length=self.model.max_positions)
         native.write_config(workdir, self.model)
 
 
-def predicted(predictions: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(logits [N, C], numbers [N]) of the sequences of an evaluation, by number.
+def headed(
+    config: FinetuneConfig, model: ModelConfig, head: HeadConfig, *, pooler: bool = False
+) -> ModelConfig:
+    """`model` with `head`, run as the configuration says; with `pooler` it has one, or gets its family's, else none."""
+    kept: Any = model.pooler if pooler else "none"
+    if pooler and kept == "none":  # its parameters begin fresh
+        kept = _POOLER.get(model.family, "tanh")
+    if model.enhanced_mask_decoder:  # its absolute positions are of no use to a task head
+        model = dataclasses.replace(model, enhanced_mask_decoder=False, position_offset=0)
+    return tuned_model(config, dataclasses.replace(model, pooler=kept, head=head))
+
+
+def by_sequence(predictions: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(values [N, ...], numbers [N]) of what an evaluation says of each sequence, by number.
 
     Raises:
-      UserError: a logit that is not finite.
+      UserError: a value that is not finite.
     """
     ids_BP = predictions["features_BP"]
     there_BP = ids_BP >= 0
-    ids_N, logits_NC = ids_BP[there_BP], predictions["logits_BPC"][there_BP]
+    ids_N, values_N = ids_BP[there_BP], predictions[name][there_BP]
     order = np.argsort(ids_N, kind="stable")
-    bad = np.flatnonzero(~np.isfinite(logits_NC).all(axis=1))
+    finite(values_N, ids_N)
+    return values_N[order], ids_N[order]
+
+
+def finite(values_N: np.ndarray, ids_N: np.ndarray) -> None:
+    """Raises:
+    UserError: a value of the sequences `ids_N` is not finite.
+    """
+    bad = np.flatnonzero(~np.isfinite(values_N.reshape(len(values_N), -1)).all(axis=1))
     if len(bad):
         raise UserError(
             f"{len(bad):,} of {len(ids_N):,} predictions are NaN or infinite, the first is of example"
             f" {ids_N[bad].min() + 1}: lower config.optim.learning_rate"
         )
-    return logits_NC[order], ids_N[order]
+
+
+def _faults(config: FinetuneConfig, model: ModelConfig) -> list[str]:
+    """What does not fit the model."""
+    faults = []
+    if config.task.max_length > model.max_positions:
+        faults.append(
+            f"config.task.max_length={config.task.max_length} must be <= {model.max_positions}, the positions of the model"
+        )
+    shared = model.sharing != "none"
+    if shared and (config.optim.layer_decay != 1 or config.tuning.reinitialize or config.phases):
+        faults.append(
+            "config.optim.layer_decay, tuning.frozen, tuning.unfreeze_* and tuning.reinitialize must keep their defaults"
+            f" for a model whose layers share parameters (sharing={model.sharing!r})"
+        )
+    if config.tuning.reinitialize > model.num_layers:
+        faults.append(
+            f"config.tuning.reinitialize={config.tuning.reinitialize} must be <= {model.num_layers}, the layers of the model"
+        )
+    return faults
+
+
+def _cached(
+    task: type[Finetuning],
+    config: FinetuneConfig,
+    examples: Examples[Any],
+    tokenizer: Tokenizer,
+    labels: tuple[str, ...],
+    types: int,
+) -> Features:
+    from bert_jax.data.labelled.features import cached
+
+    folder = Path(os.environ.get("BERT_JAX_DATA") or "~/.cache/bert_jax").expanduser() / "features"
+    key: dict[str, object] = {
+        "data": examples.digest,
+        "tokenizer": _digest(tokenizer),
+        "kind": config.task.kind,
+        "labels": labels,
+    }
+    key |= {"max_length": config.task.max_length, "types": types, **task.feature_options(config)}
+    return cached(
+        folder, key, lambda: task.features(config, examples.examples, tokenizer, labels, types=types)
+    )
+
+
+def _said(examples: Examples[Any], features: Features, max_length: int) -> str:
+    """How many examples there are, and what became of the others."""
+    parts = [f"{len(examples.examples):,} examples"]
+    parts += [f"{count:,} passed over: {reason}" for reason, count in examples.skipped.items() if count]
+    parts += [f"{features.cut:,} cut at {max_length} tokens"] if features.cut else []
+    if features.units > len(examples.examples):
+        parts.append(f"read in {features.units:,} windows of up to {max_length} tokens")
+    return ", ".join(parts)
+
+
+def _digest(tokenizer: Tokenizer) -> str:
+    return hashlib.sha256(tokenizer.backend.to_str().encode()).hexdigest()[:16]

@@ -13,8 +13,8 @@ from bert_jax.config import FinetuneConfig
 from bert_jax.config.finetune import TaskKind
 from bert_jax.errors import UserError
 from bert_jax.interop import native
+from bert_jax.tasks.choose import select_of
 from bert_jax.tasks.finetune import finetune
-from bert_jax.tasks.finetuning import select_of
 from bert_jax.tasks.load import LoadedModel
 from bert_jax.tasks.seeds import best_scores
 

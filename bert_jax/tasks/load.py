@@ -17,8 +17,7 @@ from bert_jax.interop import native, tf1
 from bert_jax.interop.load import LoadReport, check_vocabulary, load_hf, load_tokenizer
 from bert_jax.interop.names import listed
 from bert_jax.models import bert
-from bert_jax.tasks.choose import task_of
-from bert_jax.tasks.finetuning import select_of
+from bert_jax.tasks.choose import select_of, task_of
 from bert_jax.text.folder import has_tokenizer
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training import workdir as workdirs

@@ -12,8 +12,8 @@ import numpy as np
 
 from bert_jax.config import FinetuneConfig
 from bert_jax.errors import ConfigError, Interrupted, UsageError, UserError
+from bert_jax.tasks.choose import select_of
 from bert_jax.tasks.finetune import finetune
-from bert_jax.tasks.finetuning import select_of
 from bert_jax.training import processes
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.metrics import METRICS_FILE, read_metrics

@@ -1,18 +1,12 @@
 """`bert-jax finetune`, and what the other commands do with its workdir."""
 
-import dataclasses
 import json
 
-import jax
 import pytest
 
 from bert_jax.__main__ import main
-from bert_jax.config.presets import PRESETS
-from bert_jax.interop import native
-from bert_jax.models import bert
-from bert_jax.text import kinds
-from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.metrics import read_metrics
+from tests.tiny_models import save_tiny
 
 WORDS = ["good", "bad", "film", "plot", "the", "was", "."]
 
@@ -20,19 +14,7 @@ WORDS = ["good", "bad", "film", "plot", "the", "was", "."]
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    entries = [*kinds.SPECIAL["wordpiece"].values(), *WORDS]
-    tokenizer = Tokenizer(kinds.wordpiece({token: i for i, token in enumerate(entries)}, lowercase=True))
-    model = dataclasses.replace(
-        PRESETS["bert-tiny"],
-        vocab_size=len(entries),
-        hidden_size=32,
-        num_heads=2,
-        mlp_size=64,
-        max_positions=32,
-    )
-    native.save_native(
-        folder / "model", bert.init_params(model, jax.random.key(0)), config=model, tokenizer=tokenizer
-    )
+    save_tiny(folder / "model", WORDS, max_positions=32, num_layers=2)
     rows = [f"the {noun} was {word} .\t{word}" for noun in ("film", "plot") for word in ("good", "bad")] * 8
     (folder / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
     (folder / "experiment.py").write_text(

@@ -32,7 +32,7 @@ RULES = [
     ({"task__eval": "", "train__patience": 2}, "train.patience=2 must go with config.task.eval"),
     ({"task__text_pair": "b", "task__pairs": "no"}, "text_pair='b' must go with config.task.pairs"),
     ({"task__labels": ("a", "b", "a")}, "must name each class once"),
-    ({"task__labels": ("a", "b"), "task__kind": "regression"}, "must go with classes"),
+    ({"task__labels": ("a", "b"), "task__kind": "regression"}, "must go with config.task.kind"),
     ({"task__labels": ("a",)}, "must be two classes or more"),
     ({"train__steps": 10, "optim__warmup_steps": 10}, "warmup_steps=10 must be < config.train.steps=10"),
     ({"tuning__unfreeze_steps": 5, "tuning__unfreeze_epochs": 1.0}, "must not both be set"),

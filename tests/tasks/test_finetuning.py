@@ -11,18 +11,14 @@ import pytest
 from bert_jax import config as configs
 from bert_jax.config import FinetuneConfig
 from bert_jax.config.finetune import frozen_patterns, settled
-from bert_jax.config.presets import PRESETS
 from bert_jax.errors import ConfigError, UserError
-from bert_jax.interop import native
-from bert_jax.models import bert
 from bert_jax.models.parameters import flatten
 from bert_jax.tasks.evaluate import evaluate
 from bert_jax.tasks.finetune import finetune, open_task
 from bert_jax.tasks.load import load_model
-from bert_jax.text import kinds
-from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
+from tests.tiny_models import save_tiny
 
 WORDS = [
     "good", "fine", "great", "bad", "poor", "awful", "film", "plot", "cast", "the", "a", "was", "is", "very", "and", "."
@@ -44,14 +40,7 @@ def sentences(count, seed):
 def made(tmp_path_factory):
     """A folder with a model, and train.tsv and dev.tsv of sentences, pairs, labels and numbers."""
     folder = tmp_path_factory.mktemp("made")
-    entries = [*kinds.SPECIAL["wordpiece"].values(), *WORDS]
-    tokenizer = Tokenizer(kinds.wordpiece({token: i for i, token in enumerate(entries)}, lowercase=True))
-    model = dataclasses.replace(
-        PRESETS["bert-tiny"], vocab_size=len(entries), hidden_size=32, num_heads=2, mlp_size=64, num_layers=3,
-        max_positions=48, dropout_rate=0.0, attention_dropout_rate=0.0,
-    )  # fmt: skip
-    params = bert.init_params(model, jax.random.key(0))
-    native.save_native(folder / "model", params, config=model, tokenizer=tokenizer)
+    save_tiny(folder / "model", WORDS)
     for name, count, seed in (("train", 300, 0), ("dev", 101, 1)):
         lines = [f"{text}\t{'pos' if good else 'neg'}" for text, good in sentences(count, seed)]
         (folder / f"{name}.tsv").write_text("sentence\tlabel\n" + "\n".join(lines) + "\n")

@@ -1,0 +1,29 @@
+"""What a prediction needs of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bert_jax.config import ModelConfig
+from bert_jax.models.bert import Output
+from bert_jax.text.tokenizer import Tokenizer
+
+AT_ONCE = 64
+"""Sequences that are computed together."""
+
+
+class Encoder(Protocol):
+    """A model with its tokenizer, as `bert_jax.Model` is one."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def compute(
+        self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]] | None = None
+    ) -> Output:
+        """The outputs for sequences of token ids, each a row, padded to one length."""
+        ...

@@ -1,0 +1,75 @@
+"""What `bert-jax predict` prints: a JSON object for each text, in order, a few computed at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+Task = Literal["fill-mask", "embed", "classify"]
+
+
+class Row(NamedTuple):
+    """One input, as a line or a table has it."""
+
+    text: str
+    text_pair: str | None = None
+
+
+class Options(NamedTuple):
+    """What a prediction can be asked for."""
+
+    top_k: int = 3
+    """fill-mask: candidates of a mask"""
+
+
+def predictions(
+    model: Any, task: Task, rows: Iterable[Row], options: Options = Options()
+) -> Iterator[dict[str, Any]]:
+    """An object for each row, in order; rows are read as they are needed.
+
+    Args:
+      model: a `bert_jax.Model`.
+
+    Raises:
+      UserError: a text that the model cannot take, or a model without the head.
+    """
+    objects, at_once = _TASKS[task]
+    rest = iter(rows)
+    while chunk := list(itertools.islice(rest, at_once)):
+        yield from objects(model, chunk, options)
+
+
+def _filled(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        masks = model.fill_mask(row.text, top_k=options.top_k)
+        yield {
+            "text": row.text,
+            "masks": [[{"token": p.token, "probability": p.probability} for p in mask] for mask in masks],
+        }
+
+
+def _embedded(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
+    for row, vector in zip(rows, model.embed([row.text for row in rows]), strict=True):
+        yield {"text": row.text, "vector": vector.tolist()}
+
+
+def _classified(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
+    """Singles and pairs may alternate: neighbours of one sort are classified together."""
+    for is_pair, group in itertools.groupby(rows, key=lambda row: row.text_pair is not None):
+        part = list(group)
+        pairs = [row.text_pair or "" for row in part] if is_pair else None
+        for row, found in zip(part, model.classify([row.text for row in part], pairs), strict=True):
+            yield {**_inputs(row), "label": found.label, "probabilities": found.probabilities}
+
+
+def _inputs(row: Row) -> dict[str, str]:
+    return {"text": row.text} | ({} if row.text_pair is None else {"text_pair": row.text_pair})
+
+
+_TASKS: Mapping[Task, tuple[Callable[[Any, Sequence[Row], Options], Iterator[dict[str, Any]]], int]] = {
+    "fill-mask": (_filled, 1),
+    "embed": (_embedded, 64),
+    "classify": (_classified, 64),
+}
+"""Each with how many rows are computed at once."""
