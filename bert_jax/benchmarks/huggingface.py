@@ -41,7 +41,7 @@ def check_step(config: PretrainConfig) -> None:
         )
     if faults:
         raise ConfigError([f"--baseline hf {fault}" for fault in faults])
-    _installed()
+    installed()
 
 
 def torch_step(config: PretrainConfig, batch: Batch) -> Callable[[], None]:
@@ -55,7 +55,7 @@ def torch_step(config: PretrainConfig, batch: Batch) -> Callable[[], None]:
       ConfigError, UserError: see `check_step`.
     """
     check_step(config)
-    torch, transformers = _installed()
+    torch, transformers = installed()
     model_config = config.model
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = architecture(config)
@@ -114,7 +114,7 @@ def masking_collator(config: PretrainConfig, vocabulary: Path, batch: Batch) -> 
     Raises:
       UserError: PyTorch or transformers is not installed.
     """
-    _, transformers = _installed()
+    _, transformers = installed()
     tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(vocabulary)
     masking = config.masking
     collate = transformers.DataCollatorForLanguageModeling(
@@ -141,7 +141,7 @@ def masking_collator(config: PretrainConfig, vocabulary: Path, batch: Batch) -> 
     return lambda: collate(rows)
 
 
-def _installed() -> tuple[ModuleType, ModuleType]:
+def installed() -> tuple[ModuleType, ModuleType]:
     """(torch, transformers).
 
     Raises:

@@ -33,10 +33,10 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, overrides
 
 
-def add_config_argument(parser: argparse.ArgumentParser) -> None:
+def add_config_argument(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument(
         "--config",
-        required=True,
+        required=required,
         metavar="FILE",
         help="experiment file with get_config(); FILE:ARG passes it an argument."
         " Change any value with --config.GROUP.FIELD=VALUE (`bert-jax config --config FILE` lists them)",

@@ -1,4 +1,4 @@
-"""Measures the training step, the input pipeline or preparation; prints a table and, last, one JSON object.
+"""Measures a part of the work; prints a table and, last, one JSON object.
 
 --what step      the training step on synthetic batches of the configured shape: sequences and tokens a second, MFU,
                  memory, compile time. Needs no corpus and no TensorFlow. --baseline hf runs the step of Hugging
@@ -10,6 +10,12 @@
                  cut and read already.
 --what prepare   text to token shards on a sample of the text, with one process and with --processes, in a temporary
                  folder; beside it, the tokenizers library alone.
+--what finetune  steps a second of fine-tuning --init on the experiment's data, packed and padded. --baseline hf adds
+                 Hugging Face's model on the same examples, padded to each batch's longest.
+--what latency   one forward pass of the experiment's encoder, --batch rows of --length tokens. --baseline hf adds
+                 Hugging Face's model with the same weights.
+--what predict   texts a second of `bert-jax predict --task` embed or classify with --model over the lines of --input.
+                 --baseline hf adds Hugging Face's pipeline, or embedding as sentence-transformers does it.
 
   bert-jax bench --what step --config experiments/bert_base.py --baseline hf
 
@@ -20,53 +26,118 @@ Exit status: 0 measured, 1 no corpus or the baseline is not installed, 2 bad usa
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
+from bert_jax import config as configs
 from bert_jax.commands import add_config_argument, experiment_words, load_config
+from bert_jax.config import FinetuneConfig
 from bert_jax.errors import UsageError
+
+_FLAGS: dict[str, tuple[str, ...]] = {
+    "step": ("config", "seconds", "baseline"),
+    "pipeline": ("config", "seconds", "baseline"),
+    "prepare": ("config", "processes"),
+    "finetune": ("config", "seconds", "baseline", "init"),
+    "latency": ("config", "seconds", "baseline", "batch", "length"),
+    "predict": ("baseline", "model", "task", "input"),
+}
+"""The flags of each measurement besides --repeats."""
+_NEEDED = ("config", "init", "model", "task", "input")
+_DEFAULTS = {"seconds": 10.0, "batch": 1, "length": 32}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_config_argument(parser)
-    parser.add_argument(
-        "--what", required=True, choices=("step", "pipeline", "prepare"), help="what to measure, see above"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="step, pipeline: length of a measurement (default 10)"
-    )
+    parser.add_argument("--what", required=True, choices=tuple(_FLAGS), help="what to measure, see above")
+    add_config_argument(parser, required=False)
     parser.add_argument("--repeats", type=int, default=3, help="measurements; the median counts (default 3)")
-    parser.add_argument(
-        "--baseline", choices=("hf",), help="step, pipeline: measure Hugging Face's code in the same run"
-    )
+    parser.add_argument("--seconds", type=float, help="length of a measurement (default 10)")
+    parser.add_argument("--baseline", choices=("hf",), help="measure Hugging Face's code in the same run")
     parser.add_argument("--processes", type=int, metavar="N", help="prepare: default one for each core")
+    parser.add_argument("--init", metavar="MODEL", help="finetune: the model to fine-tune, as for `finetune`")
+    parser.add_argument("--batch", type=int, metavar="B", help="latency: rows (default 1)")
+    parser.add_argument("--length", type=int, metavar="L", help="latency: tokens of a row (default 32)")
+    parser.add_argument("--model", metavar="DIR_or_ID", help="predict: the model, as for `predict`")
+    parser.add_argument("--task", choices=("embed", "classify"), help="predict: what is computed")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="predict: one text a line")
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.baseline and args.what == "prepare":
-        raise UsageError(f"--baseline {args.baseline} has no effect with --what {args.what}")
-    if args.processes is not None and args.what != "prepare":
-        raise UsageError(f"--processes {args.processes} has no effect with --what {args.what}")
-    if not args.seconds > 0 or args.repeats < 1:
-        raise UsageError(f"--seconds {args.seconds} and --repeats {args.repeats} must be > 0")
-    if args.processes is not None and args.processes < 1:
-        raise UsageError(f"--processes {args.processes} must be >= 1")
-    config = load_config(args)
-
+    options = _options(args)
     from bert_jax.benchmarks.timing import print_result
 
-    repeats = {"seconds": args.seconds, "repeats": args.repeats}
-    if args.what == "step":
-        from bert_jax.benchmarks import step
+    title, measure = _MEASURES[args.what]
+    print_result(title, measure(args, options))
 
-        print_result("training step", step.measure(config, **repeats, baseline=args.baseline))
-    elif args.what == "pipeline":
-        from bert_jax.benchmarks import pipeline
 
-        values = pipeline.measure(
-            config, **repeats, baseline=args.baseline, experiment=experiment_words(args)
-        )
-        print_result("input pipeline", values)
-    else:
-        from bert_jax.benchmarks import prepare
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """What is given besides --config.
 
-        values = prepare.measure(config, repeats=args.repeats, processes=args.processes)
-        print_result("preparation", values)
+    Raises:
+      UsageError: a flag that this measurement does not read, one that it needs, or a value that makes no sense.
+    """
+    flags = _FLAGS[args.what]
+    every = dict.fromkeys(flag for each in _FLAGS.values() for flag in each)
+    given = {flag: value for flag in every if (value := getattr(args, flag)) is not None}
+    for flag, value in given.items():
+        if flag not in flags:
+            raise UsageError(f"--{flag} {value} has no effect with --what {args.what}")
+    if missing := [flag for flag in flags if flag in _NEEDED and flag not in given]:
+        raise UsageError(f"--what {args.what} needs --{missing[0]}")
+    options = {"repeats": args.repeats} | {flag: given.get(flag, _DEFAULTS.get(flag)) for flag in flags}
+    for flag, value in options.items():
+        if isinstance(value, int | float) and not value > 0:
+            raise UsageError(f"--{flag} {value} must be > 0")
+    del options["config" if "config" in options else "input"]
+    return options
+
+
+def _step(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    from bert_jax.benchmarks import step
+
+    return step.measure(load_config(args), **options)
+
+
+def _pipeline(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    from bert_jax.benchmarks import pipeline
+
+    return pipeline.measure(load_config(args), **options, experiment=experiment_words(args))
+
+
+def _prepare(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    from bert_jax.benchmarks import prepare
+
+    return prepare.measure(load_config(args), **options)
+
+
+def _finetune(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    from bert_jax.benchmarks import finetune
+
+    config = configs.load(args.config, args.overrides, kind=FinetuneConfig)
+    return finetune.measure(config, **options)
+
+
+def _latency(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    from bert_jax.benchmarks import latency
+
+    return latency.measure(load_config(args), **options)
+
+
+def _predict(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    from bert_jax import api
+    from bert_jax.benchmarks import predict
+    from bert_jax.data.sources.texts import texts_of
+
+    values = dict(options)
+    return predict.measure(api.load(values.pop("model")), texts=list(texts_of(args.input)), **values)
+
+
+_MEASURES: dict[str, tuple[str, Callable[[argparse.Namespace, Mapping[str, Any]], dict[str, Any]]]] = {
+    "step": ("training step", _step),
+    "pipeline": ("input pipeline", _pipeline),
+    "prepare": ("preparation", _prepare),
+    "finetune": ("fine-tuning", _finetune),
+    "latency": ("latency", _latency),
+    "predict": ("prediction", _predict),
+}

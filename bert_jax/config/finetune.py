@@ -14,6 +14,8 @@ TaskKind = Literal[
     "classification", "multilabel", "regression", "tagging", "question_answering", "similarity"
 ]
 
+Batching = Literal["pack", "pad"]
+
 _TEXTS = "task.kind=classification|multilabel|regression"
 _PAIRS = f"{_TEXTS}|similarity"
 _WINDOWS = "task.kind=tagging|question_answering"
@@ -69,7 +71,7 @@ class TaskConfig:
         ge=0,
         needs=_WINDOWS,
     )
-    batching: Literal["pack", "pad"] = option(
+    batching: Batching = option(
         "pack",
         "pack: examples share rows, none attending to another; pad: one a row, padded to the batch's longest",
     )

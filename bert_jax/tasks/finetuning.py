@@ -227,7 +227,7 @@ class Finetuning(Task):
         data = self.data.train or self.data.eval
         assert data is not None, "a run is trained or scored"
         layout = self._layout(data)
-        tokens = self._training(Host()).tokens if self.data.train else 0.0
+        tokens = self.training(Host()).tokens if self.data.train else 0.0
         flops = training_flops(self.model, length=layout.length, slots=0, heads=())
         parts = config.phases or (PhaseConfig(),)
         return tuple(
@@ -246,7 +246,7 @@ class Finetuning(Task):
         )
 
     def batches(self, split: Split, phase: Phase, host: Host) -> BatchSource | None:
-        return self._training(host) if split == "train" else self.evaluation(host)
+        return self.training(host) if split == "train" else self.evaluation(host)
 
     def evaluation(self, host: Host) -> EvaluationBatches | None:
         """One pass over the examples that are scored; None: there are none."""
@@ -257,7 +257,8 @@ class Finetuning(Task):
         layout = self._layout(self.data.eval)
         return EvaluationBatches(self.data.eval, layout, batch_size=self.config.train.batch_size, host=host)
 
-    def _training(self, host: Host) -> TrainingBatches:
+    def training(self, host: Host) -> TrainingBatches:
+        """The batches of the run, by step."""
         from bert_jax.data.labelled.batches import TrainingBatches
 
         config = self.config

@@ -19,7 +19,7 @@ def calls(monkeypatch):
 
         return measure
 
-    for name in ("step", "pipeline", "prepare"):
+    for name in ("step", "pipeline", "prepare", "latency"):
         monkeypatch.setattr(f"bert_jax.benchmarks.{name}.measure", play(name))
     return found
 
@@ -34,6 +34,10 @@ def calls(monkeypatch):
         (
             ["--what", "pipeline", "--seconds", "2", "--repeats", "1"],
             ("pipeline", {"seconds": 2.0, "repeats": 1, "baseline": None, "experiment": "FILE"}),
+        ),
+        (
+            ["--what", "latency", "--length", "64"],
+            ("latency", {"seconds": 10.0, "repeats": 3, "baseline": None, "batch": 1, "length": 64}),
         ),
         (["--what", "prepare", "--processes", "3"], ("prepare", {"repeats": 3, "processes": 3})),
         (["--what", "prepare", "--repeats", "2"], ("prepare", {"repeats": 2, "processes": None})),
@@ -53,9 +57,12 @@ def test_flags_become_one_call_whose_values_are_the_last_line(arguments, expecte
     [
         (["--what", "prepare", "--baseline", "hf"], "--baseline hf has no effect with --what prepare"),
         (["--what", "pipeline", "--processes", "2"], "--processes 2 has no effect with --what pipeline"),
-        (["--what", "prepare", "--processes", "0"], "--processes 0 must be >= 1"),
+        (["--what", "prepare", "--processes", "0"], "--processes 0 must be > 0"),
         (["--what", "pipeline", "--repeats", "0"], "--repeats 0 must be > 0"),
         (["--what", "pipeline", "--seconds", "nan"], "--seconds nan"),
+        (["--what", "finetune"], "--what finetune needs --init"),
+        (["--what", "step", "--init", "m"], "--init m has no effect with --what step"),
+        (["--what", "latency", "--batch", "0"], "--batch 0 must be > 0"),
     ],
 )
 def test_options_without_effect_or_sense_are_refused(arguments, message, capsys):
