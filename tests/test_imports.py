@@ -117,6 +117,8 @@ ALLOWED: dict[str, set[str]] = {
         "bert_jax.console",
         "bert_jax.data",
         "bert_jax.interop",
+        "bert_jax.models",
+        "bert_jax.prediction",
         "bert_jax.tasks",
         "bert_jax.text",
         "bert_jax.training",

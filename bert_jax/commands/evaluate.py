@@ -2,7 +2,8 @@
 config.task.eval, config.task.test or other labelled data of a fine-tuned run.
 
 The split, its rows and its masks are the same for every seed and checkpoint of a configuration. Prints
-a table, and last one JSON object.
+a table, and last one JSON object. Of a fine-tuned run report.html in the workdir has the learning curves, a confusion
+matrix and the worst errors.
 """
 
 from __future__ import annotations
@@ -32,14 +33,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", default="", help="of a fine-tuned run: other labelled data, as config.task.test names it"
     )
 
+    parser.add_argument(
+        "--errors",
+        type=int,
+        default=20,
+        metavar="N",
+        help="of a fine-tuned run: the N worst errors are listed in report.html (default 20)",
+    )
+
 
 def main(args: argparse.Namespace) -> None:
     refuse_overrides(args, "the configuration is the workdir's")
-    run(args.workdir, checkpoint=args.checkpoint, part=args.split, data=args.data)
+    run(args.workdir, checkpoint=args.checkpoint, part=args.split, data=args.data, errors=args.errors)
 
 
 def run(
-    workdir: Path, *, checkpoint: str = "last", part: Scored = "eval", data: str = ""
+    workdir: Path, *, checkpoint: str = "last", part: Scored = "eval", data: str = "", errors: int = 20
 ) -> dict[str, float]:
     """Evaluates, prints, and returns the scores with `step`.
 
@@ -47,6 +56,7 @@ def run(
       UserError: no such checkpoint, no held-out documents, or the corpus is gone or changed.
     """
     from bert_jax.console import table
+    from bert_jax.inspection.finetuned_page import write_page
     from bert_jax.tasks.evaluate import evaluate
 
     found = evaluate(workdir, checkpoint=checkpoint, part=part, data=data)
@@ -58,7 +68,21 @@ def run(
         error = standard_error(values["pair_accuracy"], found.weights["pair_accuracy"])
         values["pair_accuracy_standard_error"] = error
         rows["pair_accuracy"] += f" +- {error:.4f} (standard error)"
-    table(f"{workdir} at step {found.step}, held-out documents", rows)
+    if found.judged:
+        title = f"{workdir} at step {found.step}, {data or part}"
+        rows["report"] = str(
+            write_page(
+                workdir,
+                title=title,
+                scores=found.scores,
+                judged=found.judged,
+                confusion=found.confusion,
+                errors=errors,
+            )
+        )
+        table(title, rows)
+    else:
+        table(f"{workdir} at step {found.step}, held-out documents", rows)
     print(json.dumps(values))
     return values
 

@@ -4,6 +4,9 @@
   nsp  next-sentence prediction: a linear classifier on the frozen [CLS] state
   sop  sentence order: the same
 
+--finetune FILE adds the accuracy of a classifier that is fine-tuned from the last checkpoint by this experiment of
+`bert-jax finetune`, in W/finetuned/.
+
 Rows, masks and pairs are the same for every run over a corpus and every seed. They are those of --like's
 configuration, else of the run's own with BERT's masks. Writes probes.json and probes.npz into the workdir, prints a
 table, and last one JSON object.
@@ -13,12 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bert_jax import config as configs
 from bert_jax.commands import refuse_overrides
-from bert_jax.config import PretrainConfig
+from bert_jax.config import FinetuneConfig, PretrainConfig
 from bert_jax.probes.scores import Probed
 
 PROBES, _PAIRS = ("mlm", "nsp", "sop"), 4_000
@@ -40,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", type=int, default=_PAIRS, help=f"pairs a classifier is fitted to (default {_PAIRS})"
     )
 
+    parser.add_argument(
+        "--finetune",
+        action="append",
+        default=[],
+        metavar="EXPERIMENT",
+        help="experiment of classification (experiments/tasks/X.py) to fine-tune on and to score; may be repeated",
+    )
+
 
 def main(args: argparse.Namespace) -> None:
     if args.like is None:
@@ -50,6 +61,10 @@ def main(args: argparse.Namespace) -> None:
         checkpoint=args.checkpoint,
         reference=None if args.like is None else configs.load(args.like, args.overrides),
         pairs=args.pairs,
+        tasks={
+            Path(file.partition(":")[0]).stem: configs.load(file, kind=FinetuneConfig)
+            for file in args.finetune
+        },
     )
 
 
@@ -60,12 +75,15 @@ def run(
     checkpoint: str = "last",
     reference: PretrainConfig | None = None,
     pairs: int = _PAIRS,
+    tasks: Mapping[str, FinetuneConfig] | None = None,
 ) -> Probed:
     """Probes (see `bert_jax.probes.run.probe`), prints and returns what was found."""
     from bert_jax.probes.printing import print_probed
     from bert_jax.probes.run import probe
 
-    found = probe(workdir, probes=probes, checkpoint=checkpoint, reference=reference, pairs=pairs)
+    found = probe(
+        workdir, probes=probes, checkpoint=checkpoint, reference=reference, pairs=pairs, tasks=tasks
+    )
     print_probed(workdir, found.probed, found.skipped)
     print(json.dumps({"step": found.probed.step, **{s.name: s.value for s in found.probed.scores}}))
     return found.probed

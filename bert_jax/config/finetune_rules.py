@@ -32,6 +32,17 @@ def validate(config: FinetuneConfig) -> list[str]:
     ]
 
 
+def accuracy_faults(config: FinetuneConfig, place: str) -> Iterator[str]:
+    """What keeps a fine-tuned model's score from being a mean over examples, by which encoders are compared."""
+    if config.task.kind != "classification":
+        yield (
+            f"{place}: config.task.kind={config.task.kind!r} must be 'classification', whose examples are scored one by"
+            " one"
+        )
+    if not config.task.eval:
+        yield f"{place}: config.task.eval='' must name the examples that are scored"
+
+
 def _task_faults(config: FinetuneConfig) -> Iterator[str]:
     task = config.task
     if not task.train:

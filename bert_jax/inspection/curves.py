@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bert_jax import atomic
 from bert_jax.errors import UserError
-from bert_jax.plotting import COLOURS, png, style
+from bert_jax.plotting import COLOURS, Drawing, png, style
 from bert_jax.training.metrics import read_metrics
 
 # Field of metrics.jsonl -> title of its panel.
@@ -71,6 +72,22 @@ def draw_curves(workdirs: Sequence[Path], out: Path) -> Path:
             axes.set_visible(False)
         atomic.write_bytes(out, png(figure, dpi=110))
     return out
+
+
+def curves(lines: Sequence[Mapping[str, Any]]) -> list[Drawing]:
+    """A plot for each metric of one run, of the lines of its metrics.jsonl."""
+    logged = {name for line in lines for name in line}
+
+    def paint(axes: Axes, name: str) -> None:
+        _draw_run(axes, lines, name, colour=COLOURS[0], label="")
+        axes.set_xlabel("step")
+        axes.legend()
+
+    return [
+        Drawing(name=name, title=title, draw=functools.partial(paint, name=name))
+        for name, title in _PANELS.items()
+        if name in logged
+    ]
 
 
 def _draw_run(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str, *, colour: str, label: str) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bert_jax.config import PretrainConfig
+from bert_jax.config import FinetuneConfig, PretrainConfig
+from bert_jax.config.finetune_rules import accuracy_faults
 from bert_jax.config.phases import phases
-from bert_jax.errors import UsageError
+from bert_jax.errors import ConfigError, UsageError
 from bert_jax.models.inference import Inference
-from bert_jax.probes import mlm
+from bert_jax.probes import finetuned, mlm
 from bert_jax.probes import reference as references
 from bert_jax.probes.encoder import first_states, slot_predictor
 from bert_jax.probes.frequency import token_counts
@@ -82,18 +83,24 @@ def probe(
     checkpoint: str = "last",
     reference: PretrainConfig | None = None,
     pairs: int = PAIRS,
+    tasks: Mapping[str, FinetuneConfig] | None = None,
 ) -> Result:
     """Probes the checkpoint and writes W/probes.json and W/probes.npz. One process, on all of its devices.
 
     Args:
       reference: whose rows and masks are scored; None: the run's own rows with BERT's masks.
       pairs: that a classifier is fitted to, and at most scored on.
+      tasks: experiments of classification that the checkpoint is fine-tuned on, by name.
 
     Raises:
       UsageError: no such probe, or too few pairs.
       UserError: no such checkpoint, no held-out documents or pairs, or the corpus is gone or changed.
-      ConfigError: the reference's rows do not fit the model.
+      ConfigError: the reference's rows do not fit the model, or a task has no accuracy.
     """
+    tasks = dict(tasks or {})
+    faults = [fault for name, each in tasks.items() for fault in accuracy_faults(each, f"task {name}")]
+    if faults:
+        raise ConfigError(faults)
     names = check_probes(probes)
     if pairs < LEAST_PAIRS:
         raise UsageError(f"--pairs {pairs} must be >= {LEAST_PAIRS}")
@@ -101,14 +108,20 @@ def probe(
     config = task.config
     rows = references.rows_config(phases(config)[-1].config, reference)
     step = choose_checkpoint(workdir, checkpoint)
+    if tasks:
+        finetuned.is_last(step, choose_checkpoint(workdir, "last"), tuple(tasks))
     architecture, params = load_workdir(workdir, checkpoint=str(step))
     model = Inference(architecture, params, rows=config.train.batch_size // config.train.accumulate)
     subject = Subject(model, task.shards, rows, pairs)
     found = {name: PROBES[name](subject) for name in names}
+    of_tasks = [
+        finetuned.finetuned(workdir, name, experiment, step=step) for name, experiment in tasks.items()
+    ]
+    settings = references.settings(rows, corpus=task.shards.digest, pairs=pairs)
     probed = Probed(
         step=step,
-        settings=references.settings(rows, corpus=task.shards.digest, pairs=pairs),
-        scores=tuple(score for finding in found.values() for score in finding.scores),
+        settings=settings | ({"tasks": finetuned.settings(tasks)} if tasks else {}),
+        scores=(*(score for finding in found.values() for score in finding.scores), *of_tasks),
         breakdowns=tuple(part for finding in found.values() for part in finding.breakdowns),
         details={name: finding.details for name, finding in found.items() if finding.details},
     )
@@ -182,6 +195,6 @@ def _linear(subject: Subject, objective: Pairs) -> Finding:
     return Finding(scores=(score,), details=details)
 
 
-# Where a measure of a pretrained encoder joins, such as a fine-tuned task's score: a name, and a function that
-# returns Scores. What decides their rows joins `bert_jax.probes.reference.settings`.
+# Where a measure of a pretrained encoder joins: a name, and a function that returns Scores. What decides their rows
+# joins `bert_jax.probes.reference.settings`.
 PROBES: dict[str, Callable[[Subject], Finding]] = {"mlm": _mlm, "nsp": _nsp, "sop": _sop}

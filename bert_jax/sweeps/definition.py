@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bert_jax import config as configs
-from bert_jax.config import PretrainConfig, experiment
+from bert_jax.config import FinetuneConfig, PretrainConfig, experiment
+from bert_jax.config.finetune_rules import accuracy_faults
 from bert_jax.config.phases import token_slots
 from bert_jax.errors import ConfigError, UsageError
 
@@ -64,8 +65,11 @@ class Sweep:
     common: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """values that every variant has"""
     probes: tuple[str, ...] = ("mlm", "nsp", "sop")
+    tasks: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """by name, experiments of fine-tuning (classification) that every trial's model is scored on, FILE[:ARGUMENT]
+    relative to the sweep file; NAME.accuracy is a measure"""
     measures: tuple[str, ...] = ("mlm.loss", "mlm.accuracy", "nsp.accuracy", "sop.accuracy")
-    """what is tested against the baseline: scores of the probes, or held_out.X, X a field of an eval line"""
+    """what is tested against the baseline: scores of the probes and tasks, or held_out.X, X a field of an eval line"""
     published: Published | None = None
 
     def __post_init__(self) -> None:
@@ -97,6 +101,8 @@ class Plan:
     reference: PretrainConfig
     """the base without a variant's values and without pairs: all trials are probed on its rows and masks"""
     trials: tuple[Trial, ...]
+    tasks: Mapping[str, FinetuneConfig] = dataclasses.field(default_factory=dict)
+    """the experiments of `Sweep.tasks`"""
 
     def trial(self, name: str) -> Trial:
         """The trial of this name.
@@ -156,8 +162,7 @@ def load(
         faults += [f"probes: {name!r} must be one of {', '.join(known_probes)}" for name in unknown]
     if faults:
         raise ConfigError([f"{path}: {fault}" for fault in faults])
-    file, _, argument = sweep.base.partition(":")
-    base = str(Path(path.partition(":")[0]).parent / file) + (f":{argument}" if argument else "")
+    base = _beside(path, sweep.base)
 
     found: dict[str, PretrainConfig] = {}
     variant_faults: dict[str, list[str]] = {}
@@ -178,7 +183,19 @@ def load(
         for seed in sweep.seeds  # outermost, so that a sweep that is stopped early has compared all variants
         for variant in sweep.variants
     )
-    return Plan(file=path, sweep=sweep, reference=found[_REFERENCE.name], trials=trials)
+    tasks: dict[str, FinetuneConfig] = {
+        name: configs.load(_beside(path, file), kind=FinetuneConfig) for name, file in sweep.tasks.items()
+    }
+    unfit = [fault for name, config in tasks.items() for fault in accuracy_faults(config, f"task {name}")]
+    if unfit:
+        raise ConfigError([f"{path}: {fault}" for fault in unfit])
+    return Plan(file=path, sweep=sweep, reference=found[_REFERENCE.name], trials=trials, tasks=tasks)
+
+
+def _beside(path: str, file: str) -> str:
+    """FILE[:ARGUMENT] relative to the sweep file `path`."""
+    name, _, argument = file.partition(":")
+    return str(Path(path.partition(":")[0]).parent / name) + (f":{argument}" if argument else "")
 
 
 # The rows that all trials are probed on: running text, whatever pairs a variant is trained on.
@@ -208,8 +225,14 @@ def _sweep_faults(sweep: Sweep) -> Iterator[str]:
             yield f"variant {variant.name}: seed={variant.values['seed']} must be left to seeds={sweep.seeds}"
     for measure in sweep.measures:
         probe = measure.partition(".")[0]
-        if probe not in (*sweep.probes, "held_out"):
-            yield f"measures: {measure!r} must be held_out.X or of a probe of probes={sweep.probes}"
+        if probe not in (*sweep.probes, *sweep.tasks, "held_out"):
+            yield (
+                f"measures: {measure!r} must be held_out.X or of a probe of probes={sweep.probes} or a task of"
+                f" tasks={tuple(sweep.tasks)}"
+            )
+    for name in sweep.tasks:
+        if not _NAME.fullmatch(name) or name in (*sweep.probes, "held_out"):
+            yield f"task {name!r} must be letters, digits and ._+-, and no probe"
     if sweep.published:
         yield from _published_faults(sweep.published, names)
 

@@ -41,10 +41,13 @@ def _check_same_sweep(folder: Path, new: Plan, saved: Plan) -> None:
             ("tokens", new.sweep.tokens, saved.sweep.tokens),
             ("baseline", new.sweep.baseline, saved.sweep.baseline),
             ("probes", new.sweep.probes, saved.sweep.probes),
+            ("tasks", sorted(new.tasks), sorted(saved.tasks)),
         )
         if now != there
     ]
     faults += [f"probed on: {fault}" for fault in _differences(new.reference, saved.reference)]
+    for name in new.tasks.keys() & saved.tasks.keys():
+        faults += [f"task {name}: {fault}" for fault in _differences(new.tasks[name], saved.tasks[name])]
     trials = {trial.name: trial for trial in new.trials}
     for trial in saved.trials:
         if trial.name not in trials:
@@ -60,7 +63,7 @@ def _check_same_sweep(folder: Path, new: Plan, saved: Plan) -> None:
         )
 
 
-def _differences(new: configs.PretrainConfig, saved: configs.PretrainConfig) -> list[str]:
+def _differences(new: configs.RunConfig, saved: configs.RunConfig) -> list[str]:
     return configs.differences(new, saved, ignore=FREE)
 
 
@@ -69,6 +72,7 @@ def _to_dict(plan: Plan) -> dict[str, Any]:
         "file": plan.file,
         "sweep": dataclasses.asdict(plan.sweep),
         "reference": configs.to_dict(plan.reference),
+        "tasks": {name: configs.to_dict(config) for name, config in plan.tasks.items()},
         "trials": [
             {
                 "name": trial.name,
@@ -118,6 +122,10 @@ def _from_dict(saved: Mapping[str, Any]) -> Plan:
         sweep=Sweep(**sweep),
         reference=configs.resolve(saved["reference"]),
         trials=trials,
+        tasks={
+            name: configs.resolve(config, configs.FinetuneConfig)
+            for name, config in saved.get("tasks", {}).items()
+        },
     )
 
 

@@ -23,7 +23,7 @@ def run_trial(
 ) -> None:
     """Trains the trial `name` of the sweep in `folder`, or resumes it, then probes it.
 
-    train(config, workdir, experiment=, command=) is `pretrain.run`, probe(workdir, probes=, reference=) `probe.run`. Of
+    train(config, workdir, experiment=, command=) is `pretrain.run`, probe(workdir, probes=, reference=, tasks=) `probe.run`. Of
     several processes the first probes alone, as a new program (only_probe), since jax keeps the devices of the others
     for as long as this one runs.
 
@@ -52,7 +52,7 @@ def run_trial(
                 command=f"bert-jax trial {folder} {name}",
             )
         if not is_one_of_several:
-            probe(workdir, probes=plan.sweep.probes, reference=plan.reference)
+            probe(workdir, probes=plan.sweep.probes, reference=plan.reference, tasks=plan.tasks)
     if is_one_of_several and is_first:
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "bert_jax", "trial", str(folder), name, "--probe"])

@@ -5,7 +5,9 @@
 
 full: ALBERT-base, 125,000 steps of batch 4,096 on rows of 512, for each variant and seed. Published: a model trained on
 next sentence predicts sentence order no better than chance (52.0), one trained on order predicts next sentence (78.9).
-tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores; experiments/README.md has its results on novels.
+Every model is also fine-tuned, on MNLI and SST-2, and its accuracy is a measure.
+tiny: bert-tiny, 2,000 steps of 32 rows of 64, about an hour on two CPU cores, fine-tuned on which package a paragraph of
+documentation is from; experiments/README.md has its results on novels.
 
 Segment lengths must not reveal the label. The label of order they reveal where segments are cut to fill the row (as in
 ALBERT's code), that of next sentence where segments end with sentences. So sop has `data.boundaries=whole`, and the
@@ -13,6 +15,8 @@ others are cut.
 """
 
 from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
+
+_PROBED = ("mlm.loss", "mlm.accuracy", "nsp.accuracy", "sop.accuracy")
 
 
 def get_sweep(size: str = "full") -> Sweep:
@@ -31,8 +35,8 @@ def get_sweep(size: str = "full") -> Sweep:
                 Column("SOP", "sop.accuracy"),
                 Column("SQuAD1.1"),
                 Column("SQuAD2.0"),
-                Column("MNLI"),
-                Column("SST-2"),
+                Column("MNLI", "mnli.accuracy"),
+                Column("SST-2", "sst2.accuracy"),
                 Column("RACE"),
                 Column("Avg"),
             ),
@@ -45,7 +49,17 @@ def get_sweep(size: str = "full") -> Sweep:
         ),
         **sized(
             size,
-            full={"base": "../albert_base.py", "tokens": 125_000 * 4096 * 512},
-            tiny={"base": "../quickstart.py", "tokens": 2_000 * 32 * 64},
+            full={
+                "base": "../albert_base.py",
+                "tokens": 125_000 * 4096 * 512,
+                "tasks": {"mnli": "../tasks/mnli.py", "sst2": "../tasks/sst2.py"},
+                "measures": (*_PROBED, "mnli.accuracy", "sst2.accuracy"),
+            },
+            tiny={
+                "base": "../quickstart.py",
+                "tokens": 2_000 * 32 * 64,
+                "tasks": {"installed_docs": "../tasks/installed_docs.py"},
+                "measures": (*_PROBED, "installed_docs.accuracy"),
+            },
         ),
     )

@@ -176,3 +176,30 @@ def test_seeds_are_runs_of_their_own_and_a_failed_one_is_named(made, tmp_path, c
     assert finetune(made, tmp_path / "s", "--seeds", "0,2", "--config.train.steps=2") == 1
     captured = capfd.readouterr()
     assert "seed 2 failed" in captured.out and "1 of 2 seeds failed: 2" in captured.err
+
+
+def test_evaluate_draws_a_page_with_the_confusions_and_the_worst_errors(run, tmp_path, capfd):
+    (tmp_path / "hostile.tsv").write_text(
+        "text\tlabel\nthe film was good .\tgood\nthe <script>alert(1)</script> was good .\tbad\n"
+    )
+    assert main(["evaluate", "--workdir", str(run), "--data", str(tmp_path / "hostile.tsv")]) == 0
+    page = (run / "report.html").read_text()
+    for title in ("Scores", "Confusion matrix", "learning rate", "Errors"):
+        assert title in page
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    scores = json.loads(capfd.readouterr().out.splitlines()[-1])
+    wrong = round(2 * (1 - scores["accuracy"]))
+    assert f"{wrong} of 2 are not right" in page
+    assert main(["evaluate", "--workdir", str(run), "--errors", "0"]) == 0
+    assert "hostile.tsv" not in (run / "report.html").read_text()
+
+
+def test_evaluate_scores_the_test_set_and_refuses_a_label_it_does_not_know(made, run, tmp_path, capfd):
+    assert main(["evaluate", "--workdir", str(run), "--split", "test"]) == 1
+    assert "config.task.test=''" in capfd.readouterr().err
+    (tmp_path / "new.tsv").write_text("text\tlabel\nthe film\tgood\nthe plot\tawful\n")
+    assert main(["evaluate", "--workdir", str(run), "--data", str(tmp_path / "new.tsv")]) == 1
+    assert "new.tsv:3: label 'awful'" in capfd.readouterr().err
+    assert main(["evaluate", "--workdir", str(run), "--data", str(made / "train.tsv")]) == 0
+    scores = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert scores["accuracy"] == pytest.approx(read_metrics(run / "metrics.jsonl")[-1]["accuracy"])

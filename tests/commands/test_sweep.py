@@ -34,8 +34,25 @@ def get_sweep():
         seeds=(0,),
         tokens=12 * 8 * 32,
         probes=("mlm", "sop"),
-        measures=("mlm.loss", "sop.accuracy"),
+        tasks={{"words": "words.py"}},
+        measures=("mlm.loss", "sop.accuracy", "words.accuracy"),
     )
+"""
+    )
+    texts = path.parent / "words.tsv"
+    rows = [f"a text of {number} words\t{number % 3 > 0}" for number in range(40)]
+    texts.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    (path.parent / "words.py").write_text(
+        f"""
+from bert_jax.config import FinetuneConfig, base
+
+def get_config():
+    config = base(FinetuneConfig)
+    config.task.train = config.task.eval = {str(texts)!r}
+    config.task.max_length = 32
+    config.train.steps = 2
+    config.train.batch_size = 8
+    return config
 """
     )
     return str(path)
@@ -78,7 +95,12 @@ def test_a_sweep_survives_a_full_disk_and_its_trials_are_plain_runs(
         "mlm.loss",
         "mlm.accuracy",
         "sop.accuracy",
+        "words.accuracy",
     ]
+    words = found["none-seed0"].scores[-1]
+    assert (len(words.total_R), words.chance) == (40, 26 / 40)
+    evaluation = read_metrics(S / "trials/none-seed0/finetuned/words-12/metrics.jsonl")[-1]
+    assert evaluation["step"] == 2 and words.value == pytest.approx(evaluation["accuracy"])
     assert found["none-seed0"].settings == found["sop-seed0"].settings  # rows that compare
     assert found["none-seed0"].settings["data"]["sentence_objective"] == "none"
 
@@ -150,7 +172,7 @@ def test_the_plan_in_the_folder_is_all_a_trial_needs(file, tmp_path, monkeypatch
     assert main(["trial", str(tmp_path / "S"), "sop-seed0"]) == 0
     workdir = tmp_path / "S" / "trials" / "sop-seed0"
     assert trained == {workdir: plan.trial("sop-seed0").config}
-    assert probed == {workdir: {"probes": ("mlm", "sop"), "reference": plan.reference}}
+    assert probed == {workdir: {"probes": ("mlm", "sop"), "reference": plan.reference, "tasks": plan.tasks}}
     assert json.loads((tmp_path / "S" / "sweep.json").read_text())["sweep"]["tokens"] == 3072
 
 
