@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from bert_jax.config.finetune import settled
 from bert_jax.config.phases import token_slots
 from bert_jax.data.corpus.open import corpus_folder
 from bert_jax.errors import ConfigError, UsageError
+from bert_jax.suites.definition import load as load_suite
 from bert_jax.sweeps.definition import load as load_sweep
 from bert_jax.tasks.choose import select_of, task_of
 from bert_jax.training import optim, state, step
@@ -20,7 +22,10 @@ from bert_jax.training import optim, state, step
 ROOT = Path(__file__).parents[1]
 SWEEPS = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/sweeps/*.py"))
 TASKS = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/tasks/*.py"))
-FILES = sorted({path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py")} - {*SWEEPS, *TASKS})
+SUITES = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/suites/*.py"))
+FILES = sorted(
+    {path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py")} - {*SWEEPS, *TASKS, *SUITES}
+)
 
 
 @pytest.mark.parametrize("file", TASKS, ids=str)
@@ -34,6 +39,16 @@ def test_every_task_is_a_valid_experiment_of_fine_tuning(file):
     whole = settled(config, examples=2490, layers=12)
     assert configs.resolve(configs.to_dict(whole), configs.FinetuneConfig) == whole
     assert whole.optim.warmup_steps == int(0.1 * whole.train.steps)
+
+
+@pytest.mark.parametrize("file", SUITES, ids=str)
+def test_every_run_of_every_suite_resolves(file):
+    plan = load_suite(str(ROOT / file))
+    each = math.prod(len(values) for values in plan.suite.grid.values())
+    assert {name: len(points) for name, points in plan.points.items()} == dict.fromkeys(
+        plan.suite.tasks, each
+    )
+    assert {plan.points[name][0].config.tuning.head for name in plan.suite.starts} <= {"fresh"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)

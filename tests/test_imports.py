@@ -138,6 +138,7 @@ ALLOWED: dict[str, set[str]] = {
         "rich",
     },
     "sweeps/reporting/statistics.py": {"numpy"},
+    "suites": {*_COMMON, "bert_jax.scoring", "bert_jax.tasks", "numpy", "rich"},
 }
 
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
@@ -151,6 +152,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "interop/tf1.py": {"tensorflow"},
     "prediction": {"bert_jax.data.labelled"},
     "scoring": {"scipy"},
+    "suites": {"bert_jax.data.labelled"},
     "sweeps": {"bert_jax.data.corpus", "bert_jax.tasks", "bert_jax.training.metrics"},
     "tasks": {"bert_jax.data", "scipy"},
     "text": {"sentencepiece", "sentencex"},
@@ -171,7 +173,7 @@ TYPE_CHECKING: dict[str, set[str]] = {
 _ROOF = {"bert_jax.commands", "bert_jax.api"}
 
 _EXPERIMENTS = {"bert_jax.config", "ml_collections"}
-_SWEEPS = {"bert_jax.sweeps"}
+_OWN = {"experiments/sweeps/": {"bert_jax.sweeps"}, "experiments/suites/": {"bert_jax.suites"}}
 
 
 def place_of(file: str, table: dict[str, set[str]]) -> str | None:
@@ -243,7 +245,7 @@ def test_a_file_imports_only_what_its_place_allows(file):
 def test_an_experiment_imports_the_configuration_alone(file):
     names = [name for _, name, _ in imports((ROOT / file).read_text())]
     foreign = [n for n in names if n.partition(".")[0] not in sys.stdlib_module_names]
-    allowed = _SWEEPS if file.startswith("experiments/sweeps/") else _EXPERIMENTS
+    allowed = next((own for folder, own in _OWN.items() if file.startswith(folder)), _EXPERIMENTS)
     assert [name for name in foreign if not under(name, allowed)] == []
 
 

@@ -4,11 +4,16 @@
   bert-jax finetune --config experiments/tasks/text.py --init google-bert/bert-base-uncased --workdir runs/mine \\
       --config.task.train=train.tsv --config.task.eval=dev.tsv
 
-Tasks (config.task.kind): classification (one class of a text or pair), multilabel, regression. Data (config.task.train,
-config.task.eval): a TFDS split, or a .tsv, .csv, .jsonl, .json or .parquet file; columns are found by their usual names,
-or named by config.task.text, text_pair and label. Every evaluation scores the whole of config.task.eval; the checkpoint
+Tasks (config.task.kind): classification (one class of a text or pair), multilabel, regression, tagging (a class of each
+word: entities, parts of speech), question_answering (a span of a context), similarity (two texts encoded apart). Data
+(config.task.train, config.task.eval): a TFDS split, or a .tsv, .csv, .jsonl, .json, .parquet, .conll or .conllu file;
+columns are found by their usual names, or named by config.task.text, text_pair and label. Every evaluation scores the whole of config.task.eval; the checkpoint
 with the best config.task.select is kept besides the last. A step has exactly config.train.batch_size examples, which
 share rows, so that padding costs little; loss and gradients are those of each example alone.
+
+--suite runs several tasks, with a grid of values and seeds, from one model: GLUE by --suite glue (or a file like
+experiments/suites/glue.py). Its table stands in W/suite.md, beside published rows; W/submission has the files that GLUE's
+server takes.
 
 Practice, each a value of the configuration: learning rate, warmup share, epochs; optim.layer_decay and optim.rates;
 tuning.frozen, tuning.unfreeze_epochs (gradual unfreezing), tuning.reinitialize; train.patience (early stopping);
@@ -25,6 +30,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bert_jax import config as configs
 from bert_jax.commands import add_config_argument, add_process_arguments, experiment_words
@@ -32,9 +38,18 @@ from bert_jax.config import FinetuneConfig
 from bert_jax.errors import UsageError, UserError
 from bert_jax.training import processes
 
+if TYPE_CHECKING:
+    from bert_jax.suites.definition import Plan
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_config_argument(parser)
+    add_config_argument(parser, required=False)
+    parser.add_argument(
+        "--suite", metavar="NAME_or_FILE", help="instead of --config: several tasks, such as glue"
+    )
+    parser.add_argument(
+        "--only", type=_names, default=(), metavar="TASK,TASK", help="of --suite: these tasks alone"
+    )
     parser.add_argument("--workdir", required=True, type=Path, help="folder of the run, new or to resume")
     parser.add_argument(
         "--init",
@@ -47,11 +62,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    if bool(args.suite) == bool(args.config):
+        raise UsageError("give --config FILE, or --suite for several tasks")
+    if args.only and not args.suite:
+        raise UsageError(f"--only {','.join(args.only)} must go with --suite")
     spec = processes.spec_from_flags(args.coordinator, args.processes, args.process_id)
-    config = configs.load(args.config, args.overrides, kind=FinetuneConfig)
     words = ["bert-jax", "finetune", "--workdir", str(args.workdir)]
     words += ["--init", args.init] if args.init else []
     words += ["--seeds", ",".join(map(str, args.seeds))] if args.seeds else []
+    if args.suite:
+        from bert_jax.suites import definition
+
+        plan = definition.load(args.suite, args.overrides, seeds=args.seeds or (), only=args.only)
+        words += ["--suite", args.suite, *(["--only", ",".join(args.only)] if args.only else [])]
+        return run_suite(plan, args.workdir, init=args.init, command=shlex.join(words))
+    config = configs.load(args.config, args.overrides, kind=FinetuneConfig)
     command = f"{shlex.join(words)} --config {experiment_words(args)}"
     processes.start(spec)
     run(config, args.workdir, init=args.init, seeds=args.seeds, command=command)
@@ -80,6 +105,29 @@ def run(
     finetune(config, workdir, init=init, command=command)
     if processes.is_first():
         show_finetuned(workdir, best_scores(workdir, select_of(config)))
+
+
+def run_suite(plan: Plan, workdir: Path, *, init: str | Path | None, command: str) -> None:
+    """Runs and scores a suite, prints and writes its table, and writes the files of its submissions.
+
+    Raises:
+      UserError: a run failed; the others are done.
+    """
+    from bert_jax import api
+    from bert_jax.suites import results
+    from bert_jax.suites import run as suites
+
+    found = suites.run_suite(plan, workdir, init=init, command=command)
+    written = suites.write_submissions(plan, found, workdir / "submission", load=api.load)
+    results.show(found, workdir, is_glue=plan.suite.is_glue)
+    for path in written:
+        print(path)
+    if faults := [f"{result.name}: {fault}" for result in found for fault in result.faults]:
+        raise UserError(f"{len(faults)} runs failed, the first: {faults[0]}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def _seeds(text: str) -> tuple[int, ...]:
