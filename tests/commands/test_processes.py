@@ -17,6 +17,7 @@ import pytest
 from bert_jax.commands import pretrain
 from bert_jax.tasks.load import load_workdir
 from bert_jax.training.metrics import read_metrics
+from tests.tiny_models import save_tiny
 
 ROOT = Path(__file__).parents[2]
 TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
@@ -45,13 +46,13 @@ def free_port():
 
 
 @contextlib.contextmanager
-def processes(experiment, workdir, *options, count=2, program=("-m", "bert_jax")):
+def processes(experiment, workdir, *options, count=2, program=("-m", "bert_jax"), command="pretrain"):
     """Starts a run of `count` processes with one device each; kills those that are left."""
     address = f"127.0.0.1:{free_port()}"
     started = []
     with contextlib.ExitStack() as stack:
         for index in range(count):
-            words = ["pretrain", "--config", str(experiment), "--workdir", str(workdir), *options]
+            words = [command, "--config", str(experiment), "--workdir", str(workdir), *options]
             group = ["--coordinator", address, "--processes", str(count), "--process-id", str(index)]
             process = subprocess.Popen(
                 [sys.executable, *program, *words, *group],
@@ -135,6 +136,43 @@ def test_a_run_that_is_stopped_and_killed_resumes_with_any_number_of_processes(
     assert stopped <= last < 12
     pretrain.run(prepared, folder)
     assert_same_run(folder, straight)
+
+
+@pytest.mark.slow
+def test_fine_tuning_in_two_processes_is_that_of_one(tmp_path, monkeypatch):
+    """With dropout, packed rows whose number is no multiple of two, and an evaluation of the whole set; killed, it
+    resumes."""
+    monkeypatch.setenv("BERT_JAX_DATA", str(tmp_path / "data"))
+    words = ["good", "bad", "film", "plot", "the", "was", "."]
+    save_tiny(tmp_path / "model", words, dropout_rate=0.1)
+    rows = [f"the {words[2 + i % 2]} was {words[i % 2]} {'. ' * (i % 7)}\t{words[i % 2]}" for i in range(51)]
+    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    (tmp_path / "experiment.py").write_text(
+        f"""
+from bert_jax.config import FinetuneConfig, base
+def get_config():
+    config = base(FinetuneConfig)
+    config.task.train = config.task.eval = {str(tmp_path / "train.tsv")!r}
+    config.task.max_length = 48
+    config.train.batch_size = 17
+    config.train.steps = 12
+    config.train.log_every = 1
+    config.train.eval_every = 4
+    config.optim.learning_rate = 1e-3
+    config.log.sinks = ()
+    return config
+"""
+    )
+    experiment, init = tmp_path / "experiment.py", ("--init", str(tmp_path / "model"))
+    with processes(experiment, tmp_path / "one", *init, count=1, command="finetune") as started:
+        assert [status for status, _ in ends(started)] == [0]
+    with processes(experiment, tmp_path / "two", *init, command="finetune") as started:
+        wait_for_step(tmp_path / "two", 5, started)
+        started[1].kill()
+        assert ends(started)[0][0] in (0, 1)  # 0: it was done already
+    with processes(experiment, tmp_path / "two", *init, command="finetune") as started:
+        assert [status for status, _ in ends(started)] == [0, 0]
+    assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
 def test_incomplete_flags_are_bad_usage(experiment, tmp_path):
