@@ -80,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
     "prediction": {
         *_COMMON,
         "bert_jax.models",
+        "bert_jax.scoring.entities",
         "bert_jax.text",
         "jax",
         "numpy",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, get_args
 
 from bert_jax.errors import UserError
@@ -77,6 +77,19 @@ def tags_of(found: Sequence[Entity], length: int, *, scheme: Scheme) -> list[str
 def convert(tags: Sequence[str], *, source: Scheme, to: Scheme) -> list[str]:
     """The tags of one sentence in another scheme; raises as `entities`."""
     return tags_of(entities(tags, scheme=source), len(tags), scheme=to)
+
+
+def all_tags(kinds: Iterable[str], *, scheme: Scheme) -> tuple[str, ...]:
+    """O and every tag of entities of these types, a type after the other."""
+    return ("O", *(f"{letter}-{kind}" for kind in kinds for letter in _letters(scheme)))
+
+
+def scheme_of_tags(tags: Iterable[str]) -> Scheme | None:
+    """The first scheme with the letters of all tags, such as the labels of a model; those with the same letters are
+    read alike. None: they do not mark entities."""
+    letters = {parts[0] if (parts := _parse(tag, _ALL_LETTERS)) else "" for tag in tags} - {"O"}
+    schemes = (scheme for scheme in get_args(Scheme) if letters <= set(_LETTERS[scheme]))
+    return next(schemes, None) if letters else None
 
 
 def detect_scheme(sequences: Sequence[Sequence[str]]) -> Scheme:
