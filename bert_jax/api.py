@@ -134,7 +134,7 @@ class Model:
           stride: tokens that neighbouring windows share; 0: a third of max_length.
 
         Raises:
-          UserError: the model has no head that reads words; max_length is more than its positions.
+          UserError: the model has no head that reads words; max_length is more than its positions; stride is not less.
         """
         return tag(self, texts, max_length=max_length, stride=stride)
 

@@ -58,18 +58,21 @@ def tag(
       stride: tokens that neighbouring windows share; 0: a third of max_length.
 
     Raises:
-      UserError: the model has no head that reads words; max_length is more than its positions.
+      UserError: the model has no head that reads words; max_length is more than its positions; stride is not less.
     """
     head, limit = model.config.head, model.config.max_positions
+    max_length = max_length or limit
     if head.kind != "tagging":
         raise UserError(
             f"the model's task head is {head.kind!r}, must be 'tagging' to tag words: bert-jax finetune trains one"
         )
     if max_length > limit:
         raise UserError(f"max_length={max_length} must be <= {limit}, the positions of the model")
+    if not 0 <= stride < max_length:
+        raise UserError(f"stride={stride} must be in [0, {max_length}), the tokens of a window")
     cut = [_cut(text) for text in texts]
     words = [[text[start:end] for start, end in places] for text, places in cut]
-    found = _most_probable(model, words, max_length=max_length or limit, stride=stride)
+    found = _most_probable(model, words, max_length=max_length, stride=stride)
     scheme = scheme_of_tags(head.labels)
     return [
         _tagged(text, places, [head.labels[i] for i in tags_W], probabilities_W, scheme)

@@ -99,6 +99,9 @@ def test_tags_that_are_classes_have_no_entities():
 def test_what_cannot_be_tagged_is_one_line(model):
     with pytest.raises(UserError, match=r"max_length=49 must be <= 48"):
         model.tag(["a"], max_length=49)
+    for stride in (-1, 16):
+        with pytest.raises(UserError, match=rf"stride={stride} must be in \[0, 16\)"):
+            model.tag(["a"], max_length=16, stride=stride)
     other = model_of(labels=("a", "b"), kind="classification")
     with pytest.raises(UserError, match=r"'classification', must be 'tagging'"):
         other.tag(["a"])
