@@ -117,7 +117,7 @@ def word_rows(
 
 
 def cut_windows(sizes: Sequence[int], *, room: int, overlap: int) -> list[Window]:
-    """Windows of up to `room` tokens over words of `sizes` tokens, cut between words.
+    """Windows of up to `room` tokens over words of `sizes` tokens, none of more than `room`, cut between words.
 
     A window shares its first words with the one before it: as many as `overlap` tokens hold, and fewer where the
     word after those would find no room. A word is scored in the window where it has most context on its shorter

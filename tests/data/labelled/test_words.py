@@ -150,7 +150,9 @@ def test_long_sentences_lose_nothing_and_no_word_counts_twice():
     assert numbers[numbers >= 0].tolist() == list(range(43))
     assert ((numbers >= 0) == (found.of_tokens["tags_L"] >= 0)).all()
     assert found.of_tokens["tags_L"][numbers >= 0].tolist() == [0, 1, 2, 3] * 10 + [0, 1, 2]
-    assert found.cut == 1
+    start, _ = found.starts_S[found.examples_S == 1]  # the long word fills a window
+    assert found.tokens_T[start : start + 16].tolist() == [2, *vocabulary.encode(long_word)[:14], 3]
+    assert found.of_tokens["words_L"][start : start + 3].tolist() == [-1, 40, -1] and found.cut == 1
     usual = word_features(examples, vocabulary, labels="ABCD", max_length=16, stride=0)
     fives = word_features(examples, vocabulary, labels="ABCD", max_length=16, stride=5)
     assert np.array_equal(usual.tokens_T, fives.tokens_T)
