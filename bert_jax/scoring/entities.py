@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import functools
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple, get_args
 
 from bert_jax.errors import UserError
@@ -92,8 +93,10 @@ def scheme_of_tags(tags: Iterable[str]) -> Scheme | None:
     return next(schemes, None) if letters else None
 
 
-def detect_scheme(sequences: Sequence[Sequence[str]]) -> Scheme:
+def detect_scheme(sequences: Sequence[Sequence[str]], *, labels: Iterable[str] = ()) -> Scheme:
     """The narrowest scheme that the tags of a whole data set obey; "io" where every tag is "O".
+
+    labels: tags that it has besides, though the data may not use them.
 
     Raises:
       UserError: a tag of no scheme; tags that together obey none, with the first fault for each that has their
@@ -113,7 +116,8 @@ def detect_scheme(sequences: Sequence[Sequence[str]]) -> Scheme:
         if parts is None:
             raise _no_tag(tag, _ALL_LETTERS, place=place, of="any scheme")
         parsed[tag] = parts
-    used = {letter for letter, _ in parsed.values()} - {"O"}
+    declared = (parts for label in labels if (parts := _parse(label, _ALL_LETTERS)))
+    used = {letter for letter, _ in chain(parsed.values(), declared)} - {"O"}
     faults = []
     for scheme in get_args(Scheme):
         if used <= set(_LETTERS[scheme]):

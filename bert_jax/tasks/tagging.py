@@ -83,8 +83,9 @@ class Tagging(Finetuning):
         if task.scheme != "auto":
             return {}
         if all(map(_OF_ENTITIES.fullmatch, found_tags(train.examples))):
+            tags = [example.tags or () for example in train.examples]
             try:
-                return {"scheme": detect_scheme([example.tags or () for example in train.examples])}
+                return {"scheme": detect_scheme(tags, labels=task.labels or train.labels)}
             except UserError as error:
                 raise UserError(
                     f"config.task.scheme='auto': {task.train}: {error}; with 'none' they are classes of words"

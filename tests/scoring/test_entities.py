@@ -282,6 +282,13 @@ def test_all_tags_of_a_scheme_name_it_and_are_read_in_it(scheme):
     assert set(all_tags(("LOC", "PER"), scheme=found)) == set(tags)
 
 
+def test_labels_that_the_data_does_not_use_widen_the_scheme():
+    labels = all_tags(("A",), scheme="iob2")
+    assert detect_scheme([["O"]], labels=labels) == "iob1"
+    assert detect_scheme([["B-A", "O"]], labels=labels) == "iob2"
+    assert detect_scheme([["U-A", "O"]], labels=("O", "PAD")) == "bilou"
+
+
 def test_labels_that_mark_no_entities_have_no_scheme():
     assert scheme_of_tags(("O", "B-PER", "I-PER", "E-PER")) == "iobes"
     for labels in (("NOUN", "O"), ("LABEL_0", "LABEL_1"), ("O", "PER"), ("E-PER", "U-PER"), ("O",), ()):

@@ -53,7 +53,7 @@ def write_conll(path, rows):
 def made(tmp_path_factory):
     """A folder with a model, and train.conll and dev.conll, in which some sentences are longer than a window."""
     folder = tmp_path_factory.mktemp("made")
-    save_tiny(folder / "model", WORDS)
+    save_tiny(folder / "model", WORDS, num_layers=2)
     write_conll(folder / "train.conll", sentences(300, 0))
     write_conll(folder / "dev.conll", [*sentences(60, 1), *sentences(20, 2, longest=50)])
     return folder
@@ -261,6 +261,14 @@ def test_a_tag_that_only_evaluation_has_is_known_if_its_type_is(made, tmp_path):
     write_conll(tmp_path / "dev.conll", [(["a"], ["O"]), (["bob", "lee"], ["O", "B-ORG"])])
     with pytest.raises(UserError, match=r"dev\.conll:3: tag 'B-ORG' of word 2, 'lee'.*O, B-LOC"):
         task_of(config_of(made, task__train=train, task__eval=dev), made, tmp_path)
+
+
+def test_labels_that_are_given_are_taken_as_they_are(made, tmp_path):
+    path = write_conll(tmp_path / "x.conll", [(["a", "the"], ["O", "O"])])
+    labels = ("I-PER", "B-PER", "O")
+    config = config_of(made, task__train=path, task__labels=labels, task__eval="")
+    task = task_of(config, made, tmp_path)
+    assert (task.data.labels, task.config.task.scheme) == (labels, "iob1")
 
 
 def test_classes_of_words_have_accuracy_and_macro_f1(made, tmp_path):
