@@ -27,6 +27,7 @@ from bert_jax.errors import UserError
 from bert_jax.models.bert import Output
 from bert_jax.models.inference import Inference, padded_length
 from bert_jax.prediction.classify import Classification, classify
+from bert_jax.prediction.tag import TaggedText, tag
 from bert_jax.tasks.lists import finetune_lists
 from bert_jax.tasks.load import LoadedModel, load_model
 from bert_jax.tasks.run import pretrain
@@ -35,7 +36,9 @@ from bert_jax.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from bert_jax.interop.load import LoadReport
 
-__all__ = ["Classification", "Finetuned", "Model", "Output", "Prediction", "finetune", "load", "pretrain"]
+__all__ = [
+    "Classification", "Finetuned", "Model", "Output", "Prediction", "TaggedText", "finetune", "load", "pretrain",
+]  # fmt: skip
 
 _MASK = "[MASK]"
 
@@ -120,6 +123,21 @@ class Model:
         """
         return classify(self, texts, pairs)
 
+    def tag(
+        self, texts: Sequence[str | Sequence[str]], *, max_length: int = 0, stride: int = 0
+    ) -> list[TaggedText]:
+        """The tag of each word of each text, and the entities that the tags mark. Long texts are read in windows.
+
+        Args:
+          texts: each a text, which is cut into words at white space and around punctuation, or its words.
+          max_length: tokens of a window; 0: as many as the model has positions.
+          stride: tokens that neighbouring windows share; 0: a third of max_length.
+
+        Raises:
+          UserError: the model has no head that reads words; max_length is more than its positions; stride is not less.
+        """
+        return tag(self, texts, max_length=max_length, stride=stride)
+
     def fill_mask(self, text: str, *, top_k: int = 5) -> list[list[Prediction]]:
         """For each [MASK] of `text`, in order, its `top_k` most probable tokens.
 
@@ -200,7 +218,8 @@ def finetune(
 ) -> Finetuned:
     """Fine-tunes a model on examples in memory: (text, label), or (text, partner, label) of a pair.
 
-    A label is a class's name, of task="multilabel" a list of names, of task="regression" a number.
+    A label is a class's name, of task="multilabel" a list of names, of task="regression" a number. Of task="tagging" an
+    example is (words, tags), two lists of one length.
 
     Args:
       model: a loaded model, or what `load` takes.

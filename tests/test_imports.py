@@ -80,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
     "prediction": {
         *_COMMON,
         "bert_jax.models",
+        "bert_jax.scoring.entities",
         "bert_jax.text",
         "jax",
         "numpy",
@@ -138,7 +139,7 @@ ALLOWED: dict[str, set[str]] = {
         "rich",
     },
     "sweeps/reporting/statistics.py": {"numpy"},
-    "suites": {*_COMMON, "bert_jax.scoring", "bert_jax.tasks", "numpy", "rich"},
+    "suites": {*_COMMON, "bert_jax.scoring", "bert_jax.tasks", "bert_jax.training.workdir", "numpy", "rich"},
 }
 
 INSIDE_FUNCTIONS: dict[str, set[str]] = {

@@ -7,9 +7,10 @@
 Tasks (config.task.kind): classification (one class of a text or pair), multilabel, regression, tagging (a class of each
 word: entities, parts of speech), question_answering (a span of a context), similarity (two texts encoded apart). Data
 (config.task.train, config.task.eval): a TFDS split, or a .tsv, .csv, .jsonl, .json, .parquet, .conll or .conllu file;
-columns are found by their usual names, or named by config.task.text, text_pair and label. Every evaluation scores the whole of config.task.eval; the checkpoint
-with the best config.task.select is kept besides the last. A step has exactly config.train.batch_size examples, which
-share rows, so that padding costs little; loss and gradients are those of each example alone.
+columns are found by their usual names, or named by config.task.text, text_pair and label. Every evaluation scores the
+whole of config.task.eval; the checkpoint with the best config.task.select is kept besides the last. A step has exactly
+config.train.batch_size examples, which share rows, so that padding costs little; loss and gradients are those of each
+example alone.
 
 --suite runs several tasks, with a grid of values and seeds, from one model: GLUE by --suite glue (or a file like
 experiments/suites/glue.py). Its table stands in W/suite.md, beside published rows; W/submission has the files that GLUE's
@@ -92,7 +93,6 @@ def run(
 ) -> None:
     """`bert_jax.tasks.finetune.finetune`, once or for every seed, and in the first process a table of the scores."""
     from bert_jax.inspection.finetuned import show_finetuned, show_seeds
-    from bert_jax.tasks.choose import select_of
     from bert_jax.tasks.finetune import finetune
     from bert_jax.tasks.seeds import best_scores, finetune_seeds, spread
 
@@ -104,7 +104,7 @@ def run(
         return
     finetune(config, workdir, init=init, command=command)
     if processes.is_first():
-        show_finetuned(workdir, best_scores(workdir, select_of(config)))
+        show_finetuned(workdir, best_scores(workdir))
 
 
 def run_suite(plan: Plan, workdir: Path, *, init: str | Path | None, command: str) -> None:

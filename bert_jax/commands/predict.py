@@ -7,6 +7,9 @@ embed      prints one JSON object a text: {"text": ..., "vector": [...]}
 classify   prints one JSON object a text, in order: {"text": ..., "label": ..., "probabilities": {...}}; a tab separates a
            text from its partner, which is then "text_pair". The label of a multilabel model is a list, of a
            regression a number
+tag        prints one JSON object a text, in order: {"text": ..., "words": [{"text", "tag", "probability", "start", "end"}],
+           "entities": [{"type", "text", "start", "end", "first_word", "last_word", "probability"}]}, start and end being
+           characters of the text. Long texts are read in windows
 
 Texts are the arguments, or the lines of --input, or the lines of standard input.
 """
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="workdir, model directory, or model id of the Hugging Face hub, such as google-bert/bert-base-uncased,"
         " which is downloaded into the hub's cache; ID@REVISION for a branch, tag or commit",
     )
-    parser.add_argument("--task", required=True, choices=("fill-mask", "embed", "classify"))
+    parser.add_argument("--task", required=True, choices=("fill-mask", "embed", "classify", "tag"))
     parser.add_argument("--checkpoint", default="last", help="of a workdir: last (default), best, or a step")
     parser.add_argument(
         "--part",
@@ -90,7 +93,7 @@ def run(
 
     loaded = api.load(model, checkpoint=checkpoint, part=part)
     shown = bar(texts, description=task, unit=" texts", delay=2.0)
-    rows = (Row(text) if task in ("fill-mask", "embed") else Row(*text.split("\t", 1)) for text in shown)
+    rows = (Row(*text.split("\t", 1)) if task == "classify" else Row(text) for text in shown)
     for found in predictions(loaded, task, rows, Options(top_k=top_k)):
         if task == "fill-mask" and not as_json:
             print(found["text"])

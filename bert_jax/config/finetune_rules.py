@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bert_jax.config.finetune import FinetuneConfig
+from bert_jax.config.finetune import FinetuneConfig, TaskConfig
 from bert_jax.config.phases import borders, schedule_pieces
 from bert_jax.config.run_rules import (
     batch_faults,
@@ -57,6 +57,8 @@ def _task_faults(config: FinetuneConfig) -> Iterator[str]:
         yield f"config.task.labels={task.labels} must name each class once"
     if task.kind == "classification" and len(task.labels) == 1:
         yield f"config.task.labels={task.labels} must be two classes or more"
+    if task.scheme == "none" and task.entity_mode != TaskConfig.entity_mode:
+        yield f"config.task.entity_mode={task.entity_mode!r} must go with tags of entities, not with config.task.scheme='none'"
     if task.stride >= task.max_length:
         yield f"config.task.stride={task.stride} must be < config.task.max_length={task.max_length}"
 

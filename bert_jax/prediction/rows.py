@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-Task = Literal["fill-mask", "embed", "classify"]
+Task = Literal["fill-mask", "embed", "classify", "tag"]
 
 
 class Row(NamedTuple):
@@ -63,6 +64,10 @@ def _classified(model: Any, rows: Sequence[Row], options: Options) -> Iterator[d
             yield {**_inputs(row), "label": found.label, "probabilities": found.probabilities}
 
 
+def _words_tagged(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
+    yield from map(dataclasses.asdict, model.tag([row.text for row in rows]))
+
+
 def _inputs(row: Row) -> dict[str, str]:
     return {"text": row.text} | ({} if row.text_pair is None else {"text_pair": row.text_pair})
 
@@ -71,5 +76,6 @@ _TASKS: Mapping[Task, tuple[Callable[[Any, Sequence[Row], Options], Iterator[dic
     "fill-mask": (_filled, 1),
     "embed": (_embedded, 64),
     "classify": (_classified, 64),
+    "tag": (_words_tagged, 64),
 }
 """Each with how many rows are computed at once."""

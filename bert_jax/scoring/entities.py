@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple, get_args
 
 from bert_jax.errors import UserError
@@ -79,8 +80,23 @@ def convert(tags: Sequence[str], *, source: Scheme, to: Scheme) -> list[str]:
     return tags_of(entities(tags, scheme=source), len(tags), scheme=to)
 
 
-def detect_scheme(sequences: Sequence[Sequence[str]]) -> Scheme:
+def all_tags(kinds: Iterable[str], *, scheme: Scheme) -> tuple[str, ...]:
+    """O and every tag of entities of these types, a type after the other."""
+    return ("O", *(f"{letter}-{kind}" for kind in kinds for letter in _letters(scheme)))
+
+
+def scheme_of_tags(tags: Iterable[str]) -> Scheme | None:
+    """The first scheme with the letters of all tags, such as the labels of a model; those with the same letters are
+    read alike. None: they do not mark entities."""
+    letters = {parts[0] if (parts := _parse(tag, _ALL_LETTERS)) else "" for tag in tags} - {"O"}
+    schemes = (scheme for scheme in get_args(Scheme) if letters <= set(_LETTERS[scheme]))
+    return next(schemes, None) if letters else None
+
+
+def detect_scheme(sequences: Sequence[Sequence[str]], *, labels: Iterable[str] = ()) -> Scheme:
     """The narrowest scheme that the tags of a whole data set obey; "io" where every tag is "O".
+
+    labels: tags that it has besides, though the data may not use them.
 
     Raises:
       UserError: a tag of no scheme; tags that together obey none, with the first fault for each that has their
@@ -100,7 +116,8 @@ def detect_scheme(sequences: Sequence[Sequence[str]]) -> Scheme:
         if parts is None:
             raise _no_tag(tag, _ALL_LETTERS, place=place, of="any scheme")
         parsed[tag] = parts
-    used = {letter for letter, _ in parsed.values()} - {"O"}
+    declared = (parts for label in labels if (parts := _parse(label, _ALL_LETTERS)))
+    used = {letter for letter, _ in chain(parsed.values(), declared)} - {"O"}
     faults = []
     for scheme in get_args(Scheme):
         if used <= set(_LETTERS[scheme]):

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax.config import FinetuneConfig
 from bert_jax.errors import UserError
 from bert_jax.scoring.glue import GLUE, SUBMISSIONS, task_score, write_submission
 from bert_jax.suites.definition import Plan, Point
 from bert_jax.tasks.choose import select_of
 from bert_jax.tasks.evaluate import evaluate
 from bert_jax.tasks.seeds import SeedResult, Spread, finetune_seeds, spread
+from bert_jax.training import workdir as workdirs
 
 _log = logging.getLogger(__name__)
 
@@ -74,18 +76,23 @@ def _task(
         for result in each
         if result.fault
     )
-    select = select_of(points[0].config)
-    sign = 1 if select.better == "max" else -1
-    finished = {name: [result for result in each if result.scores] for name, each in results.items()}
-    means = {
-        name: sign * float(np.mean([result.scores[select.name] for result in each]))
-        for name, each in finished.items()
-        if each
+    runs_of = {
+        name: done
+        for name, each in results.items()
+        if (done := {folder / name / f"seed{r.seed}": dict(r.scores) for r in each if r.scores})
     }
-    if not means:
+    if not runs_of:
         return TaskResult(name=task, chosen="", scores={}, model=None, faults=faults)
+    # The run's own configuration knows: the data may decide which score is usual.
+    some_run = next(iter(next(iter(runs_of.values()))))
+    select = select_of(workdirs.read(some_run, FinetuneConfig).config)
+    sign = 1 if select.better == "max" else -1
+    means = {
+        name: sign * float(np.mean([scores[select.name] for scores in runs.values()]))
+        for name, runs in runs_of.items()
+    }
     chosen = max(means, key=means.__getitem__)
-    runs = {folder / chosen / f"seed{result.seed}": dict(result.scores) for result in finished[chosen]}
+    runs = runs_of[chosen]
     for run, scores in runs.items():
         for name, data in plan.suite.further.get(task, {}).items():
             more = evaluate(run, checkpoint="best", data=data).scores

@@ -8,6 +8,7 @@ from bert_jax.tasks import texts
 from bert_jax.tasks.electra import ReplacedTokenDetection
 from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.tasks.tagging import Tagging
 from bert_jax.training.task import Metric
 
 _BY_OBJECTIVE: dict[str, type[Pretraining]] = {"mlm": Pretraining, "rtd": ReplacedTokenDetection}
@@ -15,6 +16,7 @@ _BY_KIND: dict[TaskKind, type[Finetuning]] = {
     "classification": texts.Classification,
     "multilabel": texts.Multilabel,
     "regression": texts.Regression,
+    "tagging": Tagging,
 }
 
 

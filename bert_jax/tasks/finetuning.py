@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
@@ -55,6 +56,8 @@ class TaskData(NamedTuple):
     """digests of what was read"""
     notes: tuple[str, ...]
     """what was passed over or cut, a line each"""
+    options: Mapping[str, Any] = MappingProxyType({})
+    """values of config.task that the training examples decided"""
 
 
 class Judged(NamedTuple):
@@ -96,6 +99,15 @@ class Finetuning(Task):
     @classmethod
     @abc.abstractmethod
     def read(cls, config: FinetuneConfig, entry: str, *, limit: int, is_training: bool) -> Examples[Any]: ...
+
+    @classmethod
+    def found_options(cls, config: FinetuneConfig, train: Examples[Any]) -> Mapping[str, Any]:
+        """Values of those options of config.task that are left to the training examples.
+
+        Raises:
+          UserError: the examples do not decide.
+        """
+        return {}
 
     @classmethod
     def labels_of(cls, config: FinetuneConfig, train: Examples[Any]) -> tuple[str, ...]:
@@ -140,6 +152,7 @@ class Finetuning(Task):
     # What is the same for all -----------------------------------------------------------------------------
 
     def __init__(self, config: FinetuneConfig, model: ModelConfig, tokenizer: Tokenizer, data: TaskData):
+        config = _with_options(config, data.options)
         if data.train is not None:
             config = settled(config, examples=data.train.units, layers=model.num_layers)
         self.config, self.model, self.tokenizer, self.data = config, model, tokenizer, data
@@ -195,11 +208,16 @@ class Finetuning(Task):
             for name in wanted
             if entries[name]
         }
-        labels = known
+        labels, options = known, dict[str, Any]()
+        notes, features = [], dict[str, Any]()
         if part is None:
+            options = dict(cls.found_options(config, found["train"]))
+            config = _with_options(config, options)
+            notes += [
+                f"config.task.{name}={value!r}, found in {task.train}" for name, value in options.items()
+            ]
             labels = cls.labels_of(config, found["train"])
             labels = known if set(known) == set(labels) else labels
-        notes, features = [], {}
         for name, examples in found.items():
             features[name] = _cached(cls, config, examples, tokenizer, labels, types)
             notes.append(f"{entries[name]}: {_said(examples, features[name], task.max_length)}")
@@ -212,6 +230,7 @@ class Finetuning(Task):
             labels,
             identity | {"tokenizer": _digest(tokenizer)},
             tuple(notes),
+            options,
         )
 
     def init(self, key: jax.Array) -> Params:
@@ -344,6 +363,10 @@ def _faults(config: FinetuneConfig, model: ModelConfig) -> list[str]:
             f"config.tuning.reinitialize={config.tuning.reinitialize} must be <= {model.num_layers}, the layers of the model"
         )
     return faults
+
+
+def _with_options(config: FinetuneConfig, options: Mapping[str, Any]) -> FinetuneConfig:
+    return dataclasses.replace(config, task=dataclasses.replace(config.task, **options))
 
 
 def _cached(

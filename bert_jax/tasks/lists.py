@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,12 @@ from bert_jax.config import FinetuneConfig
 from bert_jax.config.finetune import TaskKind
 from bert_jax.errors import UserError
 from bert_jax.interop import native
-from bert_jax.tasks.choose import select_of
 from bert_jax.tasks.finetune import finetune
 from bert_jax.tasks.load import LoadedModel
 from bert_jax.tasks.seeds import best_scores
 
 Example = Sequence[Any]
-"""(text, label) or (text, partner, label): a class's name, a list of labels, or a number."""
+"""(text, label) or (text, partner, label): a class's name, a list of labels, or a number; of tagging (words, tags)."""
 
 
 def finetune_lists(
@@ -39,9 +38,10 @@ def finetune_lists(
       UserError: examples that are not alike, and whatever `finetune` raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "train.jsonl", train, "train")
+    objects = _tagged if task == "tagging" else _labelled
+    _write(folder / "train.jsonl", objects(train, "train"), "train")
     if evaluation:
-        _write(folder / "eval.jsonl", evaluation, "eval")
+        _write(folder / "eval.jsonl", objects(evaluation, "eval"), "eval")
     raw = configs.base(FinetuneConfig).to_dict()
     raw["task"] |= {"kind": task, "train": str(folder / "train.jsonl")}
     raw["task"] |= {"eval": str(folder / "eval.jsonl")} if evaluation else {}
@@ -56,21 +56,34 @@ def finetune_lists(
             native.save_native(init, model.params, config=model.config, tokenizer=model.tokenizer)
     workdir = folder / "run"
     finetune(config, workdir, init=init, command="the same call")
-    return workdir, best_scores(workdir, select_of(config))
+    return workdir, best_scores(workdir)
 
 
-def _write(path: Path, examples: Sequence[Example], name: str) -> None:
-    if not examples:
+def _write(path: Path, objects: Iterable[Mapping[str, Any]], name: str) -> None:
+    lines = [json.dumps(one, ensure_ascii=False) for one in objects]
+    if not lines:
         raise UserError(f"{name}: holds no example; give some")
-    size = len(examples[0])
-    lines = []
+    atomic.write_text(path, "\n".join(lines) + "\n")
+
+
+def _labelled(examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
+    """Texts or pairs of texts."""
     for number, example in enumerate(examples):
-        if isinstance(example, str) or len(example) not in (2, 3) or len(example) != size:
+        if isinstance(example, str) or len(example) not in (2, 3) or len(example) != len(examples[0]):
             raise UserError(
                 f"{name}[{number}]={example!r} must be (text, label) or (text, partner, label), as all others are"
             )
         *texts, label = example
         label = list(label) if isinstance(label, tuple | set) else label
-        pair = {"text_pair": texts[1]} if size == 3 else {}
-        lines.append(json.dumps({"text": texts[0], **pair, "label": label}, ensure_ascii=False))
-    atomic.write_text(path, "\n".join(lines) + "\n")
+        pair = {"text_pair": texts[1]} if len(texts) == 2 else {}
+        yield {"text": texts[0], **pair, "label": label}
+
+
+def _tagged(examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
+    """Sentences of words."""
+    for number, example in enumerate(examples):
+        parts = () if isinstance(example, str) else tuple(example)
+        are_lists = all(isinstance(part, Sequence) and not isinstance(part, str) for part in parts)
+        if len(parts) != 2 or not are_lists or len(parts[0]) != len(parts[1]):
+            raise UserError(f"{name}[{number}]={example!r} must be (words, tags), two lists of one length")
+        yield {"tokens": list(parts[0]), "tags": list(parts[1])}

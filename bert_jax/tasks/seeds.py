@@ -17,7 +17,6 @@ from bert_jax.tasks.finetune import finetune
 from bert_jax.training import processes
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.metrics import METRICS_FILE, read_metrics
-from bert_jax.training.task import Metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,12 +70,13 @@ def finetune_seeds(
         except UserError as error:
             results.append(SeedResult(seed, {}, str(error)))
         else:
-            results.append(SeedResult(seed, best_scores(folder, select_of(config))))
+            results.append(SeedResult(seed, best_scores(folder)))
     return results
 
 
-def best_scores(workdir: Path, select: Metric) -> dict[str, float]:
+def best_scores(workdir: Path) -> dict[str, float]:
     """The scores of a run's best evaluation, with its step; {} if there is none."""
+    select = select_of(workdirs.read(workdir, FinetuneConfig).config)
     lines = [
         line for line in read_metrics(workdir / METRICS_FILE) if line["split"] == "eval" and line["step"]
     ]

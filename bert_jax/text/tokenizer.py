@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -143,6 +145,49 @@ class Tokenizer:
             return self.backend.encode_batch_fast(inputs)
         finally:
             self.backend.no_truncation()
+
+    def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+        """Ids of each word of each sentence, without frame; words are read apart, whatever is in them.
+
+        As `transformers` reads them (is_split_into_words=True): for byte-level BPE a word has a space before it
+        (add_prefix_space=True). A word that has no token, such as a control character, is
+        [UNK], so that every word has one. A "[SEP]" in a word is read as the token.
+        """
+        self.backend.encode_special_tokens = False
+        given = [[self._inside_text(word) for word in words] for words in sentences]
+        encodings = self.backend.encode_batch(given, is_pretokenized=True, add_special_tokens=False)
+        found: list[list[list[int]]] = []
+        for encoding, words in zip(encodings, sentences, strict=True):
+            ids: list[list[int]] = [[] for _ in words]
+            for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
+                if word is not None:  # the type's other value is that of a frame
+                    ids[word].append(token)
+            found.append([word or [self.special.unk] for word in ids])
+        return found
+
+    @functools.cached_property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """Ids of the special tokens before and after a single text, such as those of [CLS] and of [SEP]."""
+        encoding = self.backend.encode(self.names["unk"])
+        text = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        return encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
+
+    def _inside_text(self, word: str) -> str:
+        """The word as it stands in a text, for `encode_words`."""
+        if not self._needs_space or word.startswith(" ") or word in self._added:
+            return word
+        return f" {word}"
+
+    @functools.cached_property
+    def _needs_space(self) -> bool:
+        """Whether the space before a word belongs to it and is not added by the tokenizer itself."""
+        step = json.loads(self.backend.to_str())["pre_tokenizer"] or {}
+        steps = step.get("pretokenizers", [step])
+        return any(one.get("type") == "ByteLevel" and not one["add_prefix_space"] for one in steps)
+
+    @functools.cached_property
+    def _added(self) -> frozenset[str]:
+        return frozenset(token.content for token in self.backend.get_added_tokens_decoder().values())
 
 
 def train(counts: Mapping[str, int], config: TokenizerConfig) -> Tokenizer:

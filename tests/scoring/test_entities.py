@@ -15,10 +15,12 @@ from bert_jax.errors import UserError
 from bert_jax.scoring.entities import (
     Entity,
     Scheme,
+    all_tags,
     convert,
     detect_scheme,
     entities,
     entity_scores,
+    scheme_of_tags,
     tags_of,
 )
 from tests.scoring.golden import cases
@@ -267,6 +269,30 @@ def test_golden_ner_cases():
     )
     assert conlleval(entity_scores(gold, found, mode="conll")) == printed(results["conlleval"])
     assert detect_scheme(gold) == "iob2"
+
+
+@pytest.mark.parametrize("scheme", get_args(Scheme))
+def test_all_tags_of_a_scheme_name_it_and_are_read_in_it(scheme):
+    tags = all_tags(("LOC", "PER"), scheme=scheme)
+    assert tags[0] == "O" and len(set(tags)) == len(tags) == 1 + 2 * {"io": 1, "iob1": 2, "iob2": 2}.get(
+        scheme, 4
+    )
+    assert {entity.kind for tag in tags for entity in entities([tag], scheme=scheme)} == {"LOC", "PER"}
+    found = scheme_of_tags(tags)
+    assert set(all_tags(("LOC", "PER"), scheme=found)) == set(tags)
+
+
+def test_labels_that_the_data_does_not_use_widen_the_scheme():
+    labels = all_tags(("A",), scheme="iob2")
+    assert detect_scheme([["O"]], labels=labels) == "iob1"
+    assert detect_scheme([["B-A", "O"]], labels=labels) == "iob2"
+    assert detect_scheme([["U-A", "O"]], labels=("O", "PAD")) == "bilou"
+
+
+def test_labels_that_mark_no_entities_have_no_scheme():
+    assert scheme_of_tags(("O", "B-PER", "I-PER", "E-PER")) == "iobes"
+    for labels in (("NOUN", "O"), ("LABEL_0", "LABEL_1"), ("O", "PER"), ("E-PER", "U-PER"), ("O",), ()):
+        assert scheme_of_tags(labels) is None
 
 
 def conlleval(scores: dict[str, float]) -> dict[str, str]:

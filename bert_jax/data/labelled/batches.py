@@ -40,6 +40,10 @@ class FinetuneBatch(Batch, total=False):
     """1 for each label that a text has"""
     targets_BP: np.ndarray
     """number of each text"""
+    tags_BL: np.ndarray
+    """class of the word that begins at a token; -1: none does, or another window scores it"""
+    words_BL: np.ndarray
+    """number of that word in the whole set, from 0; else -1"""
 
 
 FIELDS: dict[str, type] = {
