@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bert_jax.config import FinetuneConfig, PretrainConfig
 from bert_jax.config.finetune import TaskKind
-from bert_jax.tasks import texts
+from bert_jax.tasks import similarity, texts
 from bert_jax.tasks.electra import ReplacedTokenDetection
 from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.pretraining import Pretraining
@@ -15,6 +15,7 @@ _BY_KIND: dict[TaskKind, type[Finetuning]] = {
     "classification": texts.Classification,
     "multilabel": texts.Multilabel,
     "regression": texts.Regression,
+    "similarity": similarity.Similarity,
 }
 
 
