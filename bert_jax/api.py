@@ -223,7 +223,8 @@ def finetune(
 ) -> Finetuned:
     """Fine-tunes a model on examples in memory: (text, label), or (text, partner, label) of a pair.
 
-    A label is a class's name, of task="multilabel" a list of names, of task="regression" a number.
+    A label is a class's name, of task="multilabel" a list of names, of task="regression" a number. Of task="similarity"
+    an example is (text, partner, number); with task__loss="contrastive" training takes (text, partner) too.
 
     Args:
       model: a loaded model, or what `load` takes.

@@ -19,7 +19,8 @@ from bert_jax.tasks.load import LoadedModel
 from bert_jax.tasks.seeds import best_scores
 
 Example = Sequence[Any]
-"""(text, label) or (text, partner, label): a class's name, a list of labels, or a number."""
+"""(text, label) or (text, partner, label): a class's name, a list of labels, or a number; of similarity
+(text, partner, number), or (text, partner) to train by the contrastive loss."""
 
 
 def finetune_lists(
@@ -39,9 +40,10 @@ def finetune_lists(
       UserError: examples that are not alike, and whatever `finetune` raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "train.jsonl", train, "train")
+    is_contrastive = task == "similarity" and values.get("task.loss") == "contrastive"
+    _write(folder / "train.jsonl", train, _forms(task, labelled=not is_contrastive), "train")
     if evaluation:
-        _write(folder / "eval.jsonl", evaluation, "eval")
+        _write(folder / "eval.jsonl", evaluation, _forms(task), "eval")
     raw = configs.base(FinetuneConfig).to_dict()
     raw["task"] |= {"kind": task, "train": str(folder / "train.jsonl")}
     raw["task"] |= {"eval": str(folder / "eval.jsonl")} if evaluation else {}
@@ -59,18 +61,28 @@ def finetune_lists(
     return workdir, best_scores(workdir, select_of(config))
 
 
-def _write(path: Path, examples: Sequence[Example], name: str) -> None:
+_Form = tuple[str, ...]  # the fields of an example, in order
+
+
+def _forms(task: TaskKind, *, labelled: bool = True) -> tuple[_Form, ...]:
+    """What an example can be."""
+    if task != "similarity":
+        return ("text", "label"), ("text", "text_pair", "label")
+    scored = ("text", "text_pair", "label")
+    return (scored,) if labelled else (scored, ("text", "text_pair"))
+
+
+def _write(path: Path, examples: Sequence[Example], forms: Sequence[_Form], name: str) -> None:
     if not examples:
         raise UserError(f"{name}: holds no example; give some")
-    size = len(examples[0])
+    fields = next((form for form in forms if len(form) == len(examples[0])), ())
     lines = []
     for number, example in enumerate(examples):
-        if isinstance(example, str) or len(example) not in (2, 3) or len(example) != size:
-            raise UserError(
-                f"{name}[{number}]={example!r} must be (text, label) or (text, partner, label), as all others are"
-            )
-        *texts, label = example
-        label = list(label) if isinstance(label, tuple | set) else label
-        pair = {"text_pair": texts[1]} if size == 3 else {}
-        lines.append(json.dumps({"text": texts[0], **pair, "label": label}, ensure_ascii=False))
+        if isinstance(example, str) or not fields or len(example) != len(fields):
+            shown = " or ".join(f"({', '.join(form)})" for form in forms)
+            raise UserError(f"{name}[{number}]={example!r} must be {shown}, as all others are")
+        record = dict(zip(fields, example, strict=True))
+        if isinstance(record.get("label"), tuple | set):
+            record["label"] = list(record["label"])
+        lines.append(json.dumps(record, ensure_ascii=False))
     atomic.write_text(path, "\n".join(lines) + "\n")
