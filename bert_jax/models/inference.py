@@ -29,8 +29,8 @@ Array = jax.Array
 Head = Literal["mlm", "pair", "rtd"]
 HEADS: tuple[Head, ...] = typing.get_args(Head)
 
-BUCKETS = (16, 32, 64, 128, 256, 512)
-"""Lengths that texts are padded to, so that few shapes are compiled."""
+BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Lengths that texts are padded to: few, for each is compiled, and close, for padding is computed too."""
 _ROWS = 64
 """Rows of a device that are computed together, at most."""
 
