@@ -62,6 +62,24 @@ def test_batches_have_few_shapes_and_texts_of_like_length(model, monkeypatch):
     assert tokens / slots > 0.65  # 0.5 in the order of the texts
 
 
+def test_long_texts_are_fewer_a_batch(model, monkeypatch):
+    """Memory grows with the square of the length, so 64 rows of the longest texts are too many for some machines."""
+    sizes = []
+    real = model.vectors
+
+    def vectors(ids, *, pooling):
+        sizes.append([len(row) for row in ids])
+        return real(ids, pooling=pooling)
+
+    monkeypatch.setattr(model, "vectors", vectors)
+    monkeypatch.setattr(prediction.embed, "_TOKENS", 200)
+    texts = texts_of(60)
+    found = model.embed(texts)
+    assert max(len(batch) * batch[0] for batch in sizes) <= 200 and sum(map(len, sizes)) == 60
+    assert len(sizes[0]) < len(sizes[-2])
+    np.testing.assert_allclose(found[7], alone(model, texts[7], "mean"), atol=1e-5)
+
+
 def test_normalized_vectors_have_length_one(model):
     texts = texts_of(5)
     found = model.embed(texts, normalize=True)
