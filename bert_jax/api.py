@@ -23,10 +23,13 @@ import numpy as np
 
 from bert_jax.config import ModelConfig
 from bert_jax.config.finetune import TaskKind
+from bert_jax.config.head import Pooling
 from bert_jax.errors import UserError
 from bert_jax.models.bert import Output
-from bert_jax.models.inference import Inference, padded_length
+from bert_jax.models.inference import Inference, padded_length, padded_rows
 from bert_jax.prediction.classify import Classification, classify
+from bert_jax.prediction.embed import embed
+from bert_jax.prediction.similarity import similarity
 from bert_jax.prediction.tag import TaggedText, tag
 from bert_jax.tasks.lists import finetune_lists
 from bert_jax.tasks.load import LoadedModel, load_model
@@ -106,14 +109,25 @@ class Model:
     def _inference(self) -> Inference:
         return Inference(self.config, self.params, devices=jax.devices()[:1])
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """One vector for each text, [B, D]: the mean of its tokens' last states. Long texts are cut."""
-        limit = self.config.max_positions
-        ids = [row[: limit - 1] + row[-1:] if len(row) > limit else row for row in self._encode(texts)]
-        tokens_BL, mask_BL = self._pad(ids)
-        hidden_BLD = self(tokens_BL, mask_BL=mask_BL).hidden_BLD.astype(jnp.float32)
-        weights_BL1 = jnp.asarray(mask_BL, jnp.float32)[..., None]
-        return np.asarray((hidden_BLD * weights_BL1).sum(1) / weights_BL1.sum(1))
+    def embed(
+        self, texts: Sequence[str], *, pooling: Pooling | None = None, normalize: bool = False
+    ) -> np.ndarray:
+        """One vector for each text, float32 [N, D], in order. Long texts are cut.
+
+        pooling: "mean" of a text's last states, or the state of its "cls"; None: as the model's embedding head or its
+        directory of sentence-transformers has it, else the mean. normalize: make every vector one of length 1.
+        """
+        return embed(self, texts, pooling=pooling, normalize=normalize)
+
+    def similarity(
+        self, texts: Sequence[str], pairs: Sequence[str], *, pooling: Pooling | None = None
+    ) -> np.ndarray:
+        """The cosine of each text's vector and its partner's, [N]. Long texts are cut.
+
+        Raises:
+          UserError: not as many partners as texts.
+        """
+        return similarity(self, texts, pairs, pooling=pooling)
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Classification]:
         """The class, labels or number of each text, or of each text and its partner. Long texts are cut.
@@ -183,6 +197,15 @@ class Model:
                 row[: len(types)] = np.minimum(types, max(self.config.type_vocab_size - 1, 0))
         return self(tokens_BL, types_BL, mask_BL)
 
+    def vectors(self, ids: Sequence[Sequence[int]], *, pooling: Pooling) -> jax.Array:
+        """A vector for each sequence of token ids, float32 [B, D], padded to one length; may still be computing."""
+        tokens_BL, mask_BL = self._pad(ids)
+        # A number of rows that few batches have would be compiled for them alone.
+        spare = ((0, padded_rows(len(ids)) - len(ids)), (0, 0))
+        tokens_BL, mask_BL = np.pad(tokens_BL, spare), np.pad(mask_BL, spare)
+        types_BL = np.zeros_like(tokens_BL)
+        return self._inference.vectors(tokens_BL, types_BL, mask_BL, pooling=pooling)[: len(ids)]
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer.encode_batch(list(texts), special=True)
 
@@ -219,7 +242,8 @@ def finetune(
     """Fine-tunes a model on examples in memory: (text, label), or (text, partner, label) of a pair.
 
     A label is a class's name, of task="multilabel" a list of names, of task="regression" a number. Of task="tagging" an
-    example is (words, tags), two lists of one length.
+    example is (words, tags), two lists of one length; of task="similarity" (text, partner, number), and with
+    task__loss="contrastive" training takes (text, partner) too.
 
     Args:
       model: a loaded model, or what `load` takes.

@@ -21,6 +21,7 @@ _PAIRS = f"{_TEXTS}|similarity"
 _WINDOWS = "task.kind=tagging|question_answering"
 _QUESTIONS = "task.kind=question_answering"
 _SIMILARITY = "task.kind=similarity"
+_TASK_HEADS = "task.kind=classification|multilabel|regression|tagging|question_answering"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,9 +99,9 @@ class TaskConfig:
     n_best: int = option(
         20, "first and last tokens of each window that are tried in pairs", gt=0, needs=_QUESTIONS
     )
-    pooling: Literal["mean", "cls"] = option(
-        "mean",
-        "a text's vector: the mean of its tokens' states, or the state of [CLS]",
+    pooling: Literal["auto", "mean", "cls"] = option(
+        "auto",
+        "a text's vector: the mean of its tokens' states, or the state of [CLS]; auto: as --init has it, else mean",
         needs=_SIMILARITY,
     )
     loss: Literal["cosine", "cosent", "contrastive"] = option(
@@ -115,6 +116,21 @@ class TaskConfig:
         gt=0,
         needs="task.loss=cosent|contrastive",
     )
+    label_low: float | None = option(
+        None,
+        "loss=cosine: the number that stands for a cosine of 0; None: the least of task.train",
+        needs=_SIMILARITY,
+    )
+    label_high: float | None = option(
+        None,
+        "loss=cosine: the number that stands for a cosine of 1; None: the largest of task.train",
+        needs=_SIMILARITY,
+    )
+    min_label: float | None = option(
+        None,
+        "training takes the pairs of this number or more as partners; None: every pair, and their labels are not read",
+        needs="task.loss=contrastive",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,7 +139,9 @@ class FinetuneModelConfig:
 
     dropout_rate: float | None = option(None, "dropout of embeddings and of each block's output", ge=0, lt=1)
     attention_dropout_rate: float | None = option(None, "dropout of attention probabilities", ge=0, lt=1)
-    head_dropout_rate: float = option(0.1, "dropout before each dense layer of the task head", ge=0, lt=1)
+    head_dropout_rate: float = option(
+        0.1, "dropout before each dense layer of the task head", ge=0, lt=1, needs=_TASK_HEADS
+    )
     attention_backend: Literal["xla", "cudnn"] = option("xla", "as model.attention_backend of pretraining")
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "type of the computation; parameters stay float32"
@@ -143,6 +161,7 @@ class TuningConfig:
     head: Literal["auto", "fresh"] = option(
         "auto",
         "auto: a task head of --init goes on, if it has the same kind and labels; fresh: a new head, whatever --init has",
+        needs=_TASK_HEADS,
     )
     reinitialize: int = option(
         0, "top layers, and the pooler, that begin with fresh parameters (Zhang et al. 2021, section 4)", ge=0

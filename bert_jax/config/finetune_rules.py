@@ -27,6 +27,7 @@ def validate(config: FinetuneConfig) -> list[str]:
         *rate_faults(config.optim),
         *batch_faults(config.train),
         *_task_faults(config),
+        *_similarity_faults(config),
         *_schedule_faults(config),
         *_phases_faults(config),
     ]
@@ -61,6 +62,34 @@ def _task_faults(config: FinetuneConfig) -> Iterator[str]:
         yield f"config.task.entity_mode={task.entity_mode!r} must go with tags of entities, not with config.task.scheme='none'"
     if task.stride >= task.max_length:
         yield f"config.task.stride={task.stride} must be < config.task.max_length={task.max_length}"
+
+
+def _similarity_faults(config: FinetuneConfig) -> Iterator[str]:
+    task, train, tuning = config.task, config.train, config.tuning
+    if task.kind != "similarity":
+        return
+    for name in ("label_low", "label_high"):
+        if getattr(task, name) is not None and task.loss != "cosine":
+            yield (
+                f"config.task.{name}={getattr(task, name)} must go with config.task.loss='cosine', or it does nothing"
+            )
+    if task.label_low is not None and task.label_high is not None and task.label_low >= task.label_high:
+        yield f"config.task.label_low={task.label_low} must be < config.task.label_high={task.label_high}"
+    if task.loss != "cosine" and config.parallel.mode == "pmap":
+        yield (
+            f"config.parallel.mode='pmap' must be 'jit' for config.task.loss={task.loss!r}, which compares all pairs of a"
+            " step: a device of pmap sees its own alone"
+        )
+    if task.loss != "cosine" and train.accumulate > 1:
+        yield (
+            f"config.train.accumulate={train.accumulate} must be 1 for config.task.loss={task.loss!r}, which compares all"
+            " pairs of a step: a micro-batch has a part of them"
+        )
+    if tuning.frozen == "encoder" or tuning.unfreeze_steps or tuning.unfreeze_epochs:
+        yield (
+            "config.tuning.frozen must not be 'encoder', and unfreeze_* must be 0, for config.task.kind='similarity',"
+            " whose head has nothing to train"
+        )
 
 
 def _schedule_faults(config: FinetuneConfig) -> Iterator[str]:

@@ -15,6 +15,10 @@ OF_TEXTS: tuple[HeadKind, ...] = ("classification", "multilabel", "regression")
 """The kinds that read one state of each text: [CLS], through the pooler or a dense layer."""
 
 
+Pooling = Literal["cls", "mean"]
+"""The vector of a text: the state of [CLS], or the mean of all tokens'."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadConfig:
     """A task head. Its parameters are task_head/..., next to the encoder's."""
@@ -26,9 +30,7 @@ class HeadConfig:
         "what a text's [CLS] state passes before the output layer: the pooler (BERT, ALBERT, DeBERTa), or a dense"
         " layer of the head with this activation (RoBERTa tanh, ELECTRA gelu, DistilBERT relu)",
     )
-    pooling: Literal["cls", "mean"] = option(
-        "cls", "embedding: the state of [CLS], or the mean of all tokens'"
-    )
+    pooling: Pooling = option("cls", "embedding: the state of [CLS], or the mean of all tokens'")
     dropout_rate: float = option(0.1, "dropout before each dense layer of the head", ge=0, lt=1)
 
     @property

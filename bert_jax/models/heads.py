@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from bert_jax.config.head import Pooling
 from bert_jax.config.model import ModelConfig
 from bert_jax.models.declare import declare, rows_below
 from bert_jax.models.layers import ACTIVATIONS, dense, dropout, dropout_keys, layer_norm
@@ -107,7 +108,7 @@ def head_dropout_keys(key: Array, example_ids_B: Array) -> Array:
     return dropout_keys(jax.random.fold_in(key, 2**32 - 2), example_ids_B, 2)
 
 
-def pooled_embedding(hidden_BLD: Array, pack_ids_BL: Array, first_BP: Array, *, pooling: str) -> Array:
+def pooled_embedding(hidden_BLD: Array, pack_ids_BL: Array, first_BP: Array, *, pooling: Pooling) -> Array:
     """A vector for each text of each row, float32 [B, P, D]: the state of its first token, or the mean of all its
     tokens' states, [CLS] and [SEP] included (Reimers and Gurevych 2019, section 3)."""
     if pooling == "cls":

@@ -18,9 +18,10 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bert_jax.batch import Batch
-from bert_jax.config.head import HeadConfig
+from bert_jax.config.head import HeadConfig, Pooling
 from bert_jax.config.model import ModelConfig
 from bert_jax.models import bert
+from bert_jax.models.heads import pooled_embedding
 from bert_jax.progress import bar
 
 Array = jax.Array
@@ -28,8 +29,8 @@ Array = jax.Array
 Head = Literal["mlm", "pair", "rtd"]
 HEADS: tuple[Head, ...] = typing.get_args(Head)
 
-BUCKETS = (16, 32, 64, 128, 256, 512)
-"""Lengths that texts are padded to, so that few shapes are compiled."""
+BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Lengths that texts are padded to: few, for each is compiled, and close, for padding is computed too."""
 _ROWS = 64
 """Rows of a device that are computed together, at most."""
 
@@ -76,6 +77,11 @@ def padded_length(longest: int, most: int) -> int:
     return min(length, max(most, longest))
 
 
+def padded_rows(count: int) -> int:
+    """The next power of two: the number of rows that a batch of `count` is filled up to, so that few are compiled."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
 class Inference:
     """A model on devices, without dropout: every device has all parameters, rows are split over them.
 
@@ -109,6 +115,23 @@ class Inference:
         """`forward` of these rows, whose number must be a multiple of the devices."""
         placed = jax.device_put((tokens_BL, type_ids_BL, mask_BL), self._by_row)
         return self._forward(self.params, *placed, attentions=attentions)
+
+    def vectors(self, tokens_BL: Any, type_ids_BL: Any, mask_BL: Any, *, pooling: Pooling) -> Array:
+        """A vector for each of these rows, float32 [B, D], not normalised; computes no head. As `__call__` otherwise."""
+        placed = jax.device_put((tokens_BL, type_ids_BL, mask_BL), self._by_row)
+        return self._vectors(self.params, *placed, pooling=pooling)
+
+    @functools.cached_property
+    def _vectors(self) -> Callable[..., Array]:
+        def pooled(
+            params: Any, tokens_BL: Array, type_ids_BL: Array, mask_BL: Array, *, pooling: Pooling
+        ) -> Array:
+            hidden_BLD = forward(self.config, params, tokens_BL, type_ids_BL, mask_BL).hidden_BLD
+            pack_ids_BL = (mask_BL != 0).astype(jnp.int32)
+            first_BP = jnp.zeros_like(tokens_BL[:, :1])
+            return pooled_embedding(hidden_BLD, pack_ids_BL, first_BP, pooling=pooling)[:, 0]
+
+        return jax.jit(pooled, static_argnames="pooling")
 
     @functools.cached_property
     def _forward(self) -> Callable[..., bert.Output]:

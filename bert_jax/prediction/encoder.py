@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import jax
+
 from bert_jax.config import ModelConfig
+from bert_jax.config.head import Pooling
 from bert_jax.models.bert import Output
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -26,4 +29,8 @@ class Encoder(Protocol):
         self, ids: Sequence[Sequence[int]], type_ids: Sequence[Sequence[int]] | None = None
     ) -> Output:
         """The outputs for sequences of token ids, each a row, padded to one length."""
+        ...
+
+    def vectors(self, ids: Sequence[Sequence[int]], *, pooling: Pooling) -> jax.Array:
+        """A vector for each of these sequences, float32 [B, D]; may still be computing when it returns."""
         ...

@@ -7,7 +7,11 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-Task = Literal["fill-mask", "embed", "classify", "tag"]
+from bert_jax.config.head import Pooling
+from bert_jax.errors import UserError
+from bert_jax.prediction.embed import WINDOW
+
+Task = Literal["fill-mask", "embed", "classify", "tag", "similarity"]
 
 
 class Row(NamedTuple):
@@ -22,6 +26,8 @@ class Options(NamedTuple):
 
     top_k: int = 3
     """fill-mask: candidates of a mask"""
+    pooling: Pooling | None = None
+    """embed, similarity: a text's vector; None: as the model has it"""
 
 
 def predictions(
@@ -51,8 +57,20 @@ def _filled(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[
 
 
 def _embedded(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
-    for row, vector in zip(rows, model.embed([row.text for row in rows]), strict=True):
-        yield {"text": row.text, "vector": vector.tolist()}
+    vectors_ND = model.embed([row.text for row in rows], pooling=options.pooling)
+    for row, vector_D in zip(rows, vectors_ND, strict=True):
+        yield {"text": row.text, "vector": vector_D.tolist()}
+
+
+def _compared(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
+    pairs = []
+    for row in rows:
+        if row.text_pair is None:
+            raise UserError(f"{row.text!r} has no partner to compare it with: a tab must separate the two")
+        pairs.append(row.text_pair)
+    cosines_N = model.similarity([row.text for row in rows], pairs, pooling=options.pooling)
+    for row, cosine in zip(rows, cosines_N.tolist(), strict=True):
+        yield {**_inputs(row), "similarity": cosine}
 
 
 def _classified(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
@@ -74,8 +92,9 @@ def _inputs(row: Row) -> dict[str, str]:
 
 _TASKS: Mapping[Task, tuple[Callable[[Any, Sequence[Row], Options], Iterator[dict[str, Any]]], int]] = {
     "fill-mask": (_filled, 1),
-    "embed": (_embedded, 64),
+    "embed": (_embedded, WINDOW),
     "classify": (_classified, 64),
     "tag": (_words_tagged, 64),
+    "similarity": (_compared, WINDOW // 2),
 }
 """Each with how many rows are computed at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bert_jax.config import FinetuneConfig, PretrainConfig
 from bert_jax.config.finetune import TaskKind
-from bert_jax.tasks import texts
+from bert_jax.tasks import similarity, texts
 from bert_jax.tasks.electra import ReplacedTokenDetection
 from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.pretraining import Pretraining
@@ -17,6 +17,7 @@ _BY_KIND: dict[TaskKind, type[Finetuning]] = {
     "multilabel": texts.Multilabel,
     "regression": texts.Regression,
     "tagging": Tagging,
+    "similarity": similarity.Similarity,
 }
 
 

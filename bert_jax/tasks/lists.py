@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from bert_jax.tasks.load import LoadedModel
 from bert_jax.tasks.seeds import best_scores
 
 Example = Sequence[Any]
-"""(text, label) or (text, partner, label): a class's name, a list of labels, or a number; of tagging (words, tags)."""
+"""(text, label) or (text, partner, label): a class's name, a list of labels, or a number; of tagging (words, tags); of
+similarity (text, partner, number), or (text, partner) to train by the contrastive loss; of question answering (question,
+context, answers)."""
 
 
 def finetune_lists(
@@ -38,10 +41,10 @@ def finetune_lists(
       UserError: examples that are not alike, and whatever `finetune` raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    objects = _tagged if task == "tagging" else _labelled
-    _write(folder / "train.jsonl", objects(train, "train"), "train")
+    is_contrastive = task == "similarity" and values.get("task.loss") == "contrastive"
+    _write(folder / "train.jsonl", train, _records(task, labelled=not is_contrastive), "train")
     if evaluation:
-        _write(folder / "eval.jsonl", objects(evaluation, "eval"), "eval")
+        _write(folder / "eval.jsonl", evaluation, _records(task), "eval")
     raw = configs.base(FinetuneConfig).to_dict()
     raw["task"] |= {"kind": task, "train": str(folder / "train.jsonl")}
     raw["task"] |= {"eval": str(folder / "eval.jsonl")} if evaluation else {}
@@ -59,24 +62,41 @@ def finetune_lists(
     return workdir, best_scores(workdir)
 
 
-def _write(path: Path, objects: Iterable[Mapping[str, Any]], name: str) -> None:
-    lines = [json.dumps(one, ensure_ascii=False) for one in objects]
+_Records = Callable[[Sequence[Example], str], Iterator[dict[str, Any]]]
+
+
+def _records(task: TaskKind, *, labelled: bool = True) -> _Records:
+    """What makes JSON objects of the examples of a task; it is given their name for messages, too."""
+    if task == "tagging":
+        return _tagged
+    if task == "question_answering":
+        return _questions
+    forms: tuple[tuple[str, ...], ...] = (("text", "label"), ("text", "text_pair", "label"))
+    if task == "similarity":
+        forms = (forms[1],) if labelled else (forms[1], ("text", "text_pair"))
+    return functools.partial(_fields, forms=forms)
+
+
+def _write(path: Path, examples: Sequence[Example], records: _Records, name: str) -> None:
+    lines = [json.dumps(one, ensure_ascii=False) for one in records(examples, name)]
     if not lines:
         raise UserError(f"{name}: holds no example; give some")
     atomic.write_text(path, "\n".join(lines) + "\n")
 
 
-def _labelled(examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
-    """Texts or pairs of texts."""
+def _fields(
+    examples: Sequence[Example], name: str, *, forms: Sequence[tuple[str, ...]]
+) -> Iterator[dict[str, Any]]:
+    """Texts or pairs of texts: tuples of one of the forms."""
+    fields = next((form for form in forms if examples and len(form) == len(examples[0])), ())
     for number, example in enumerate(examples):
-        if isinstance(example, str) or len(example) not in (2, 3) or len(example) != len(examples[0]):
-            raise UserError(
-                f"{name}[{number}]={example!r} must be (text, label) or (text, partner, label), as all others are"
-            )
-        *texts, label = example
-        label = list(label) if isinstance(label, tuple | set) else label
-        pair = {"text_pair": texts[1]} if len(texts) == 2 else {}
-        yield {"text": texts[0], **pair, "label": label}
+        if isinstance(example, str) or not fields or len(example) != len(fields):
+            shown = " or ".join(f"({', '.join(form)})" for form in forms)
+            raise UserError(f"{name}[{number}]={example!r} must be {shown}, as all others are")
+        record = dict(zip(fields, example, strict=True))
+        if isinstance(record.get("label"), tuple | set):
+            record["label"] = list(record["label"])
+        yield record
 
 
 def _tagged(examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
@@ -87,3 +107,25 @@ def _tagged(examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
         if len(parts) != 2 or not are_lists or len(parts[0]) != len(parts[1]):
             raise UserError(f"{name}[{number}]={example!r} must be (words, tags), two lists of one length")
         yield {"tokens": list(parts[0]), "tags": list(parts[1])}
+
+
+def _questions(examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
+    """Questions with contexts; an answer that comes without its place is looked for from the context's start."""
+    for number, example in enumerate(examples):
+        if isinstance(example, str) or len(example) != 3 or not _are_answers(example[2]):
+            raise UserError(
+                f"{name}[{number}]={example!r} must be (question, context, answers), answers a list of texts or of (text,"
+                " its first character in the context)"
+            )
+        question, context, answers = example
+        pairs = [(answer, 0) if isinstance(answer, str) else answer for answer in answers]
+        spans = {"text": [text for text, _ in pairs], "answer_start": [start for _, start in pairs]}
+        yield {"id": str(number), "question": question, "context": context, "answers": spans}
+
+
+def _are_answers(answers: Any) -> bool:
+    return isinstance(answers, list | tuple) and all(
+        isinstance(answer, str)
+        or (isinstance(answer, list | tuple) and [type(part) for part in answer] == [str, int])
+        for answer in answers
+    )

@@ -150,6 +150,28 @@ def test_predict_classifies_in_order(run, tmp_path, capfd):
     assert all(row["label"] == max(row["probabilities"], key=row["probabilities"].get) for row in rows)
 
 
+def test_predict_compares_and_embeds_with_the_pooling_that_is_named(run, tmp_path, capfd):
+    import bert_jax
+
+    (tmp_path / "pairs.txt").write_text("the film was good .\tthe plot\nthe plot\tthe plot\n")
+    words = ["predict", "--model", str(run)]
+    capfd.readouterr()
+    assert main([*words, "--task", "similarity", "--input", str(tmp_path / "pairs.txt")]) == 0
+    first, same = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert (first["text"], first["text_pair"]) == ("the film was good .", "the plot")
+    assert first["similarity"] < same["similarity"] == pytest.approx(1, abs=1e-6)
+    vectors = {}
+    for pooling in ("mean", "cls"):
+        assert main([*words, "--task", "embed", "--pooling", pooling, "the film"]) == 0
+        vectors[pooling] = json.loads(capfd.readouterr().out)["vector"]
+        assert vectors[pooling] == bert_jax.load(run).embed(["the film"], pooling=pooling)[0].tolist()
+    assert vectors["mean"] != vectors["cls"]
+    assert main([*words, "--task", "similarity", "the film"]) == 1
+    assert "'the film' has no partner to compare it with" in capfd.readouterr().err
+    assert main([*words, "--task", "classify", "--pooling", "cls", "the film"]) == 2
+    assert "--pooling cls does nothing for --task classify" in capfd.readouterr().err
+
+
 def test_predict_refuses_a_model_without_a_head(made, capfd):
     assert main(["predict", "--model", str(made / "model"), "--task", "classify", "the film"]) == 1
     assert "task head is 'none'" in capfd.readouterr().err

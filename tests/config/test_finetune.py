@@ -41,6 +41,25 @@ RULES = [
     ({"phases": ({"share": 0.5},), "train__steps": 10}, "the shares 0.5 = 0.5 must be 1"),
     ({"optim__rates": ("layer_0/",)}, "must be PATTERN=RATE"),
     ({"train__accumulate": 3}, "batch_size=32 must be a multiple of config.train.accumulate=3"),
+    *[
+        ({"task__kind": "similarity", **values}, words)
+        for values, words in [
+            ({"task__loss": "cosent", "parallel__mode": "pmap"}, "mode='pmap' must be 'jit' for config.task.loss='cosent'"),
+            ({"task__loss": "contrastive", "parallel__mode": "pmap"}, "must be 'jit' for config.task.loss='contrastive'"),
+            ({"task__loss": "cosent", "train__accumulate": 2}, "accumulate=2 must be 1 for config.task.loss='cosent'"),
+            ({"task__loss": "cosent", "task__label_low": 0.0}, "label_low=0.0 must go with config.task.loss='cosine'"),
+            ({"task__label_low": 5.0, "task__label_high": 5.0}, "label_low=5.0 must be < config.task.label_high=5.0"),
+            ({"task__min_label": 4.0}, "min_label=4.0 must go with config.task.loss='contrastive'"),
+            ({"task__scale": 10.0}, "scale=10.0 must go with config.task.loss='cosent' or 'contrastive'"),
+            ({"model__head_dropout_rate": 0.0}, "head_dropout_rate=0.0 must go with config.task.kind"),
+            ({"tuning__head": "fresh"}, "tuning.head='fresh' must go with config.task.kind"),
+            ({"tuning__frozen": "encoder"}, "whose head has nothing to train"),
+            ({"tuning__unfreeze_steps": 5}, "whose head has nothing to train"),
+        ]
+    ],
+    ({"task__pooling": "cls"}, "pooling='cls' must go with config.task.kind='similarity'"),
+    ({"task__label_high": 5.0}, "label_high=5.0 must go with config.task.kind='similarity'"),
+    ({"task__loss": "cosent"}, "loss='cosent' must go with config.task.kind='similarity'"),
 ]  # fmt: skip
 
 
@@ -64,6 +83,11 @@ def test_a_broken_rule_is_the_only_fault(values, words):
 )
 def test_a_value_out_of_its_range_is_refused(key, value, bounds):
     assert faults(**{key.replace(".", "__"): value}) == (f"config.{key}={value} must be {bounds}",)
+
+
+def test_the_cosine_loss_may_be_accumulated_and_run_by_pmap():
+    config = config_of(task__kind="similarity", train__accumulate=2, parallel__mode="pmap")
+    assert (config.task.loss, config.train.accumulate, config.parallel.mode) == ("cosine", 2, "pmap")
 
 
 def test_every_option_of_fine_tuning_has_a_meaning():

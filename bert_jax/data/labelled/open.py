@@ -76,6 +76,8 @@ def read_texts(
     pair: bool | None = None,
     label: LabelKind,
     labelled: bool = True,
+    least: float | None = None,
+    keep_empty: bool = True,
     limit: int = 0,
     tfds_dir: str = "",
 ) -> Examples[TextExample]:
@@ -90,6 +92,8 @@ def read_texts(
       label: class: one name an example (numbers and booleans become text); classes: a list of names, or a text that
         separates them by "|" or commas, which may be empty; number: a finite number.
       labelled: False: labels are not read, and none need be there.
+      least: of numbers: examples with a smaller one are passed over and counted.
+      keep_empty: False: examples with an empty text are passed over without labels too.
       limit: the first so many examples; 0: all.
       tfds_dir: where TFDS keeps datasets; empty: its own default.
 
@@ -110,7 +114,11 @@ def read_texts(
         for source in _sources(entry, _TABLES, columns, tfds_dir)
         if isinstance(source, Table)
     ]
-    examples = chain.from_iterable(_texts(table, choice, label) for table, choice in chosen)
+    examples: Iterator[TextExample | Skipped] = chain.from_iterable(
+        _texts(table, choice, label, keep_empty=keep_empty and not labelled) for table, choice in chosen
+    )
+    if least is not None:
+        examples = (_at_least(least, example) for example in examples)
     return collect(examples, entry=entry, limit=limit, labels=_declared(*chosen[0]))
 
 
@@ -178,21 +186,28 @@ def _declared(table: Table, choice: Choice) -> tuple[str, ...]:
     return table.labels.get(choice.label or "", ())
 
 
-def _texts(table: Table, choice: Choice, kind: LabelKind) -> Iterator[TextExample | Skipped]:
+def _texts(
+    table: Table, choice: Choice, kind: LabelKind, *, keep_empty: bool
+) -> Iterator[TextExample | Skipped]:
     for record in table.records(choice.all):
         place = record.place
         text = text_of(record.value(choice.text), place, choice.text) or ""
         pair = None
         if choice.pair is not None:
             pair = text_of(record.value(choice.pair), place, choice.pair) or ""
+        if not keep_empty and (not text.strip() or (pair is not None and not pair.strip())):
+            yield Skipped("empty text")
+            continue
         if choice.label is None:
             yield TextExample(text, pair, None, place)
             continue
-        if not text.strip() or (pair is not None and not pair.strip()):
-            yield Skipped("empty text")
-            continue
         label = _LABELS[kind](record.value(choice.label), place, choice.label)
         yield Skipped("no label") if label is None else TextExample(text, pair, label, place)
+
+
+def _at_least(least: float, example: TextExample | Skipped) -> TextExample | Skipped:
+    is_less = isinstance(example, TextExample) and isinstance(example.label, float) and example.label < least
+    return Skipped(f"a number below {least:g}") if is_less else example
 
 
 def _tags(table: Table, choice: Choice) -> Iterator[TaggedExample | Skipped]:
