@@ -7,7 +7,10 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-Task = Literal["fill-mask", "embed", "classify", "tag"]
+from bert_jax.errors import UserError
+from bert_jax.prediction.answer import AnswerOptions, answer
+
+Task = Literal["fill-mask", "embed", "classify", "tag", "answer"]
 
 
 class Row(NamedTuple):
@@ -22,6 +25,9 @@ class Options(NamedTuple):
 
     top_k: int = 3
     """fill-mask: candidates of a mask"""
+    n_best: int = 0
+    """answer: spans that are given beside the answer"""
+    answer: AnswerOptions = AnswerOptions()
 
 
 def predictions(
@@ -68,6 +74,21 @@ def _words_tagged(model: Any, rows: Sequence[Row], options: Options) -> Iterator
     yield from map(dataclasses.asdict, model.tag([row.text for row in rows]))
 
 
+def _answered(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        if row.text_pair is None:
+            raise UserError(f"{row.text!r} must be a question and its context with a tab between")
+    questions, contexts = [row.text for row in rows], [row.text_pair or "" for row in rows]
+    wanted = options.answer._replace(n_best=max(options.answer.n_best, options.n_best))
+    for question, found in zip(questions, answer(model, questions, contexts, wanted), strict=True):
+        values: dict[str, Any] = {"question": question, "answer": found.text}
+        values |= {"start": found.start, "end": found.end, "score": found.score}
+        values |= {"probability": found.probability, "no_answer": found.no_answer}
+        if options.n_best:
+            values["n_best"] = [span._asdict() for span in found.candidates[: options.n_best]]
+        yield values
+
+
 def _inputs(row: Row) -> dict[str, str]:
     return {"text": row.text} | ({} if row.text_pair is None else {"text_pair": row.text_pair})
 
@@ -77,5 +98,6 @@ _TASKS: Mapping[Task, tuple[Callable[[Any, Sequence[Row], Options], Iterator[dic
     "embed": (_embedded, 64),
     "classify": (_classified, 64),
     "tag": (_words_tagged, 64),
+    "answer": (_answered, 16),
 }
 """Each with how many rows are computed at once."""

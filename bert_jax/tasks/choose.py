@@ -8,6 +8,7 @@ from bert_jax.tasks import texts
 from bert_jax.tasks.electra import ReplacedTokenDetection
 from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.tasks.question_answering import QuestionAnswering
 from bert_jax.tasks.tagging import Tagging
 from bert_jax.training.task import Metric
 
@@ -17,6 +18,7 @@ _BY_KIND: dict[TaskKind, type[Finetuning]] = {
     "multilabel": texts.Multilabel,
     "regression": texts.Regression,
     "tagging": Tagging,
+    "question_answering": QuestionAnswering,
 }
 
 

@@ -18,7 +18,8 @@ from bert_jax.tasks.load import LoadedModel
 from bert_jax.tasks.seeds import best_scores
 
 Example = Sequence[Any]
-"""(text, label) or (text, partner, label): a class's name, a list of labels, or a number; of tagging (words, tags)."""
+"""(text, label) or (text, partner, label): a class's name, a list of labels, or a number; of tagging (words, tags);
+of questions (question, context, answers)."""
 
 
 def finetune_lists(
@@ -38,7 +39,7 @@ def finetune_lists(
       UserError: examples that are not alike, and whatever `finetune` raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    objects = _tagged if task == "tagging" else _labelled
+    objects = {"tagging": _tagged, "question_answering": _questions}.get(task, _labelled)
     _write(folder / "train.jsonl", objects(train, "train"), "train")
     if evaluation:
         _write(folder / "eval.jsonl", objects(evaluation, "eval"), "eval")
@@ -87,3 +88,26 @@ def _tagged(examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
         if len(parts) != 2 or not are_lists or len(parts[0]) != len(parts[1]):
             raise UserError(f"{name}[{number}]={example!r} must be (words, tags), two lists of one length")
         yield {"tokens": list(parts[0]), "tags": list(parts[1])}
+
+
+def _questions(examples: Sequence[Example], name: str) -> Iterator[dict[str, Any]]:
+    """Questions with their contexts, in the columns of SQuAD's tables."""
+    for number, example in enumerate(examples):
+        if isinstance(example, str) or len(example) != 3 or not _are_answers(example[2]):
+            raise UserError(
+                f"{name}[{number}]={example!r} must be (question, context, answers), answers a list of texts or of (text,"
+                " its first character in the context)"
+            )
+        question, context, answers = example
+        # A text alone is looked for from the context's start.
+        pairs = [(answer, 0) if isinstance(answer, str) else answer for answer in answers]
+        spans = {"text": [text for text, _ in pairs], "answer_start": [start for _, start in pairs]}
+        yield {"id": str(number), "question": question, "context": context, "answers": spans}
+
+
+def _are_answers(answers: Any) -> bool:
+    return isinstance(answers, list | tuple) and all(
+        isinstance(answer, str)
+        or (isinstance(answer, list | tuple) and [type(part) for part in answer] == [str, int])
+        for answer in answers
+    )
