@@ -27,6 +27,7 @@ from bert_jax.config.head import Pooling
 from bert_jax.errors import UserError
 from bert_jax.models.bert import Output
 from bert_jax.models.inference import Inference, padded_length, padded_rows
+from bert_jax.prediction.answer import Answered, AnswerOptions, answer
 from bert_jax.prediction.classify import Classification, classify
 from bert_jax.prediction.embed import embed
 from bert_jax.prediction.similarity import similarity
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from bert_jax.interop.load import LoadReport
 
 __all__ = [
-    "Classification", "Finetuned", "Model", "Output", "Prediction", "TaggedText", "finetune", "load", "pretrain",
+    "Answered", "Classification", "Finetuned", "Model", "Output", "Prediction", "TaggedText", "finetune", "load",
+    "pretrain",
 ]  # fmt: skip
 
 _MASK = "[MASK]"
@@ -152,6 +154,43 @@ class Model:
         """
         return tag(self, texts, max_length=max_length, stride=stride)
 
+    def answer(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[str],
+        *,
+        null_threshold: float | None = None,
+        max_length: int = 0,
+        stride: int = 0,
+        max_question: int = 64,
+        max_answer: int = 30,
+        n_best: int = 20,
+    ) -> list[Answered]:
+        """The answer to each question, a span of its context, which is read in windows if it is long.
+
+        Args:
+          null_threshold: None: there always is an answer. A number: the answer is "" where the null score is above the
+            best span's by more than this, such as the best_f1_threshold of an evaluation.
+          max_length: tokens of a window; 0: 384, or the positions of the model if they are fewer.
+          stride: tokens of the context that neighbouring windows share; 0: a third of max_length.
+          max_question: tokens of a question that are read.
+          max_answer: tokens of an answer at most.
+          n_best: first and last tokens of each window that are tried in pairs, and candidates that are kept.
+
+        Raises:
+          UserError: the model has no head for spans; another number of contexts; an empty text; a question that leaves
+            no room for its context; a value out of its range.
+        """
+        options = AnswerOptions(
+            null_threshold=null_threshold,
+            max_length=max_length,
+            stride=stride,
+            max_question=max_question,
+            max_answer=max_answer,
+            n_best=n_best,
+        )
+        return answer(self, questions, contexts, options)
+
     def fill_mask(self, text: str, *, top_k: int = 5) -> list[list[Prediction]]:
         """For each [MASK] of `text`, in order, its `top_k` most probable tokens.
 
@@ -243,7 +282,9 @@ def finetune(
 
     A label is a class's name, of task="multilabel" a list of names, of task="regression" a number. Of task="tagging" an
     example is (words, tags), two lists of one length; of task="similarity" (text, partner, number), and with
-    task__loss="contrastive" training takes (text, partner) too.
+    task__loss="contrastive" training takes (text, partner) too; of task="question_answering" (question, context,
+    answers), the answers a list of (text, its first character) or of texts that are looked for in the context, [] if it
+    holds none.
 
     Args:
       model: a loaded model, or what `load` takes.

@@ -18,6 +18,7 @@ Batching = Literal["pack", "pad"]
 
 _TEXTS = "task.kind=classification|multilabel|regression"
 _PAIRS = f"{_TEXTS}|similarity"
+_COLUMNS = f"{_PAIRS}|tagging"
 _WINDOWS = "task.kind=tagging|question_answering"
 _QUESTIONS = "task.kind=question_answering"
 _SIMILARITY = "task.kind=similarity"
@@ -44,10 +45,14 @@ class TaskConfig:
     test: str = option("", "data that `evaluate --split test` scores; never read by fine-tuning")
     tfds_dir: str = option("", "tfds: the data_dir; empty is TFDS's own default")
     text: str = option(
-        "", "column of the text or words, by name or 1-based number; empty: found by the usual names"
+        "",
+        "column of the text or words, by name or 1-based number; empty: found by the usual names",
+        needs=_COLUMNS,
     )
     text_pair: str = option("", "column of the second text; empty: found by the usual names", needs=_PAIRS)
-    label: str = option("", "column of the label, number or tags; empty: found by the usual names")
+    label: str = option(
+        "", "column of the label, number or tags; empty: found by the usual names", needs=_COLUMNS
+    )
     pairs: Literal["auto", "yes", "no"] = option(
         "auto",
         "whether there is a second text; auto: if a column of the data has a usual name of one",
@@ -78,8 +83,8 @@ class TaskConfig:
     )
     select: str = option(
         "",
-        "score that the best checkpoint has the best of, such as accuracy, matthews, f1, macro_f1, pearson, loss; empty:"
-        " the usual one of the task",
+        "score that the best checkpoint has the best of, such as accuracy, matthews, f1, macro_f1, pearson, best_f1, loss;"
+        " empty: the usual one of the task",
     )
     scheme: Literal["auto", "none", "io", "iob1", "iob2", "iobes", "bilou"] = option(
         "auto",
@@ -97,7 +102,10 @@ class TaskConfig:
     )
     max_answer: int = option(30, "tokens of an answer at most", gt=0, needs=_QUESTIONS)
     n_best: int = option(
-        20, "first and last tokens of each window that are tried in pairs", gt=0, needs=_QUESTIONS
+        20,
+        "first and last tokens of each window that are tried in pairs, and spans that are kept of a question",
+        gt=0,
+        needs=_QUESTIONS,
     )
     pooling: Literal["auto", "mean", "cls"] = option(
         "auto",

@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple
 
 from bert_jax.config.head import Pooling
 from bert_jax.errors import UserError
+from bert_jax.prediction.answer import AnswerOptions, answer
 from bert_jax.prediction.embed import WINDOW
 
-Task = Literal["fill-mask", "embed", "classify", "tag", "similarity"]
+Task = Literal["fill-mask", "embed", "classify", "tag", "answer", "similarity"]
 
 
 class Row(NamedTuple):
@@ -28,6 +29,9 @@ class Options(NamedTuple):
     """fill-mask: candidates of a mask"""
     pooling: Pooling | None = None
     """embed, similarity: a text's vector; None: as the model has it"""
+    n_best: int = 0
+    """answer: spans that are given beside the answer"""
+    answer: AnswerOptions = AnswerOptions()
 
 
 def predictions(
@@ -86,6 +90,21 @@ def _words_tagged(model: Any, rows: Sequence[Row], options: Options) -> Iterator
     yield from map(dataclasses.asdict, model.tag([row.text for row in rows]))
 
 
+def _answered(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        if row.text_pair is None:
+            raise UserError(f"{row.text!r} must be a question and its context with a tab between")
+    questions, contexts = [row.text for row in rows], [row.text_pair or "" for row in rows]
+    wanted = options.answer._replace(n_best=max(options.answer.n_best, options.n_best))
+    for question, found in zip(questions, answer(model, questions, contexts, wanted), strict=True):
+        values: dict[str, Any] = {"question": question, "answer": found.text}
+        values |= {"start": found.start, "end": found.end, "score": found.score}
+        values |= {"probability": found.probability, "no_answer": found.no_answer}
+        if options.n_best:
+            values["n_best"] = [span._asdict() for span in found.candidates[: options.n_best]]
+        yield values
+
+
 def _inputs(row: Row) -> dict[str, str]:
     return {"text": row.text} | ({} if row.text_pair is None else {"text_pair": row.text_pair})
 
@@ -96,5 +115,6 @@ _TASKS: Mapping[Task, tuple[Callable[[Any, Sequence[Row], Options], Iterator[dic
     "classify": (_classified, 64),
     "tag": (_words_tagged, 64),
     "similarity": (_compared, WINDOW // 2),
+    "answer": (_answered, 16),
 }
 """Each with how many rows are computed at once."""

@@ -8,6 +8,7 @@ from bert_jax.tasks import similarity, texts
 from bert_jax.tasks.electra import ReplacedTokenDetection
 from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.tasks.question_answering import QuestionAnswering
 from bert_jax.tasks.tagging import Tagging
 from bert_jax.training.task import Metric
 
@@ -18,6 +19,7 @@ _BY_KIND: dict[TaskKind, type[Finetuning]] = {
     "regression": texts.Regression,
     "tagging": Tagging,
     "similarity": similarity.Similarity,
+    "question_answering": QuestionAnswering,
 }
 
 

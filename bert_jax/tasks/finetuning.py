@@ -137,6 +137,11 @@ class Finetuning(Task):
         return {}
 
     @classmethod
+    def cut_at(cls, config: FinetuneConfig) -> str:
+        """What the examples that `Features.cut` counts were cut at."""
+        return f"{config.task.max_length} tokens"
+
+    @classmethod
     @abc.abstractmethod
     def with_head(cls, config: FinetuneConfig, model: ModelConfig, labels: tuple[str, ...]) -> ModelConfig:
         """`model` with the head and the pooler of the task, in the form of its family's class in Hugging Face."""
@@ -220,7 +225,7 @@ class Finetuning(Task):
             labels = known if set(known) == set(labels) else labels
         for name, examples in found.items():
             features[name] = _cached(cls, config, examples, tokenizer, labels, types)
-            notes.append(f"{entries[name]}: {_said(examples, features[name], task.max_length)}")
+            notes.append(f"{entries[name]}: {_said(cls, config, examples, features[name])}")
         identity = {name: examples.digest for name, examples in found.items()}
         scored: Part = part or "eval"
         return TaskData(
@@ -392,13 +397,13 @@ def _cached(
     )
 
 
-def _said(examples: Examples[Any], features: Features, max_length: int) -> str:
+def _said(task: type[Finetuning], config: FinetuneConfig, examples: Examples[Any], features: Features) -> str:
     """How many examples there are, and what became of the others."""
     parts = [f"{len(examples.examples):,} examples"]
     parts += [f"{count:,} passed over: {reason}" for reason, count in examples.skipped.items() if count]
-    parts += [f"{features.cut:,} cut at {max_length} tokens"] if features.cut else []
+    parts += [f"{features.cut:,} cut at {task.cut_at(config)}"] if features.cut else []
     if features.units > len(examples.examples):
-        parts.append(f"read in {features.units:,} windows of up to {max_length} tokens")
+        parts.append(f"read in {features.units:,} windows of up to {config.task.max_length} tokens")
     return ", ".join(parts)
 
 

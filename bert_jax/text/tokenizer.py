@@ -37,6 +37,14 @@ class Chunks(NamedTuple):
     word_starts: np.ndarray  # bool [T]
 
 
+class Window(NamedTuple):
+    """A question with a part of its context, framed as the model takes a pair: L tokens."""
+
+    ids: np.ndarray  # int32 [L]
+    type_ids: np.ndarray  # uint8 [L]
+    spans_L2: np.ndarray  # int32, the token's characters of the whole context; -1 of tokens of the question
+
+
 class Tokenizer:
     """A subword vocabulary: text to ids and back.
 
@@ -188,6 +196,51 @@ class Tokenizer:
     @functools.cached_property
     def _added(self) -> frozenset[str]:
         return frozenset(token.content for token in self.backend.get_added_tokens_decoder().values())
+
+    def encode_windows(
+        self, questions: Sequence[str], contexts: Sequence[str], *, max_length: int, stride: int
+    ) -> list[list[Window]]:
+        """Each question with every window of its context in turn.
+
+        A window has `max_length` tokens at most, and of the context `stride` tokens in common with the next. A "[SEP]" in
+        a text is read as the token.
+
+        Raises:
+          UserError: a question that leaves a window no more than `stride` tokens of its context.
+        """
+        self.backend.encode_special_tokens = False
+        special = self.backend.num_special_tokens_to_add(is_pair=True)
+        alone = self.backend.encode_batch_fast(list(questions), add_special_tokens=False)
+        for question, encoding in zip(questions, alone, strict=True):
+            if len(encoding.ids) + special + stride >= max_length:
+                raise UserError(
+                    f"{question!r}: the {len(encoding.ids)} tokens of the question, {special} special ones and"
+                    f" stride={stride} must be < max_length={max_length}, or its context has no room"
+                )
+        self.backend.enable_truncation(max_length, stride=stride, strategy="only_second")
+        try:
+            pairs = self.backend.encode_batch(list(zip(questions, contexts, strict=True)))
+        finally:
+            self.backend.no_truncation()
+        return [[_window(encoding) for encoding in (first, *first.overflowing)] for first in pairs]
+
+    def cut_texts(self, texts: Sequence[str], *, tokens: int) -> list[str]:
+        """Each text up to the end of its last token of the first `tokens`; one that has no more, as it is."""
+        self.backend.encode_special_tokens = False
+        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            text[: encoding.offsets[tokens - 1][1]] if len(encoding.ids) > tokens else text
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
+
+def _window(encoding: tokenizers.Encoding) -> Window:
+    spans_L2 = np.full((len(encoding.ids), 2), -1, np.int32)
+    of_text = encoding.sequence_ids  # 0: the question, 1: the context, None: special
+    if count := of_text.count(1):
+        first = of_text.index(1)
+        spans_L2[first : first + count] = encoding.offsets[first : first + count]
+    return Window(np.array(encoding.ids, np.int32), np.array(encoding.type_ids, np.uint8), spans_L2)
 
 
 def train(counts: Mapping[str, int], config: TokenizerConfig) -> Tokenizer:

@@ -44,6 +44,10 @@ class FinetuneBatch(Batch, total=False):
     """class of the word that begins at a token; -1: none does, or another window scores it"""
     words_BL: np.ndarray
     """number of that word in the whole set, from 0; else -1"""
+    starts_BP: np.ndarray
+    """position of the first token of each window's answer; of its [CLS] where it holds none"""
+    ends_BP: np.ndarray
+    """position of the last token of each window's answer; of its [CLS] where it holds none"""
 
 
 FIELDS: dict[str, type] = {
