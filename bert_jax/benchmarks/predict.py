@@ -16,7 +16,8 @@ from bert_jax.benchmarks.huggingface_tasks import classifier, embedder
 from bert_jax.benchmarks.timing import seconds_of
 from bert_jax.errors import UsageError
 from bert_jax.interop.save import save_hf
-from bert_jax.prediction.rows import Row, predictions
+from bert_jax.prediction.inputs import Row
+from bert_jax.prediction.rows import predictions
 
 Task = Literal["embed", "classify"]
 

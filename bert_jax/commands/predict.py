@@ -32,12 +32,12 @@ from bert_jax.data.labelled.columns import Columns
 from bert_jax.data.sources.texts import texts_of
 from bert_jax.errors import UsageError
 from bert_jax.prediction import inputs
-from bert_jax.prediction.answer import AnswerOptions
-from bert_jax.prediction.rows import OF_PAIRS, Options, Row, Task
+from bert_jax.prediction.inputs import OF_PAIRS, Row, Task
 from bert_jax.progress import bar
 
 if TYPE_CHECKING:
     from bert_jax.config.head import Pooling
+    from bert_jax.prediction.answer import AnswerOptions
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def run(
       UserError: no model there, or a text the task cannot take.
     """
     from bert_jax import api
-    from bert_jax.prediction.rows import predictions
+    from bert_jax.prediction.rows import Options, predictions
 
     loaded = api.load(model, checkpoint=checkpoint, part=part)
     if loaded.report:
@@ -179,6 +179,7 @@ def run(
 
 def _answer_options(model: Path, checkpoint: str, null_threshold: float | None) -> AnswerOptions:
     """Those of the run that the model is from, if it is from one."""
+    from bert_jax.prediction.answer import AnswerOptions
     from bert_jax.tasks.answering import task_config, tuned_threshold
 
     task = task_config(model)

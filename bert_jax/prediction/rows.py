@@ -5,21 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from bert_jax.config.head import Pooling
 from bert_jax.errors import UserError
 from bert_jax.prediction.answer import AnswerOptions, answer
 from bert_jax.prediction.embed import WINDOW
-
-Task = Literal["fill-mask", "embed", "classify", "tag", "answer", "similarity"]
-
-
-class Row(NamedTuple):
-    """One input, as a line or a table has it."""
-
-    text: str
-    text_pair: str | None = None
+from bert_jax.prediction.inputs import Row, Task
 
 
 class Options(NamedTuple):
@@ -87,7 +79,7 @@ def _classified(model: Any, rows: Sequence[Row], options: Options) -> Iterator[d
 
 
 def _words_tagged(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
-    yield from map(dataclasses.asdict, model.tag([row.text for row in rows]))
+    yield from map(dataclasses.asdict, model.tag([row.words or row.text for row in rows]))
 
 
 def _answered(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dict[str, Any]]:
@@ -96,8 +88,9 @@ def _answered(model: Any, rows: Sequence[Row], options: Options) -> Iterator[dic
             raise UserError(f"{row.text!r} must be a question and its context with a tab between")
     questions, contexts = [row.text for row in rows], [row.text_pair or "" for row in rows]
     wanted = options.answer._replace(n_best=max(options.answer.n_best, options.n_best))
-    for question, found in zip(questions, answer(model, questions, contexts, wanted), strict=True):
-        values: dict[str, Any] = {"question": question, "answer": found.text}
+    for row, found in zip(rows, answer(model, questions, contexts, wanted), strict=True):
+        values: dict[str, Any] = {"id": row.id} if row.id else {}
+        values |= {"question": row.text, "answer": found.text}
         values |= {"start": found.start, "end": found.end, "score": found.score}
         values |= {"probability": found.probability, "no_answer": found.no_answer}
         if options.n_best:

@@ -13,7 +13,8 @@ from bert_jax.__main__ import main
 from bert_jax.config.head import HeadConfig
 from bert_jax.errors import UserError
 from bert_jax.prediction.answer import AnswerOptions, answer
-from bert_jax.prediction.rows import Options, Row, predictions
+from bert_jax.prediction.inputs import Row
+from bert_jax.prediction.rows import Options, predictions
 from bert_jax.text import kinds
 from bert_jax.text.tokenizer import Tokenizer
 from tests.tiny_models import save_tiny

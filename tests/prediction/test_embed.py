@@ -14,7 +14,8 @@ from bert_jax.api import Model
 from bert_jax.config.head import HeadConfig
 from bert_jax.errors import UserError
 from bert_jax.models import bert
-from bert_jax.prediction.rows import Options, Row, predictions
+from bert_jax.prediction.inputs import Row
+from bert_jax.prediction.rows import Options, predictions
 from tests.tiny_models import save_tiny
 
 WORDS = ["film", "plot", "the", "a", "was", "very", "good"]

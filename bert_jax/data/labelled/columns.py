@@ -85,6 +85,11 @@ def choose_words(table: Table, columns: Columns, *, labelled: bool) -> Choice:
     return Choice(_pick(table, columns.text, WORDS, "text"), None, label)
 
 
+def has_words(table: Table, columns: Columns) -> bool:
+    """Whether a table has a column of lists of words: of a usual name, or in JSON or Parquet as named."""
+    return not columns.text and _Usual(table).first(WORDS) is not None
+
+
 class _Usual:
     def __init__(self, table: Table):
         self._columns = {column.lower(): column for column in reversed(table.columns)}

@@ -28,7 +28,7 @@ from itertools import chain
 from typing import Any, Literal
 
 from bert_jax.data.labelled import conll, files, installed_docs, squad, tables
-from bert_jax.data.labelled.columns import USUAL, Choice, Columns, choose_texts, choose_words
+from bert_jax.data.labelled.columns import USUAL, Choice, Columns, choose_texts, choose_words, has_words
 from bert_jax.data.labelled.examples import (
     Answer,
     Examples,
@@ -56,6 +56,9 @@ __all__ = [
     "read_questions",
     "read_tags",
     "read_texts",
+    "stream_questions",
+    "stream_texts",
+    "stream_words",
 ]
 
 LabelKind = Literal["class", "classes", "number"]
@@ -167,6 +170,61 @@ def read_questions(
     sources = _sources(entry, ("squad", *_OBJECTS), Columns(), tfds_dir)
     found = squad.with_unique_ids(chain.from_iterable(map(read, sources)))
     return collect(found, entry=entry, limit=limit)
+
+
+def stream_texts(
+    entry: str, *, columns: Columns = Columns(), pair: bool | None = None
+) -> Iterator[TextExample]:
+    """Texts or pairs without labels, read as they are needed; arguments and errors as in `read_texts`.
+
+    A TSV or CSV file of one or two columns, none of them named, may do without a header.
+    """
+    for source in _sources(entry, _TABLES, columns, ""):
+        assert isinstance(source, Table), "every format of _TABLES is one"
+        chosen = columns
+        if source.columns in (("1",), ("1", "2")) and not columns.given:
+            chosen = Columns(
+                text="1", text_pair="2" if len(source.columns) == 2 and pair is not False else ""
+            )
+        choice = choose_texts(source, chosen, pair=pair, labelled=False)
+        for found in _texts(source, choice, "class", keep_empty=True):
+            assert isinstance(found, TextExample), "unlabelled texts are never passed over"
+            yield found
+
+
+def stream_words(entry: str, *, columns: Columns = Columns()) -> Iterator[TaggedExample | TextExample]:
+    """Sentences as words without tags, or the texts of a table without a list of words, read as they are needed."""
+    for source in _sources(entry, ("conll", "conllu", *_TABLES), columns, ""):
+        if isinstance(source, File):
+            found = conll.read(source, word=columns.text, tag="", labelled=False)
+            yield from (sentence for sentence in found if isinstance(sentence, TaggedExample))
+        elif has_words(source, columns):
+            for sentence in _tags(source, choose_words(source, columns, labelled=False)):
+                assert isinstance(sentence, TaggedExample), "unlabelled sentences are never passed over"
+                yield sentence
+        else:
+            yield from stream_texts(entry, columns=columns, pair=False)
+            return
+
+
+def stream_questions(entry: str, *, columns: Columns = Columns()) -> Iterator[QuestionExample]:
+    """Questions with their contexts, without answers: SQuAD's JSON, or a table with columns "question" and "context" or
+    as named by `columns` (text, text_pair), read as they are needed."""
+    for source in _sources(entry, ("squad", *_TABLES), columns, ""):
+        if isinstance(source, File):
+            found = squad.of_file(source, labelled=False, keep_unmatched=False)
+            yield from (question for question in found if isinstance(question, QuestionExample))
+            continue
+        names = {name.lower(): name for name in source.columns}
+        question = source.column(columns.text or names.get("question", "1" if "1" in names else "question"))
+        context = source.column(columns.text_pair or names.get("context", "2" if "2" in names else "context"))
+        for number, record in enumerate(source.records([question, context])):
+            asked, read = (
+                text_of(record.value(name), record.place, name) or "" for name in (question, context)
+            )
+            given = record.fields.get("id")
+            identifier = str(number if given is None else given)
+            yield QuestionExample(identifier, asked, read, None, record.place)
 
 
 def _sources(entry: str, formats: tuple[str, ...], columns: Columns, tfds_dir: str) -> Sequence[Table | File]:
