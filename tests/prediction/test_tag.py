@@ -16,6 +16,7 @@ from bert_jax.data.labelled.words import word_rows
 from bert_jax.errors import UserError
 from bert_jax.interop import native
 from bert_jax.models import bert
+from bert_jax.prediction.inputs import Row
 from bert_jax.scoring.entities import entities
 from bert_jax.text.words import cut_words
 from tests.text.samples import trained
@@ -110,7 +111,7 @@ def test_what_cannot_be_tagged_is_one_line(model):
 def test_the_command_prints_an_object_a_text_in_order(model, tmp_path, capsys):
     native.save_native(tmp_path, model.params, config=model.config, tokenizer=model.tokenizer)
     texts = ["the lazy\tdog", "", "a fox"]
-    predict.run(tmp_path, "tag", texts=texts)
+    predict.run(tmp_path, "tag", rows=map(Row, texts))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [json.loads(json.dumps(dataclasses.asdict(one))) for one in model.tag(texts)]
     assert [line["text"] for line in lines] == texts
