@@ -10,6 +10,7 @@ import pytest
 import bert_jax
 from bert_jax.commands import evaluate, export, predict
 from bert_jax.errors import UserError
+from bert_jax.prediction.inputs import Row
 from bert_jax.training.metrics import read_metrics
 
 TEXT = "The red [MASK] sees the old [MASK]."
@@ -36,11 +37,11 @@ def test_standard_error():
 
 
 def test_predict_prints_candidates_for_each_mask(straight, capsys):
-    predict.run(straight, "fill-mask", texts=[TEXT], top_k=2, as_json=True)
+    predict.run(straight, "fill-mask", rows=[Row(TEXT)], top_k=2, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["text"] == TEXT
     assert [len(mask) for mask in found["masks"]] == [2, 2]
-    predict.run(straight, "fill-mask", texts=[TEXT], top_k=2)
+    predict.run(straight, "fill-mask", rows=[Row(TEXT)], top_k=2)
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 

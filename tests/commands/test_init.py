@@ -20,6 +20,7 @@ from bert_jax.interop.native import save_native
 from bert_jax.interop.save import save_hf
 from bert_jax.models import electra as replaced
 from bert_jax.models.parameters import flatten
+from bert_jax.prediction.inputs import Row
 from bert_jax.tasks import initialize
 from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.load import load_model, load_workdir
@@ -239,10 +240,10 @@ def test_both_encoders_are_taken_from_a_run(rtd, pair):
 
 
 def test_the_generator_of_a_run_fills_masks_where_it_is_asked_for(pair, capsys):
-    predict.run(pair, "fill-mask", texts=["the [MASK] cat"], part="generator")
+    predict.run(pair, "fill-mask", rows=[Row("the [MASK] cat")], part="generator")
     assert capsys.readouterr().out.startswith("the [MASK] cat\n   ")
     with pytest.raises(UserError, match="no masked-language-model head"):
-        predict.run(pair, "fill-mask", texts=["the [MASK] cat"])
+        predict.run(pair, "fill-mask", rows=[Row("the [MASK] cat")])
 
 
 def test_both_encoders_are_taken_from_two_directories(rtd, pair, two, tmp_path, monkeypatch, caplog):

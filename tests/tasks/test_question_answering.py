@@ -14,6 +14,7 @@ from bert_jax.commands import export, predict
 from bert_jax.config import FinetuneConfig
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.models.parameters import flatten
+from bert_jax.prediction.inputs import rows_of_lines
 from bert_jax.scoring.spans import squad_scores
 from bert_jax.tasks.answering import task_config, tuned_threshold
 from bert_jax.tasks.evaluate import evaluate
@@ -250,14 +251,14 @@ def test_predict_uses_the_windows_and_the_threshold_of_the_run(trained2, evaluat
     asked = list(questions(20, 12, without=0.3))
     lines = [f"{question}\t{context}" for question, context, _ in asked]
     with caplog.at_level("INFO"):
-        predict.run(trained2, "answer", texts=lines)
+        predict.run(trained2, "answer", rows=rows_of_lines(lines, "answer"))
     threshold = last_evaluation(trained2)["best_f1_threshold"]
     assert f"--null-threshold {threshold:.4f}, as the run tuned it" in caplog.text
     printed = [json.loads(line)["answer"] for line in capsys.readouterr().out.splitlines()]
     guesses = [one.guess.replace("(no answer)", "") for one in evaluated2.judged[:20]]
     assert printed == guesses and "" in printed
     caplog.clear()
-    predict.run(trained2, "answer", texts=lines, null_threshold=np.inf)
+    predict.run(trained2, "answer", rows=rows_of_lines(lines, "answer"), null_threshold=np.inf)
     assert all(json.loads(line)["answer"] for line in capsys.readouterr().out.splitlines())
     assert "as the run tuned it" not in caplog.text
 
