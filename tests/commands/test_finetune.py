@@ -169,7 +169,10 @@ def test_predict_compares_and_embeds_with_the_pooling_that_is_named(run, tmp_pat
     assert main([*words, "--task", "similarity", "the film"]) == 1
     assert "'the film' has no partner to compare it with" in capfd.readouterr().err
     assert main([*words, "--task", "classify", "--pooling", "cls", "the film"]) == 2
-    assert "--pooling cls does nothing for --task classify" in capfd.readouterr().err
+    assert (
+        "--pooling must go with --task embed or similarity, not with --task classify"
+        in capfd.readouterr().err
+    )
 
 
 def test_predict_refuses_a_model_without_a_head(made, capfd):
