@@ -126,9 +126,8 @@ def _confusions(confusion: Confusion) -> html.Html:
 
 def _errors(judged: Sequence[Judged], count: int) -> html.Html:
     wrong = sorted((one for one in judged if one.badness > 0), key=lambda one: -one.badness)
-    words = (
-        f"{len(wrong):,} of {len(judged):,} are not right; the worst {min(count, len(wrong)):,} come first."
-    )
+    right = len(judged) - len(wrong)
+    words = f"{right:,} of {len(judged):,} are exactly right; these are the worst {min(count, len(wrong)):,} others."
     rows = [(_cut(one.text), one.gold, one.guess, one.place) for one in wrong[:count]]
     return html.section(
         "Errors",
