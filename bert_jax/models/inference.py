@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from bert_jax.batch import Batch
-from bert_jax.config.head import HeadConfig, Pooling
+from bert_jax.config.head import OF_TEXTS, HeadConfig, Pooling
 from bert_jax.config.model import ModelConfig
 from bert_jax.models import bert
 from bert_jax.models.heads import pooled_embedding
@@ -36,12 +36,14 @@ _ROWS = 64
 
 
 def fitted(config: ModelConfig, params: Mapping[str, Any]) -> tuple[ModelConfig, tuple[str, ...]]:
-    """The config and heads of the `BertWithHeads` that `params` fill: no pooler or head that they lack."""
+    """The config and heads of the `BertWithHeads` that `params` fill: no pooler or head that they lack, nor a head that
+    reads a pooler which they lack."""
     heads: tuple[str, ...] = tuple(head for head in HEADS if f"{head}_head" in params)
     if "pooler" not in params["bert"]:
         config = dataclasses.replace(config, pooler="none")
         heads = tuple(head for head in heads if head != "pair")  # it reads the pooler
-    if config.head.outputs and "task_head" not in params:
+    reads_pooler = config.head.kind in OF_TEXTS and config.head.hidden == "pooler"
+    if config.head.outputs and ("task_head" not in params or (reads_pooler and config.pooler == "none")):
         config = dataclasses.replace(config, head=HeadConfig())
     return config, heads
 

@@ -43,7 +43,8 @@ def classify(
             texts[part], None if pairs is None else pairs[part], max_length=model.config.max_positions
         )
         output = model.compute([e.ids for e in encodings], [e.type_ids for e in encodings])
-        assert output.class_logits_BPC is not None, "a model with such a head gives them"
+        if output.class_logits_BPC is None:
+            raise UserError("the model has no pooler (or no parameters of a head), which its task head reads")
         logits_BC = np.asarray(output.class_logits_BPC[:, 0], np.float64)
         found += [_classification(head, logits_C) for logits_C in logits_BC]
     return found
