@@ -73,6 +73,11 @@ def _similarity_faults(config: FinetuneConfig) -> Iterator[str]:
             yield (
                 f"config.task.{name}={getattr(task, name)} must go with config.task.loss='cosine', or it does nothing"
             )
+    if task.label and task.loss == "contrastive" and task.min_label is None and not task.eval:
+        yield (
+            f"config.task.label={task.label!r} must go with config.task.eval or config.task.min_label: the contrastive loss"
+            " reads no numbers"
+        )
     if task.label_low is not None and task.label_high is not None and task.label_low >= task.label_high:
         yield f"config.task.label_low={task.label_low} must be < config.task.label_high={task.label_high}"
     if task.loss != "cosine" and config.parallel.mode == "pmap":

@@ -182,6 +182,23 @@ def test_a_frozen_encoder_stays_and_the_head_learns(made, tmp_path):
     assert moved == {path for path in after if path.startswith(("task_head/", "bert/pooler/"))}
 
 
+def test_gradual_unfreezing_trains_a_layer_more_each_time(made, tmp_path):
+    """Two phases of four steps: the head alone, then with the top layer. The second resumes what the first left."""
+    values = {"tuning__unfreeze_steps": 4, "train__steps": 8, "train__eval_every": 4, "checkpoint__keep": 3}
+    finetune(config_of(made, **values), tmp_path / "run", init=made / "model")
+    start = flatten(load_model(made / "model").params)
+    moved = []
+    for step in ("4", "8"):
+        now = flatten(load_model(tmp_path / "run", checkpoint=step).params)
+        moved.append({path for path in now if path in start and not np.array_equal(start[path], now[path])})
+    assert {path.split("/")[1] for path in moved[0]} == {"pooler"}
+    assert {"/".join(path.split("/")[1:3]) for path in moved[1] - moved[0]} == {"encoder/layer_2"}
+    rates = [
+        line["learning_rate"] for line in read_metrics(tmp_path / "run/metrics.jsonl") if "grad_norm" in line
+    ]
+    assert rates and all(rate > 0 for rate in rates)
+
+
 def test_reinitialized_layers_and_pooler_are_fresh_and_the_rest_is_not(made, tmp_path):
     config = config_of(made, tuning__reinitialize=1, train__steps=1, optim__learning_rate=1e-12)
     config = dataclasses.replace(config, seed=1)  # the model that is read was drawn with 0
