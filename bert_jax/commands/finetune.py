@@ -72,6 +72,10 @@ def main(args: argparse.Namespace) -> None:
     words += ["--init", args.init] if args.init else []
     words += ["--seeds", ",".join(map(str, args.seeds))] if args.seeds else []
     if args.suite:
+        if spec is not None:
+            raise UsageError(
+                "--suite runs in one process: leave --coordinator, --processes and --process-id out"
+            )
         from bert_jax.suites import definition
 
         plan = definition.load(args.suite, args.overrides, seeds=args.seeds or (), only=args.only)

@@ -132,5 +132,8 @@ def get_suite():
     assert "optim.learning_rat is unknown" in text
     with pytest.raises(UsageError, match=r"--only sst must be one of mnli, rte, stsb"):
         definition.load(str(made / "suite.py"), only=["sst"])
+    several = ["--coordinator", "localhost:1", "--processes", "2", "--process-id", "0"]
+    assert run(made, tmp_path / "w", *several) == 2
+    assert "--suite runs in one process" in capfd.readouterr().err
     assert main(["finetune", "--workdir", str(tmp_path / "w")]) == 2
     assert "give --config FILE, or --suite" in capfd.readouterr().err
