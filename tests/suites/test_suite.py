@@ -7,6 +7,8 @@ import pytest
 from bert_jax.__main__ import main
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.suites import definition
+from bert_jax.suites import run as suites
+from bert_jax.suites.run import TaskResult
 from bert_jax.training.metrics import read_metrics
 from tests.tiny_models import save_tiny
 
@@ -22,7 +24,7 @@ LABELS = {
 def made(tmp_path_factory):
     """Three of GLUE's tasks, small, and a suite of them."""
     folder = tmp_path_factory.mktemp("made")
-    save_tiny(folder / "model", WORDS, num_layers=2)
+    save_tiny(folder / "model", WORDS, num_layers=1)
     for name, labels in LABELS.items():
         rows = [
             f"the {WORDS[2 + i % 2]} was {WORDS[i % 2]}\tthe film .\t{labels[i % len(labels)] if labels else i % 5}"
@@ -56,7 +58,7 @@ def get_suite():
         seeds=(0, 1),
         further={{"mnli": {{"mismatched": {str(folder / "mnli.tsv")!r}}}}},
         is_glue=True,
-        submissions={{"rte": {str(folder / "rte.tsv")!r}, "stsb": {str(folder / "stsb.tsv")!r}, "ax": "nowhere"}},
+        submissions={{"rte": {str(folder / "rte.tsv")!r}, "stsb": {str(folder / "stsb.tsv")!r}, "ax": {str(folder / "mnli.tsv")!r}}},
     )
 """
     )
@@ -78,42 +80,55 @@ def run(made, workdir, *more):
     return main([*words, *more])
 
 
-def test_tasks_are_run_chosen_and_written_for_the_server(made, tmp_path, capfd):
-    assert run(made, tmp_path / "s", "--only", "rte,stsb") == 0
-    assert "rte begins with --init, as mnli is not run" in capfd.readouterr().err
+def test_the_best_of_the_grid_over_seeds_is_shown_beside_published_rows(made, tmp_path):
+    assert run(made, tmp_path / "s", "--only", "stsb") == 0
     table = (tmp_path / "s/suite.md").read_text()
     assert "| this model |" in table and "| BERT-base |" in table
-    found = {each["task"]: each for each in json.loads((tmp_path / "s/suite.json").read_text())}
-    for name, measure in (("rte", "accuracy"), ("stsb", "pearson")):
-        means = {
-            point: sum(
-                read_metrics(tmp_path / f"s/{name}/{point}/seed{seed}/metrics.jsonl")[-1][measure]
-                for seed in (0, 1)
-            )
-            for point in ("learning_rate=0.001", "learning_rate=0.01")
-        }
-        assert means[found[name]["chosen"]] == max(means.values())
-        assert found[name]["scores"][measure]["mean"] == pytest.approx(max(means.values()) / 2)
-    scores = found["stsb"]["scores"]
+    [found] = json.loads((tmp_path / "s/suite.json").read_text())
+    means = {
+        point: sum(
+            read_metrics(tmp_path / f"s/stsb/{point}/seed{seed}/metrics.jsonl")[-1]["pearson"]
+            for seed in (0, 1)
+        )
+        / 2
+        for point in ("learning_rate=0.001", "learning_rate=0.01")
+    }
+    assert means[found["chosen"]] == max(means.values())
+    scores = found["scores"]
+    assert scores["pearson"]["mean"] == pytest.approx(max(means.values()))
     assert scores["score"]["mean"] == pytest.approx(
         (scores["pearson"]["mean"] + scores["spearman"]["mean"]) / 2
     )
-    lines = (tmp_path / "s/submission/RTE.tsv").read_text().splitlines()
-    assert len(lines) == 25 and {line.split("\t")[1] for line in lines[1:]} <= set(LABELS["rte"])
-    assert not (tmp_path / "s/submission/AX.tsv").exists()
+    assert [path.name for path in (tmp_path / "s/submission").iterdir()] == ["STS-B.tsv"]
 
 
-def test_a_task_begins_with_the_best_run_of_another_and_is_scored_on_further_data(made, tmp_path):
-    argv = ["--only", "mnli,rte", "--seeds", "3", "--config.train.batch_size=12"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bert_jax.suites.run.write_submissions", lambda *args, **rest: [])
-        assert run(made, tmp_path / "s", *argv) == 0
+def test_a_task_begins_with_the_best_run_of_another_and_the_servers_files_are_written(made, tmp_path):
+    assert run(made, tmp_path / "s", "--only", "mnli,rte", "--seeds", "3") == 0
     mnli, rte = json.loads((tmp_path / "s/suite.json").read_text())
     saved = json.loads((tmp_path / "s/rte/learning_rate=0.01/seed3/init.json").read_text())
     assert mnli["model"] in json.dumps(saved)
     scores = mnli["scores"]
     assert scores["mismatched_accuracy"]["mean"] == pytest.approx(scores["accuracy"]["mean"])
     assert rte["scores"]["score"]["margin"] is None  # one seed has no interval
+    for name, task in (("RTE", "rte"), ("AX", "mnli")):
+        lines = (tmp_path / f"s/submission/{name}.tsv").read_text().splitlines()
+        assert len(lines) == 25 and {line.split("\t")[1] for line in lines[1:]} <= set(LABELS[task])
+
+
+def test_without_the_task_it_begins_with_a_task_begins_with_init(made, tmp_path, monkeypatch, caplog):
+    begun = []
+
+    def play(plan, task, points, folder, *, init, command):
+        begun.append((task, init))
+        return TaskResult(name=task, chosen="", scores={}, model=None, faults=("it failed",))
+
+    monkeypatch.setattr(suites, "_task", play)
+    for only in (["rte"], ["mnli", "rte"]):
+        plan = definition.load(str(made / "suite.py"), only=only)
+        results = suites.run_suite(plan, tmp_path, init="a model", command="")
+    assert begun == [("rte", "a model"), ("mnli", "a model")]
+    assert "rte begins with --init, as mnli is not run" in caplog.text
+    assert results[1].faults == ("it begins with mnli, of which every run failed",)
 
 
 def test_a_suite_that_cannot_be_run_is_refused_before_anything_runs(made, tmp_path, capfd):
