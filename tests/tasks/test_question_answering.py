@@ -161,6 +161,7 @@ def test_it_learns_and_evaluate_says_what_the_last_line_says(trained):
     )
 
 
+@pytest.mark.slow
 def test_devices_do_not_change_what_is_learnt(made, tmp_path, trained):
     values = {"train__steps": 10, "train__eval_every": 10, "parallel__mode": "pmap"}
     finetune(config_of(made, **values), tmp_path / "run", init=made / "model")

@@ -150,6 +150,7 @@ def test_badness_is_the_distance_from_the_place_among_the_pairs(made, tmp_path):
     assert judged[3].text == "a play ‖ a" and judged[3].place.endswith("given.tsv:5")
 
 
+@pytest.mark.slow
 def test_stopped_it_resumes_to_the_same_run(made, tmp_path):
     config = config_of(made, train__steps=6, train__eval_every=3, task__loss="contrastive")
     finetune(config, tmp_path / "straight", init=made / "model")
@@ -174,6 +175,7 @@ def test_stopped_it_resumes_to_the_same_run(made, tmp_path):
     assert all(np.array_equal(ours[path], theirs[path]) for path in theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "parallel"),
     [*((loss, {"data": 2, "fsdp": 2, "tensor": 2}) for loss in LOSSES), ("cosine", {"mode": "pmap"})],
