@@ -229,24 +229,28 @@ class Model:
 
         type_ids: as many; what the model does not tell apart is 0.
         """
-        tokens_BL, mask_BL = self._pad(ids)
+        tokens_BL, mask_BL = self._filled(ids)
         types_BL = np.zeros_like(tokens_BL)
         if type_ids is not None:
-            for row, types in zip(types_BL, type_ids, strict=True):
+            for row, types in zip(types_BL, type_ids, strict=False):
                 row[: len(types)] = np.minimum(types, max(self.config.type_vocab_size - 1, 0))
-        return self(tokens_BL, types_BL, mask_BL)
+        output: Output = jax.tree.map(lambda x: x[: len(ids)], self(tokens_BL, types_BL, mask_BL))
+        return output
 
     def vectors(self, ids: Sequence[Sequence[int]], *, pooling: Pooling) -> jax.Array:
         """A vector for each sequence of token ids, float32 [B, D], padded to one length; may still be computing."""
-        tokens_BL, mask_BL = self._pad(ids)
-        # A number of rows that few batches have would be compiled for them alone.
-        spare = ((0, padded_rows(len(ids)) - len(ids)), (0, 0))
-        tokens_BL, mask_BL = np.pad(tokens_BL, spare), np.pad(mask_BL, spare)
+        tokens_BL, mask_BL = self._filled(ids)
         types_BL = np.zeros_like(tokens_BL)
         return self._inference.vectors(tokens_BL, types_BL, mask_BL, pooling=pooling)[: len(ids)]
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return self.tokenizer.encode_batch(list(texts), special=True)
+
+    def _filled(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Padded to one length and, with empty rows, to a number of rows that many batches have: each is compiled."""
+        tokens_BL, mask_BL = self._pad(rows)
+        spare = ((0, padded_rows(len(rows)) - len(rows)), (0, 0))
+        return np.pad(tokens_BL, spare), np.pad(mask_BL, spare)
 
     def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         length = padded_length(max(map(len, rows)), self.config.max_positions)

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bert_jax.errors import UserError
+from bert_jax.prediction.batches import by_length
 from bert_jax.prediction.encoder import Encoder
 
 if TYPE_CHECKING:
     from bert_jax.data.labelled.answers import Candidates, Span
     from bert_jax.data.labelled.features import Features
 
-_AT_ONCE = 16
-"""Windows that are computed together: they are long."""
 _LENGTH = 384
 
 
@@ -110,12 +109,8 @@ def _logits(model: Encoder, features: Features) -> np.ndarray:
     """Scores of all tokens of `features` as first and as last token, float32 [T, 2]."""
     logits_T2 = np.empty((len(features.tokens_T), 2), np.float32)
     starts_S, lengths_S = features.starts_S, features.lengths_S
-    order_S = np.argsort(lengths_S, kind="stable")  # windows of one length are padded least
-    for first in range(0, len(order_S), _AT_ONCE):
-        tokens = [
-            slice(starts_S[window], starts_S[window] + lengths_S[window])
-            for window in order_S[first : first + _AT_ONCE]
-        ]
+    for windows in by_length(lengths_S.tolist()):
+        tokens = [slice(starts_S[window], starts_S[window] + lengths_S[window]) for window in windows]
         output = model.compute(
             [features.tokens_T[part].tolist() for part in tokens],
             [features.type_ids_T[part].tolist() for part in tokens],

@@ -9,7 +9,8 @@ import numpy as np
 
 from bert_jax.config.head import OF_TEXTS, HeadConfig
 from bert_jax.errors import UserError
-from bert_jax.prediction.encoder import AT_ONCE, Encoder
+from bert_jax.prediction.batches import by_length
+from bert_jax.prediction.encoder import Encoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +37,15 @@ def classify(
             f"the model's task head is {head.kind!r}, must be one of {', '.join(OF_TEXTS)} to classify a text:"
             " bert-jax finetune trains one"
         )
-    found: list[Classification] = []
-    for first in range(0, len(texts), AT_ONCE):
-        part = slice(first, first + AT_ONCE)
-        encodings = model.tokenizer.encode_texts(
-            texts[part], None if pairs is None else pairs[part], max_length=model.config.max_positions
-        )
-        output = model.compute([e.ids for e in encodings], [e.type_ids for e in encodings])
+    encodings = model.tokenizer.encode_texts(texts, pairs, max_length=model.config.max_positions)
+    logits_NC = np.empty((len(encodings), head.outputs))
+    for places in by_length([len(encoding.ids) for encoding in encodings]):
+        part = [encodings[place] for place in places]
+        output = model.compute([one.ids for one in part], [one.type_ids for one in part])
         if output.class_logits_BPC is None:
             raise UserError("the model has no pooler (or no parameters of a head), which its task head reads")
-        logits_BC = np.asarray(output.class_logits_BPC[:, 0], np.float64)
-        found += [_classification(head, logits_C) for logits_C in logits_BC]
-    return found
+        logits_NC[places] = output.class_logits_BPC[:, 0]
+    return [_classification(head, logits_C) for logits_C in logits_NC]
 
 
 def _classification(head: HeadConfig, logits_C: np.ndarray) -> Classification:

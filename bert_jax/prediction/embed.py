@@ -9,11 +9,9 @@ import jax
 import numpy as np
 
 from bert_jax.config.head import Pooling
-from bert_jax.prediction.encoder import AT_ONCE, Encoder
+from bert_jax.prediction.batches import WINDOW, by_length
+from bert_jax.prediction.encoder import Encoder
 
-WINDOW = 64 * AT_ONCE
-"""Texts that are sorted by their length together, so that those of a batch are padded little."""
-_TOKENS = 128 * AT_ONCE  # of a batch at most: attention takes memory by the square of the length
 _AHEAD = 2  # batches started before the one whose vectors are waited for
 
 
@@ -44,18 +42,11 @@ def embed(
 
 
 def _batches(model: Encoder, texts: Sequence[str]) -> Iterator[tuple[np.ndarray, list[list[int]]]]:
-    """(places among the texts, token ids) of each batch; of a window the longest texts first."""
+    """(places among the texts, token ids) of each batch."""
     for start in range(0, len(texts), WINDOW):
         encodings = model.tokenizer.encode_texts(
             texts[start : start + WINDOW], max_length=model.config.max_positions
         )
         ids = [encoding.ids for encoding in encodings]
-        order_N = np.argsort([-len(row) for row in ids], kind="stable")
-        first = 0
-        while first < len(order_N):
-            rows = min(AT_ONCE, max(1, _TOKENS // len(ids[order_N[first]])))
-            chosen = order_N[
-                first : first + (1 << (rows.bit_length() - 1))
-            ]  # a power of two is not filled up
-            yield start + chosen, [ids[place] for place in chosen]
-            first += len(chosen)
+        for places in by_length([len(row) for row in ids]):
+            yield start + places, [ids[place] for place in places]

@@ -12,9 +12,6 @@ from bert_jax.config.head import Pooling
 from bert_jax.models.bert import Output
 from bert_jax.text.tokenizer import Tokenizer
 
-AT_ONCE = 64
-"""Sequences that are computed together."""
-
 
 class Encoder(Protocol):
     """A model with its tokenizer, as `bert_jax.Model` is one."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bert_jax.config.head import Pooling
 from bert_jax.errors import UserError
 from bert_jax.prediction.answer import AnswerOptions, answer
-from bert_jax.prediction.embed import WINDOW
+from bert_jax.prediction.batches import WINDOW
 from bert_jax.prediction.inputs import Row, Task
 
 
@@ -105,9 +105,9 @@ def _inputs(row: Row) -> dict[str, str]:
 _TASKS: Mapping[Task, tuple[Callable[[Any, Sequence[Row], Options], Iterator[dict[str, Any]]], int]] = {
     "fill-mask": (_filled, 1),
     "embed": (_embedded, WINDOW),
-    "classify": (_classified, 64),
-    "tag": (_words_tagged, 64),
+    "classify": (_classified, WINDOW),
+    "tag": (_words_tagged, 256),
     "similarity": (_compared, WINDOW // 2),
-    "answer": (_answered, 16),
+    "answer": (_answered, 64),
 }
 """Each with how many rows are computed at once."""

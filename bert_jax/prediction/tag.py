@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_jax.errors import UserError
-from bert_jax.prediction.encoder import AT_ONCE, Encoder
+from bert_jax.prediction.batches import by_length
+from bert_jax.prediction.encoder import Encoder
 from bert_jax.scoring.entities import Scheme, entities, scheme_of_tags
 from bert_jax.text.words import cut_words
 
@@ -99,10 +100,9 @@ def _most_probable(
 
     ids = model.tokenizer.encode_words(sentences)
     rows = list(word_rows(ids, model.tokenizer, max_length=max_length, stride=stride))
-    rows.sort(key=lambda row: len(row.ids_L))  # those of one length are computed together
     found = [(np.zeros(len(words), np.int64), np.zeros(len(words))) for words in sentences]
-    for first in range(0, len(rows), AT_ONCE):
-        part = rows[first : first + AT_ONCE]
+    for numbers in by_length([len(row.ids_L) for row in rows]):
+        part = [rows[number] for number in numbers]
         logits_BLC = model.compute([row.ids_L.tolist() for row in part]).token_logits_BLC
         assert logits_BLC is not None, "a model with such a head gives them"
         for row, logits_LC in zip(part, np.asarray(logits_BLC, np.float64), strict=True):

@@ -94,7 +94,7 @@ def test_options_do_what_they_say():
     assert len(ask(n_best=3).candidates) == 3
     model.lengths.clear()
     ask(max_length=10, stride=2)
-    assert model.lengths == [8, 10]
+    assert model.lengths == [10, 8]
     ask(max_question=1)
     assert model.lengths[-1] == 1 + 3 + 6
 

@@ -41,7 +41,7 @@ def alone(model, text, pooling):
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_a_vector_is_the_one_of_its_text_alone_in_the_order_of_the_texts(pooling, model, monkeypatch):
     monkeypatch.setattr(prediction.embed, "WINDOW", 7)
-    monkeypatch.setattr(prediction.embed, "AT_ONCE", 3)
+    monkeypatch.setattr(prediction.batches, "_MOST", 3)
     texts = texts_of(17)
     found = model.embed(texts, pooling=pooling)
     assert found.shape == (17, 32) and found.dtype == np.float32
@@ -73,7 +73,7 @@ def test_long_texts_are_fewer_a_batch(model, monkeypatch):
         return real(ids, pooling=pooling)
 
     monkeypatch.setattr(model, "vectors", vectors)
-    monkeypatch.setattr(prediction.embed, "_TOKENS", 200)
+    monkeypatch.setitem(prediction.batches._TOKENS, "cpu", 200)
     texts = texts_of(60)
     found = model.embed(texts)
     assert max(len(batch) * batch[0] for batch in sizes) <= 200 and sum(map(len, sizes)) == 60
