@@ -35,6 +35,12 @@ def call(path: str, function: str, *, flag: str = "") -> Any:
         return called(argument) if argument else called()
 
 
+def beside(path: str, file: str) -> str:
+    """FILE[:ARGUMENT], relative to the file of `path` (which may have an argument, too)."""
+    name, _, argument = file.partition(":")
+    return str(Path(path.partition(":")[0]).parent / name) + (f":{argument}" if argument else "")
+
+
 @contextlib.contextmanager
 def _errors_located(file: str, *, line: int) -> Iterator[None]:
     """Turns an exception into one line: file, line, type and message. `line` is where none of `file` has run."""

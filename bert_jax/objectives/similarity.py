@@ -12,7 +12,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from bert_jax.objectives.sums import Objective, Sums, classification
+from bert_jax.objectives.sums import Objective, Sums, classification, forward_of
 
 Array = jax.Array
 PairLoss = Literal["cosine", "cosent", "contrastive"]
@@ -104,9 +104,6 @@ def similarity_objective(
     """
     term = _TERM[loss]
 
-    def forward(params: Any, constants: Any, batch: Any, dropout_key: Array | None) -> Any:
-        return apply({"params": params}, batch, dropout_key=dropout_key)
-
     def sums(output: Any, batch: Any) -> Sums:
         return similarity_sums(output.embeddings_BPD, batch, loss=loss, scale=scale, low=low, high=high)
 
@@ -118,7 +115,7 @@ def similarity_objective(
         }
 
     return Objective(
-        forward=forward,
+        forward=forward_of(apply),
         sums=sums,
         weights=lambda batch: {term: jnp.sum(batch["weights_BP"][:, 0::2])},
         terms={term: 1.0},

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bert_jax.objectives.sums import Objective, Sums, classification
+from bert_jax.objectives.sums import Objective, Sums, classification, forward_of
 
 _MASKED = -1e30
 """The logit of a token of another window: far below any, and finite, so that empty slots give no NaN."""
@@ -39,9 +39,6 @@ def span_objective(apply: Callable[..., Any]) -> Objective:
     `apply` is the bound `BertWithHeads(config).apply` of a model with a head of kind "span".
     """
 
-    def forward(params: Any, constants: Any, batch: Any, dropout_key: jax.Array | None) -> Any:
-        return apply({"params": params}, batch, dropout_key=dropout_key)
-
     def sums(output: Any, batch: Any) -> Sums:
         return span_sums(output.token_logits_BLC, batch)
 
@@ -57,7 +54,7 @@ def span_objective(apply: Callable[..., Any]) -> Objective:
         }
 
     return Objective(
-        forward=forward,
+        forward=forward_of(apply),
         sums=sums,
         weights=weights,
         terms={"start_loss": 0.5, "end_loss": 0.5},

@@ -55,6 +55,15 @@ def _no_predictions(output: Any, batch: Any) -> dict[str, Array]:
     return {}
 
 
+def forward_of(apply: Callable[..., Any]) -> Callable[..., Any]:
+    """`Objective.forward` of a model's bound `apply` that reads no constants."""
+
+    def forward(params: Any, constants: Any, batch: Any, dropout_key: jax.Array | None) -> Any:
+        return apply({"params": params}, batch, dropout_key=dropout_key)
+
+    return forward
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
     """What a training step needs of a loss.

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from bert_jax.objectives.sums import Objective, Sums, classification
+from bert_jax.objectives.sums import Objective, Sums, classification, forward_of
 
 
 def tag_sums(logits_BLC: jax.Array, batch: Mapping[str, Any]) -> Sums:
@@ -27,9 +27,6 @@ def tagging_objective(apply: Callable[..., Any]) -> Objective:
     `apply` is the bound `BertWithHeads(config).apply` of a model with a tagging head.
     """
 
-    def forward(params: Any, constants: Any, batch: Any, dropout_key: jax.Array | None) -> Any:
-        return apply({"params": params}, batch, dropout_key=dropout_key)
-
     def predictions(output: Any, batch: Any) -> dict[str, jax.Array]:
         logits_BLC = output.token_logits_BLC
         is_finite_BL = jnp.isfinite(logits_BLC).all(axis=-1)
@@ -37,7 +34,7 @@ def tagging_objective(apply: Callable[..., Any]) -> Objective:
         return {"tags_BL": jnp.where(is_finite_BL, tags_BL, -1), "words_BL": batch["words_BL"]}
 
     return Objective(
-        forward=forward,
+        forward=forward_of(apply),
         sums=lambda output, batch: tag_sums(output.token_logits_BLC, batch),
         weights=lambda batch: {"token_loss": jnp.sum(batch["tags_BL"] >= 0).astype(jnp.float32)},
         terms={"token_loss": 1.0},

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from bert_jax.objectives.sums import Objective, Sums, classification
+from bert_jax.objectives.sums import Objective, Sums, classification, forward_of
 
 _LOSS = {"classification": "class_loss", "multilabel": "label_loss", "regression": "mse"}
 
@@ -38,9 +38,6 @@ def text_objective(
     `apply` is the bound `BertWithHeads(config).apply` of a model with a head of this kind.
     """
 
-    def forward(params: Any, constants: Any, batch: Any, dropout_key: jax.Array | None) -> Any:
-        return apply({"params": params}, batch, dropout_key=dropout_key)
-
     def sums(output: Any, batch: Any) -> Sums:
         return text_sums(output.class_logits_BPC, batch, kind=kind)
 
@@ -48,7 +45,7 @@ def text_objective(
         return {"logits_BPC": output.class_logits_BPC, "features_BP": batch["features_BP"]}
 
     return Objective(
-        forward=forward,
+        forward=forward_of(apply),
         sums=sums,
         weights=lambda batch: {_LOSS[kind]: jnp.sum(batch["weights_BP"])},
         terms={_LOSS[kind]: 1.0},

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bert_jax import config as configs
@@ -80,7 +79,9 @@ def load(
     points: dict[str, tuple[Point, ...]] = {}
     for name, entry in tasks.items():
         try:
-            points[name] = _points(_beside(file, entry), suite, overrides, fresh=name in suite.starts)
+            points[name] = _points(
+                experiment.beside(file, entry), suite, overrides, fresh=name in suite.starts
+            )
         except ConfigError as error:
             faults += [f"task {name}: {fault}" for fault in error.faults]
     if faults:
@@ -116,9 +117,3 @@ def _suite_faults(suite: Suite) -> list[str]:
     unknown = [name for name in suite.submissions if name not in SUBMISSIONS]
     faults += [f"submissions: {name!r} must be one of {', '.join(SUBMISSIONS)}" for name in unknown]
     return faults
-
-
-def _beside(path: str, file: str) -> str:
-    """FILE[:ARGUMENT] relative to the suite file `path`."""
-    name, _, argument = file.partition(":")
-    return str(Path(path.partition(":")[0]).parent / name) + (f":{argument}" if argument else "")

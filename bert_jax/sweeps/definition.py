@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bert_jax import config as configs
@@ -162,7 +161,7 @@ def load(
         faults += [f"probes: {name!r} must be one of {', '.join(known_probes)}" for name in unknown]
     if faults:
         raise ConfigError([f"{path}: {fault}" for fault in faults])
-    base = _beside(path, sweep.base)
+    base = experiment.beside(path, sweep.base)
 
     found: dict[str, PretrainConfig] = {}
     variant_faults: dict[str, list[str]] = {}
@@ -184,18 +183,13 @@ def load(
         for variant in sweep.variants
     )
     tasks: dict[str, FinetuneConfig] = {
-        name: configs.load(_beside(path, file), kind=FinetuneConfig) for name, file in sweep.tasks.items()
+        name: configs.load(experiment.beside(path, file), kind=FinetuneConfig)
+        for name, file in sweep.tasks.items()
     }
     unfit = [fault for name, config in tasks.items() for fault in accuracy_faults(config, f"task {name}")]
     if unfit:
         raise ConfigError([f"{path}: {fault}" for fault in unfit])
     return Plan(file=path, sweep=sweep, reference=found[_REFERENCE.name], trials=trials, tasks=tasks)
-
-
-def _beside(path: str, file: str) -> str:
-    """FILE[:ARGUMENT] relative to the sweep file `path`."""
-    name, _, argument = file.partition(":")
-    return str(Path(path.partition(":")[0]).parent / name) + (f":{argument}" if argument else "")
 
 
 # The rows that all trials are probed on: running text, whatever pairs a variant is trained on.

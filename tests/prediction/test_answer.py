@@ -153,7 +153,7 @@ def test_rows_become_objects():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A model with a head for spans that nobody trained, and one without."""
+    """A model with an untrained head for spans, and one without."""
     folder = tmp_path_factory.mktemp("models")
     save_tiny(folder / "span", WORDS, head=HeadConfig(kind="span"), pooler="none")
     save_tiny(folder / "plain", WORDS)
