@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax import config as configs
 from bert_jax.config import FinetuneConfig
 from bert_jax.config.finetune import frozen_patterns, settled
 from bert_jax.errors import ConfigError, UserError
@@ -18,6 +17,7 @@ from bert_jax.tasks.finetune import finetune, open_task
 from bert_jax.tasks.load import load_model
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
+from tests.tasks.runs import resolved, task_of
 from tests.tiny_models import save_tiny
 
 WORDS = [
@@ -59,24 +59,17 @@ def _cache(tmp_path, monkeypatch):
 
 
 def config_of(made, suffix="tsv", **values):
-    raw = configs.base(FinetuneConfig).to_dict()
-    raw["task"] |= {
-        "train": str(made / f"train.{suffix}"),
-        "eval": str(made / f"dev.{suffix}"),
-        "max_length": 48,
+    groups = {
+        "task": {
+            "train": str(made / f"train.{suffix}"),
+            "eval": str(made / f"dev.{suffix}"),
+            "max_length": 48,
+        },
+        "train": {"batch_size": 24, "epochs": 4.0},
+        "optim": {"learning_rate": 3e-3},
+        "model": {"head_dropout_rate": 0.0},
     }
-    raw["train"] |= {"batch_size": 24, "epochs": 4.0}
-    raw["optim"]["learning_rate"] = 3e-3
-    raw["model"]["head_dropout_rate"] = 0.0
-    raw["log"]["sinks"] = ()
-    for key, value in values.items():
-        group, name = key.split("__")
-        raw[group][name] = value
-    return configs.resolve(raw, FinetuneConfig)
-
-
-def task_of(config, made, tmp_path):
-    return open_task(config, tmp_path / "none", (made / "model",))
+    return resolved(groups, values)
 
 
 def loss_and_gradient(task, batch):

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 import bert_jax
-from bert_jax import config as configs
 from bert_jax import hub
 from bert_jax.commands import export, predict
-from bert_jax.config import FinetuneConfig
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.models.parameters import flatten
 from bert_jax.prediction.inputs import rows_of_lines
@@ -23,6 +21,7 @@ from bert_jax.tasks.load import load_model
 from bert_jax.tasks.seeds import best_scores
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
+from tests.tasks.runs import resolved, task_of
 from tests.tiny_models import save_tiny
 
 FILLERS = ["the", "a", "cat", "dog", "sees", "house", "and", "old", "new", "garden", ".", "in"]
@@ -74,24 +73,14 @@ def _cache(tmp_path, monkeypatch):
 
 
 def config_of(made, *, train=1, dev=1, **values):
-    raw = configs.base(FinetuneConfig).to_dict()
-    raw["task"] |= {
-        "kind": "question_answering", "max_length": 32, "stride": 8, "max_answer": 4,
-        "train": str(made / f"train{train}.jsonl"), "eval": str(made / f"dev{dev}.jsonl"),
-    }  # fmt: skip
-    raw["optim"] |= {"schedule": "constant", "warmup_steps": 4}
-    raw["train"] |= {"batch_size": 24, "steps": 40, "eval_every": 20}
-    raw["optim"]["learning_rate"] = 5e-3
-    raw["model"]["head_dropout_rate"] = 0.0
-    raw["log"]["sinks"] = ()
-    for key, value in values.items():
-        group, name = key.split("__")
-        raw[group][name] = value
-    return configs.resolve(raw, FinetuneConfig)
-
-
-def task_of(config, made, tmp_path):
-    return open_task(config, tmp_path / "none", (made / "model",))
+    files = {"train": str(made / f"train{train}.jsonl"), "eval": str(made / f"dev{dev}.jsonl")}
+    groups = {
+        "task": {"kind": "question_answering", "max_length": 32, "stride": 8, "max_answer": 4, **files},
+        "train": {"batch_size": 24, "steps": 40, "eval_every": 20},
+        "optim": {"schedule": "constant", "warmup_steps": 4, "learning_rate": 5e-3},
+        "model": {"head_dropout_rate": 0.0},
+    }
+    return resolved(groups, values)
 
 
 def run_of(made, factory, **values):

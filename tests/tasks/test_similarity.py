@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 import bert_jax
-from bert_jax import config as configs
-from bert_jax.config import FinetuneConfig
 from bert_jax.config.head import HeadConfig
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.interop import formats, native
@@ -21,6 +19,7 @@ from bert_jax.tasks.load import load_model
 from bert_jax.tasks.similarity import with_range
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
+from tests.tasks.runs import resolved
 from tests.tiny_models import save_tiny
 
 NOUNS = ["film", "plot", "cast", "song", "book", "play"]
@@ -59,20 +58,13 @@ def _cache(tmp_path, monkeypatch):
 
 
 def config_of(made, **values):
-    raw = configs.base(FinetuneConfig).to_dict()
-    raw["task"] |= {
-        "kind": "similarity",
-        "train": str(made / "train.tsv"),
-        "eval": str(made / "dev.tsv"),
-        "max_length": 24,
+    files = {"train": str(made / "train.tsv"), "eval": str(made / "dev.tsv")}
+    groups = {
+        "task": {"kind": "similarity", "max_length": 24, **files},
+        "train": {"batch_size": 32, "epochs": 8.0, "eval_every": 38},
+        "optim": {"learning_rate": 3e-3},
     }
-    raw["train"] |= {"batch_size": 32, "epochs": 8.0, "eval_every": 38}
-    raw["optim"]["learning_rate"] = 3e-3
-    raw["log"]["sinks"] = ()
-    for key, value in values.items():
-        group, name = key.split("__")
-        raw[group][name] = value
-    return configs.resolve(raw, FinetuneConfig)
+    return resolved(groups, values)
 
 
 def task_of(made, tmp_path, **values):

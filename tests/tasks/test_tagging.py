@@ -21,6 +21,7 @@ from bert_jax.tasks.finetune import finetune, open_task
 from bert_jax.tasks.seeds import best_scores
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
+from tests.tasks.runs import resolved, task_of
 from tests.tiny_models import save_tiny
 
 NAMES = {"ann": ["B-PER"], "bob lee": ["B-PER", "I-PER"], "oslo": ["B-LOC"], "new york": ["B-LOC", "I-LOC"]}
@@ -65,25 +66,14 @@ def _cache(tmp_path, monkeypatch):
 
 
 def config_of(made, **values):
-    raw = configs.base(FinetuneConfig).to_dict()
-    raw["task"] |= {
-        "kind": "tagging",
-        "train": str(made / "train.conll"),
-        "eval": str(made / "dev.conll"),
-        "max_length": 16,
+    files = {"train": str(made / "train.conll"), "eval": str(made / "dev.conll")}
+    groups = {
+        "task": {"kind": "tagging", "max_length": 16, **files},
+        "train": {"batch_size": 24, "epochs": 4.0},
+        "optim": {"learning_rate": 3e-3},
+        "model": {"head_dropout_rate": 0.0},
     }
-    raw["train"] |= {"batch_size": 24, "epochs": 4.0}
-    raw["optim"]["learning_rate"] = 3e-3
-    raw["model"]["head_dropout_rate"] = 0.0
-    raw["log"]["sinks"] = ()
-    for key, value in values.items():
-        group, name = key.split("__")
-        raw[group][name] = value
-    return configs.resolve(raw, FinetuneConfig)
-
-
-def task_of(config, made, tmp_path):
-    return open_task(config, tmp_path / "none", (made / "model",))
+    return resolved(groups, values)
 
 
 def one_batch(task):
