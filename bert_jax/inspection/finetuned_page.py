@@ -24,7 +24,7 @@ _LONGEST = 600
 
 
 class Judged(Protocol):
-    """An example and what the model says of it (`bert_jax.tasks.finetuning.Judged`)."""
+    """An example and what the model says of it (`bert_jax.tasks.predicted.Judged`)."""
 
     @property
     def place(self) -> str: ...
@@ -39,7 +39,7 @@ class Judged(Protocol):
 
 
 class Confusion(Protocol):
-    """How often each class was taken for which (`bert_jax.tasks.finetuning.Confusion`)."""
+    """How often each class was taken for which (`bert_jax.tasks.predicted.Confusion`)."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...

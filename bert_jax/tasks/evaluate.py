@@ -14,8 +14,9 @@ from bert_jax.errors import UserError
 from bert_jax.objectives.sums import means
 from bert_jax.tasks import finetune
 from bert_jax.tasks.choose import task_of
-from bert_jax.tasks.finetuning import Confusion, Finetuning, Judged
+from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.load import choose_checkpoint
+from bert_jax.tasks.predicted import Confusion, Judged
 from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints

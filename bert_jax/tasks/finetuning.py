@@ -24,10 +24,11 @@ from bert_jax.config.finetune import settled, tuned_model
 from bert_jax.config.head import HeadKind
 from bert_jax.config.phases import borders
 from bert_jax.config.schema import PhaseConfig
-from bert_jax.errors import ConfigError, UserError
+from bert_jax.errors import ConfigError
 from bert_jax.interop import native
 from bert_jax.models import bert
 from bert_jax.models.flops import training_flops
+from bert_jax.tasks.predicted import Confusion, Judged
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training.task import Metric, Params, Phase, Task
 
@@ -58,25 +59,6 @@ class TaskData(NamedTuple):
     """what was passed over or cut, a line each"""
     options: Mapping[str, Any] = MappingProxyType({})
     """values of config.task that the training examples decided"""
-
-
-class Judged(NamedTuple):
-    """What the model says of an example, beside what is right."""
-
-    place: str
-    text: str
-    gold: str
-    guess: str
-    badness: float
-    """0: right; examples that are further from right have more"""
-
-
-class Confusion(NamedTuple):
-    """How often each class was taken for which."""
-
-    labels: tuple[str, ...]
-    counts_CC: np.ndarray
-    """by gold class (rows) and predicted class"""
 
 
 class Finetuning(Task):
@@ -322,32 +304,6 @@ def headed(
     if model.enhanced_mask_decoder:  # its absolute positions are of no use to a task head
         model = dataclasses.replace(model, enhanced_mask_decoder=False, position_offset=0)
     return tuned_model(config, dataclasses.replace(model, pooler=kept, head=head))
-
-
-def by_sequence(predictions: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(values [N, ...], numbers [N]) of what an evaluation says of each sequence, by number.
-
-    Raises:
-      UserError: a value that is not finite.
-    """
-    ids_BP = predictions["features_BP"]
-    there_BP = ids_BP >= 0
-    ids_N, values_N = ids_BP[there_BP], predictions[name][there_BP]
-    order = np.argsort(ids_N, kind="stable")
-    finite(values_N, ids_N)
-    return values_N[order], ids_N[order]
-
-
-def finite(values_N: np.ndarray, ids_N: np.ndarray) -> None:
-    """Raises:
-    UserError: a value of the sequences `ids_N` is not finite.
-    """
-    bad = np.flatnonzero(~np.isfinite(values_N.reshape(len(values_N), -1)).all(axis=1))
-    if len(bad):
-        raise UserError(
-            f"{len(bad):,} of {len(ids_N):,} predictions are NaN or infinite, the first is of example"
-            f" {ids_N[bad].min() + 1}: lower config.optim.learning_rate"
-        )
 
 
 def _faults(config: FinetuneConfig, model: ModelConfig) -> list[str]:

@@ -21,7 +21,8 @@ from bert_jax.models import bert
 from bert_jax.objectives.span import span_objective
 from bert_jax.objectives.sums import Objective
 from bert_jax.scoring.spans import squad_scores, token_f1
-from bert_jax.tasks.finetuning import Finetuning, Judged, TaskData, headed
+from bert_jax.tasks.finetuning import Finetuning, TaskData, headed
+from bert_jax.tasks.predicted import Judged
 from bert_jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from bert_jax.models import bert
 from bert_jax.objectives.similarity import similarity_objective
 from bert_jax.objectives.sums import Objective
 from bert_jax.scoring.regression import regression_scores
-from bert_jax.tasks.finetuning import Finetuning, Judged, TaskData, by_sequence, headed
+from bert_jax.tasks.finetuning import Finetuning, TaskData, headed
+from bert_jax.tasks.predicted import Judged, by_sequence
 from bert_jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

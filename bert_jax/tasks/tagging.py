@@ -25,7 +25,8 @@ from bert_jax.scoring.entities import (
     entities,
     entity_scores,
 )
-from bert_jax.tasks.finetuning import Confusion, Finetuning, Judged, headed
+from bert_jax.tasks.finetuning import Finetuning, headed
+from bert_jax.tasks.predicted import Confusion, Judged
 from bert_jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from bert_jax.objectives.sums import Objective
 from bert_jax.objectives.texts import text_objective
 from bert_jax.scoring.classes import classification_scores, confusion_matrix, multilabel_scores
 from bert_jax.scoring.regression import regression_scores
-from bert_jax.tasks.finetuning import Confusion, Finetuning, Judged, by_sequence, headed
+from bert_jax.tasks.finetuning import Finetuning, headed
+from bert_jax.tasks.predicted import Confusion, Judged, by_sequence
 from bert_jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
