@@ -6,6 +6,8 @@ of keys and values.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,28 @@ from bert_jax.config.model import ModelConfig
 from bert_jax.models.layers import Params, dense, dropout
 
 Array = jax.Array
+
+Item = Literal["queries", "keys", "values", "scores", "probabilities"]
+"""What of a layer's attention can be recorded, see `Internals`."""
+
+
+@flax.struct.dataclass
+class Internals:
+    """What a layer's attention computes on its way; None: not asked for. Distillation and inspection read it."""
+
+    queries_BLHK: Array | None = None
+    """projected, not scaled"""
+    keys_BTHK: Array | None = None
+    values_BTHK: Array | None = None
+    scores_BHLT: Array | None = None
+    """scaled, before mask and softmax"""
+    probabilities_BHLT: Array | None = None
+    """after the softmax, before dropout"""
+
+    @classmethod
+    def of(cls, items: frozenset[Item], **computed: Array | None) -> Internals:
+        """Those of `computed`, named as the fields, that `items` asks for."""
+        return cls(**{name: x for name, x in computed.items() if name.rpartition("_")[0] in items})
 
 
 @flax.struct.dataclass
@@ -47,24 +71,28 @@ def self_attention(
     config: ModelConfig,
     mask: AttentionMask,
     keys_B: Array | None,
-    probabilities: bool = False,
-) -> tuple[Array, Array | None]:
-    """The output [B, L, D] and the probabilities [B, H, L, T] before dropout.
+    record: frozenset[Item] = frozenset(),
+) -> tuple[Array, Internals]:
+    """The output [B, L, D] and what `record` asks for.
 
-    keys_B: dropout keys of the probabilities. probabilities: whether they are needed; cuDNN's kernel does not give
-    them (None), XLA computes them in any case.
+    keys_B: dropout keys of the probabilities. cuDNN's kernel gives neither scores nor probabilities: a layer that
+    records one of them is computed by XLA.
     """
     q_BLHK = dense(params["query"], x_BLD)
     k_BTHK = dense(params["key"], x_BLD)
     v_BTHK = dense(params["value"], x_BLD)
-    att_BHLT = None
-    if config.attention_backend == "cudnn" and not probabilities:
+    scores_BHLT = att_BHLT = None
+    if config.attention_backend == "cudnn" and not record & {"scores", "probabilities"}:
         y_BLHK = _cudnn_attention(q_BLHK, k_BTHK, v_BTHK, mask)
     else:
         scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK * config.head_dim**-0.5, k_BTHK)
         rate = config.attention_dropout_rate
         y_BLHK, att_BHLT = attend(scores_BHLT, v_BTHK, mask=mask, rate=rate, keys_B=keys_B)
-    return dense(params["output"], y_BLHK, inputs=2), att_BHLT
+    internals = Internals.of(
+        record, queries_BLHK=q_BLHK, keys_BTHK=k_BTHK, values_BTHK=v_BTHK, scores_BHLT=scores_BHLT,
+        probabilities_BHLT=att_BHLT,
+    )  # fmt: skip
+    return dense(params["output"], y_BLHK, inputs=2), internals
 
 
 def attend(

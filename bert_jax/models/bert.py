@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -18,9 +20,9 @@ import jax.numpy as jnp
 from bert_jax.batch import Batch
 from bert_jax.config.head import OF_TEXTS
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.attention import attention_mask
+from bert_jax.models.attention import Internals, attention_mask
 from bert_jax.models.embeddings import Embeddings
-from bert_jax.models.encoder import DropoutKeys, Encoded, Encoder
+from bert_jax.models.encoder import DropoutKeys, Encoded, Encoder, Record
 from bert_jax.models.heads import (
     MlmHead,
     PairHead,
@@ -41,8 +43,8 @@ class Output:
 
     hidden_states: tuple[Array, ...]
     """num_layers + 1 of [B, L, D], the embeddings first"""
-    attentions: tuple[Array, ...]
-    """num_layers of [B, H, L, L] after the softmax; empty unless asked for"""
+    internals: Mapping[int, Internals]
+    """of the attention of the layers that were to be recorded, by their numbers from 0"""
     decoder_BLD: Array
     """what the MLM head reads: the enhanced mask decoder's output, or the last state"""
     pooled_BPD: Array | None = None
@@ -65,6 +67,12 @@ class Output:
     def hidden_BLD(self) -> Array:
         """The last layer's output."""
         return self.hidden_states[-1]
+
+    @property
+    def attentions(self) -> tuple[Array, ...]:
+        """[B, H, L, L] after the softmax, of every layer that records it: first to last."""
+        found = (self.internals[i].probabilities_BHLT for i in sorted(self.internals))
+        return tuple(att_BHLT for att_BHLT in found if att_BHLT is not None)
 
     @property
     def pooled_BD(self) -> Array | None:
@@ -94,7 +102,7 @@ class Bert(nn.Module):
             self.pooler = Pooler(self.config)
 
     def __call__(
-        self, batch: Batch, dropout_key: Array | None = None, *, attentions: bool = False
+        self, batch: Batch, dropout_key: Array | None = None, *, record: Record = MappingProxyType({})
     ) -> tuple[Encoded, Array | None]:
         """Returns the encoder's states and, with a pooler, the pooled [CLS] states [B, P, D]."""
         keys = None
@@ -115,7 +123,7 @@ class Bert(nn.Module):
             pack_ids_BL=pack_ids_BL,
             keys=keys,
             absolute_BLD=absolute_BLD,
-            probabilities=attentions,
+            record=record,
         )
         if self.config.pooler == "none":
             return encoded, None
@@ -145,10 +153,12 @@ class BertWithHeads(nn.Module):
         self.rtd_head = RtdHead(self.config) if "rtd" in heads else None
         self.task_head = TaskHead(self.config) if self.config.head.outputs else None
 
-    def __call__(self, batch: Batch, *, dropout_key: Array | None = None, attentions: bool = False) -> Output:
-        """Without `dropout_key` the pass is deterministic."""
-        encoded, pooled_BPD = self.bert(batch, dropout_key, attentions=attentions)
-        output = Output(encoded.hidden_states, encoded.attentions, encoded.decoder_BLD, pooled_BPD)
+    def __call__(
+        self, batch: Batch, *, dropout_key: Array | None = None, record: Record = MappingProxyType({})
+    ) -> Output:
+        """Without `dropout_key` the pass is deterministic. record: what of which layers' attention is given."""
+        encoded, pooled_BPD = self.bert(batch, dropout_key, record=record)
+        output = Output(encoded.hidden_states, encoded.internals, encoded.decoder_BLD, pooled_BPD)
         if self.mlm_head is not None:
             masked_BMD = gather(encoded.decoder_BLD, batch["mlm_positions_BM"])
             logits_BMV = self.mlm_head(masked_BMD, self.bert.embeddings.token_VE)

@@ -9,7 +9,7 @@ import flax.struct
 import jax
 
 from bert_jax.config.model import ModelConfig, Part
-from bert_jax.models.attention import AttentionMask, self_attention
+from bert_jax.models.attention import AttentionMask, Internals, Item, self_attention
 from bert_jax.models.deberta import disentangled_attention
 from bert_jax.models.layers import ACTIVATIONS, Params, dense, dropout, layer_norm
 
@@ -73,14 +73,14 @@ def layer(
     context: LayerContext,
     keys: LayerKeys,
     queries_BLD: Array | None = None,
-    probabilities: bool = False,
-) -> tuple[Array, Array | None]:
+    record: frozenset[Item] = frozenset(),
+) -> tuple[Array, Internals]:
     """A layer with LayerNorm after each residual (post-LN; Vaswani et al. 2017, section 3.1; Devlin et al. 2019, A.2):
 
       a = LayerNorm(x + dropout(attention(x)))
       y = LayerNorm(a + dropout(mlp(a)))
 
-    Returns y [B, L, D] and, if asked for, the attention probabilities [B, H, L, T] before dropout.
+    Returns y [B, L, D] and what `record` asks for of its attention.
 
     queries_BLD: what queries are projected from and what takes the first residual, in place of `x_BLD`, which then
     gives keys and values alone (the enhanced mask decoder).
@@ -91,14 +91,14 @@ def layer(
         return layer_norm(params[norm], residual_BLD + y_BLD, eps=config.layer_norm_eps)
 
     residual_BLD = x_BLD if queries_BLD is None else queries_BLD
-    y_BLD, att_BHLT = _attention(
-        params["attention"], x_BLD, config=config, context=context, keys=keys,
-        queries_BLD=queries_BLD, probabilities=probabilities,
+    y_BLD, internals = _attention(
+        params["attention"], x_BLD, config=config, context=context, keys=keys, queries_BLD=queries_BLD,
+        record=record,
     )  # fmt: skip
     x_BLD = add_and_norm("attention_norm", residual_BLD, y_BLD, keys.attention_B)
     y_BLF = ACTIVATIONS[config.activation](dense(params["mlp_in"], x_BLD))
     y_BLD = dense(params["mlp_out"], y_BLF)
-    return add_and_norm("mlp_norm", x_BLD, y_BLD, keys.mlp_B), att_BHLT if probabilities else None
+    return add_and_norm("mlp_norm", x_BLD, y_BLD, keys.mlp_B), internals
 
 
 def _attention(
@@ -109,16 +109,15 @@ def _attention(
     context: LayerContext,
     keys: LayerKeys,
     queries_BLD: Array | None,
-    probabilities: bool,
-) -> tuple[Array, Array | None]:
+    record: frozenset[Item],
+) -> tuple[Array, Internals]:
     """The attention that the config names, with what it needs of context and keys."""
     if context.relative_RD is None:
         return self_attention(
-            params, x_BLD, config=config, mask=context.mask, keys_B=keys.probabilities_B,
-            probabilities=probabilities,
+            params, x_BLD, config=config, mask=context.mask, keys_B=keys.probabilities_B, record=record
         )  # fmt: skip
     relative_RD = dropout(context.relative_RD[None], config.dropout_rate, keys.relative_1)[0]
     return disentangled_attention(
         params, x_BLD, config=config, mask=context.mask, relative_RD=relative_RD,
-        keys_B=keys.probabilities_B, queries_BLD=queries_BLD,
+        keys_B=keys.probabilities_B, queries_BLD=queries_BLD, record=record,
     )  # fmt: skip

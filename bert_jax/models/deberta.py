@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
-from bert_jax.models.attention import AttentionMask, attend
+from bert_jax.models.attention import AttentionMask, Internals, Item, attend
 from bert_jax.models.layers import Params, dense, dropout, gelu, layer_norm
 
 Array = jax.Array
@@ -79,7 +79,8 @@ def disentangled_attention(
     relative_RD: Array,
     keys_B: Array | None,
     queries_BLD: Array | None = None,
-) -> tuple[Array, Array]:
+    record: frozenset[Item] = frozenset(),
+) -> tuple[Array, Internals]:
     """Attention whose scores sum content to content, content to position and position to content (eq. 4):
 
       (Qc_i . Kc_j + Qc_i . Kr_d + Kc_j . Qr_d) / sqrt((1 + relative_terms) K),  d = delta(i, j)
@@ -89,14 +90,15 @@ def disentangled_attention(
     buckets are odd in the distance. v1 projects the table by matrices of its own; with shared projections
     (v2, v3) the content's query and key do it, biases included.
 
-    Returns the output [B, L, D] and the probabilities [B, H, L, T] before dropout.
+    Returns the output [B, L, D] and what `record` asks for; queries and keys are the content's, scores the sum.
 
     relative_RD: the relative table; its dropout is the caller's. keys_B: dropout keys of the probabilities.
     queries_BLD: what queries are projected from in place of `x_BLD` (the enhanced mask decoder, section 3.2).
     """
     shared = config.relative_projections == "shared"
     scale = ((1 + len(config.relative_terms)) * config.head_dim) ** -0.5
-    q_BLHK = dense(params["query"], x_BLD if queries_BLD is None else queries_BLD) * scale
+    content_BLHK = dense(params["query"], x_BLD if queries_BLD is None else queries_BLD)
+    q_BLHK = content_BLHK * scale
     k_BTHK = dense(params["key"], x_BLD)
     v_BTHK = dense(params["value"], x_BLD)
     index_U = relative_index(x_BLD.shape[1], config)
@@ -115,7 +117,11 @@ def disentangled_attention(
 
     rate = config.attention_dropout_rate
     y_BLHK, att_BHLT = attend(scores_BHLT, v_BTHK, mask=mask, rate=rate, keys_B=keys_B)
-    return dense(params["output"], y_BLHK, inputs=2), att_BHLT
+    internals = Internals.of(
+        record, queries_BLHK=content_BLHK, keys_BTHK=k_BTHK, values_BTHK=v_BTHK, scores_BHLT=scores_BHLT,
+        probabilities_BHLT=att_BHLT,
+    )  # fmt: skip
+    return dense(params["output"], y_BLHK, inputs=2), internals
 
 
 def _of_distances(projected_RHK: Array, index_U: Array) -> Array:

@@ -8,7 +8,8 @@ both. The price: the scan stacks them in each step, a copy of the layers' parame
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -17,15 +18,22 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig, Part
-from bert_jax.models.attention import AttentionMask
+from bert_jax.models.attention import AttentionMask, Internals, Item
 from bert_jax.models.block import PARTS, LayerContext, LayerKeys, LayerSpec, layer, layer_pattern
 from bert_jax.models.deberta import convolution, relative_table
 from bert_jax.models.declare import declare, rows_below
 from bert_jax.models.layers import Params, dropout_keys
 
 Array = jax.Array
-LayerFunction = Callable[..., tuple[Array, Array | None]]
-"""`layer` with config and context bound: (params, x_BLD, *, keys, queries_BLD) -> (y_BLD, att_BHLT)"""
+LayerFunction = Callable[..., tuple[Array, Internals]]
+"""`layer` with config and context bound: (params, x_BLD, *, keys, queries_BLD) -> (y_BLD, internals)"""
+Record = Mapping[int, frozenset[Item]]
+"""What is recorded of the attention of which layers, by their numbers from 0."""
+
+
+def every_layer(config: ModelConfig, *items: Item) -> Record:
+    """`items` of every layer."""
+    return dict.fromkeys(range(config.num_layers), frozenset(items))
 
 
 @flax.struct.dataclass
@@ -62,8 +70,8 @@ class Encoded:
 
     hidden_states: tuple[Array, ...]
     """num_layers + 1 of [B, L, D], the input first"""
-    attentions: tuple[Any, ...]
-    """num_layers of [B, H, L, T] before dropout; empty unless asked for"""
+    internals: Mapping[int, Internals]
+    """of the attention of every layer that was to be recorded"""
     decoder_BLD: Array
     """the enhanced mask decoder's output, or the last hidden state"""
 
@@ -82,15 +90,15 @@ class Encoder(nn.Module):
         pack_ids_BL: Array,
         keys: DropoutKeys | None,
         absolute_BLD: Array | None = None,
-        probabilities: bool = False,
+        record: Record = MappingProxyType({}),
     ) -> Encoded:
         """See `encode`."""
         params = self._parameters()
         if self.is_initializing():  # the parameters are made; of the output only the shapes matter
-            return Encoded((x_BLD,) * (self.config.num_layers + 1), (), x_BLD)
+            return Encoded((x_BLD,) * (self.config.num_layers + 1), {}, x_BLD)
         return encode(
             params, x_BLD, config=self.config, mask=mask, pack_ids_BL=pack_ids_BL, keys=keys,
-            absolute_BLD=absolute_BLD, probabilities=probabilities,
+            absolute_BLD=absolute_BLD, record=record,
         )  # fmt: skip
 
     def _parameters(self) -> Params:
@@ -126,55 +134,67 @@ def encode(
     pack_ids_BL: Array,
     keys: DropoutKeys | None,
     absolute_BLD: Array | None,
-    probabilities: bool,
+    record: Record,
 ) -> Encoded:
     """The layers of `layer_pattern` one after the other, then the enhanced mask decoder where there is one.
 
     params: as `Encoder` declares them. absolute_BLD: position embeddings, for the enhanced mask decoder alone.
-    probabilities: whether to give `attentions`.
+    record: layers whose attention's internals are given.
     """
     pattern, layers = layer_pattern(config), params["layers"]
     relative_RD = relative_table(params["relative"], config=config) if "relative" in params else None
     context = LayerContext(mask, relative_RD)
-    apply = functools.partial(layer, config=config, context=context, probabilities=probabilities)
-    # Traced and lowered once for all layers; XLA inlines it.
-    compiled = jax.jit(jax.checkpoint(apply) if config.remat else apply)
+
+    @functools.cache
+    def apply(items: frozenset[Item]) -> LayerFunction:
+        """`layer`, which XLA inlines; traced and lowered once for all layers that record the same."""
+        function = functools.partial(layer, config=config, context=context, record=items)
+        return jax.jit(jax.checkpoint(function) if config.remat else function)
+
+    plain = frozenset[Item]()
     layer_keys = (LayerKeys(),) * config.layer_passes if keys is None else keys.layers
 
     states: list[Array] = [x_BLD]
-    attentions: list[Array | None] = []
-    looped = _looped(pattern, config)
-    for i, spec in enumerate(pattern[:looped]):
-        y_BLD, att_BHLT = compiled(layers[i], states[-1], keys=layer_keys[i])
-        if spec.convolution:
+    internals: dict[int, Internals] = {}
+    for piece in _pieces(pattern, config, record):
+        if piece.stop - piece.start > 1:
+            states += _scan(
+                functools.partial(layer, config=config, context=context), layers[piece], states[-1], pattern=pattern[piece], keys=layer_keys[piece],
+                remat=config.remat,
+            )  # fmt: skip
+            continue
+        i = piece.start
+        y_BLD, found = apply(record.get(i, plain))(layers[i], states[-1], keys=layer_keys[i])
+        if pattern[i].convolution:
             y_BLD = convolution(
                 params["convolution"], states[-1], config=config, layer_BLD=y_BLD, pack_ids_BL=pack_ids_BL,
                 keys_B=None if keys is None else keys.convolution_B,
             )  # fmt: skip
         states.append(y_BLD)
-        attentions.append(att_BHLT)
-    if looped < len(pattern):
-        rest = slice(looped, len(pattern))
-        more_states, more_attentions = _scan(
-            apply, layers[rest], states[-1], pattern=pattern[rest], keys=layer_keys[rest], remat=config.remat
-        )
-        states += more_states
-        attentions += more_attentions
+        if i in record:
+            internals[i] = found
 
     decoder_BLD = states[-1]
     if absolute_BLD is not None:
         decoder_keys = layer_keys[len(pattern) :]
         decoder_BLD = _mask_decoder(
-            compiled, layers[-1], states[-2], absolute_BLD=absolute_BLD, keys=decoder_keys
+            apply(plain), layers[-1], states[-2], absolute_BLD=absolute_BLD, keys=decoder_keys
         )
-    return Encoded(tuple(states), tuple(attentions) if probabilities else (), decoder_BLD)
+    return Encoded(tuple(states), internals, decoder_BLD)
 
 
-def _looped(pattern: Sequence[LayerSpec], config: ModelConfig) -> int:
-    """How many layers, from the first, run one by one: with a scan, those up to the last that differs from the rest."""
-    if config.layers == "loop":
-        return len(pattern)
-    return max((i + 1 for i, spec in enumerate(pattern) if spec.convolution), default=0)
+def _pieces(pattern: Sequence[LayerSpec], config: ModelConfig, record: Record) -> Iterator[slice]:
+    """The layers in order: with a scan, runs of layers that are alike; one by one those that differ from the rest or
+    are recorded, and without a scan all."""
+    start = 0
+    for i, spec in enumerate(pattern):
+        if config.layers == "loop" or spec.convolution or i in record:
+            if start < i:
+                yield slice(start, i)
+            yield slice(i, i + 1)
+            start = i + 1
+    if start < len(pattern):
+        yield slice(start, len(pattern))
 
 
 def _scan(
@@ -185,8 +205,8 @@ def _scan(
     pattern: Sequence[LayerSpec],
     keys: Sequence[LayerKeys],
     remat: bool,
-) -> tuple[list[Array], list[Array | None]]:
-    """The states and attentions of `layers` by one compiled layer, whose parameters are stacked for this step.
+) -> list[Array]:
+    """The states of `layers` by one compiled layer, whose parameters are stacked for this step.
 
     A part that layers share is stacked once for each owner, and a layer picks it by index.
     """
@@ -203,17 +223,17 @@ def _scan(
         else:
             shared[part], index[part] = stacked, jnp.asarray([unique.index(owner) for owner in owners])
 
-    def body(x_BLD: Array, inputs: Any) -> tuple[Array, tuple[Array, Array | None]]:
+    def body(x_BLD: Array, inputs: Any) -> tuple[Array, Array]:
         params, index, keys = inputs
         for part, stacked in shared.items():
             params = params | jax.tree.map(lambda leaf, i=index[part]: leaf[i], stacked)
-        y_BLD, att_BHLT = apply(params, x_BLD, keys=keys)
-        return y_BLD, (y_BLD, att_BHLT)
+        y_BLD, _ = apply(params, x_BLD, keys=keys)
+        return y_BLD, y_BLD
 
     if remat:
         body = jax.checkpoint(body, prevent_cse=False)
-    _, (states_NBLD, att_NBHLT) = jax.lax.scan(body, x_BLD, (own, index, _stack(keys)))
-    return list(states_NBLD), [None] * len(layers) if att_NBHLT is None else list(att_NBHLT)
+    _, states_NBLD = jax.lax.scan(body, x_BLD, (own, index, _stack(keys)))
+    return list(states_NBLD)
 
 
 def _stack(trees: Sequence[Any]) -> Any:

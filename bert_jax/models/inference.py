@@ -21,6 +21,7 @@ from bert_jax.batch import Batch
 from bert_jax.config.head import OF_TEXTS, HeadConfig, Pooling
 from bert_jax.config.model import ModelConfig
 from bert_jax.models import bert
+from bert_jax.models.encoder import every_layer
 from bert_jax.models.heads import pooled_embedding
 from bert_jax.progress import bar
 
@@ -69,7 +70,8 @@ def forward(
         "first_BP": jnp.zeros_like(tokens_BL[:, :1]),
     }
     model = bert.BertWithHeads(*fitted(config, params))
-    out: Any = model.apply({"params": params}, batch, attentions=attentions)
+    record = every_layer(config, "probabilities") if attentions else {}
+    out: Any = model.apply({"params": params}, batch, record=record)
     return out
 
 

@@ -12,6 +12,7 @@ import optax
 
 from bert_jax.interop import names
 from bert_jax.models import bert
+from bert_jax.models.encoder import every_layer
 from bert_jax.objectives.mlm import mlm_sums
 from bert_jax.objectives.sentence import pair_sums
 from bert_jax.objectives.sums import divide
@@ -25,7 +26,7 @@ def program(config, heads):
     model = bert.BertWithHeads(config, heads)
 
     def loss(params, batch):
-        output = model.apply({"params": params}, batch, attentions=True)
+        output = model.apply({"params": params}, batch, record=every_layer(config, "probabilities"))
         losses = {}
         if output.mlm_logits_BMV is not None:
             losses["mlm_loss"] = divide(*mlm_sums(output.mlm_logits_BMV, batch)["mlm_loss"])

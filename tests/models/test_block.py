@@ -17,6 +17,7 @@ from tests.models.variants import VARIANTS, random_params, shapes_below, variant
 B, L = 2, 9
 PACK_IDS = jnp.array([[1] * L, [1] * 6 + [0] * 3])
 MASK = attention_mask(PACK_IDS, packed=False)
+ATTENTIONS = frozenset({"probabilities"})
 
 
 def states(seed):
@@ -70,24 +71,24 @@ def test_layer_norm_comes_after_each_residual(name, with_queries):
     config = VARIANTS[name]
     params, x, context = params_of(config), states(0), context_of(config)
     queries = states(1) if with_queries else None
-    arguments = {"config": config, "mask": MASK, "keys_B": None}
+    arguments = {"config": config, "mask": MASK, "keys_B": None, "record": ATTENTIONS}
     if name == "bert":
-        attended, att = self_attention(params["attention"], x, **arguments)
+        attended, found = self_attention(params["attention"], x, **arguments)
     else:
         arguments |= {"relative_RD": context.relative_RD, "queries_BLD": queries}
-        attended, att = disentangled_attention(params["attention"], x, **arguments)
+        attended, found = disentangled_attention(params["attention"], x, **arguments)
     residual = np.asarray(queries if with_queries else x)
     a = layer_norm(residual + np.asarray(attended), params["attention_norm"], config.layer_norm_eps)
     inner = np.asarray(gelu(jnp.asarray(a @ params["mlp_in"]["kernel"] + params["mlp_in"]["bias"])))
     mlp = inner @ params["mlp_out"]["kernel"] + params["mlp_out"]["bias"]
     expected = layer_norm(a + mlp, params["mlp_norm"], config.layer_norm_eps)
-    y, found_att = layer(
-        params, x, config=config, context=context, keys=LayerKeys(), queries_BLD=queries, probabilities=True
+    y, recorded = layer(
+        params, x, config=config, context=context, keys=LayerKeys(), queries_BLD=queries, record=ATTENTIONS
     )
     np.testing.assert_allclose(y, expected, atol=2e-5)
-    np.testing.assert_array_equal(found_att, att)
+    np.testing.assert_array_equal(recorded.probabilities_BHLT, found.probabilities_BHLT)
     _, none = layer(params, x, config=config, context=context, keys=LayerKeys(), queries_BLD=queries)
-    assert none is None
+    assert not jax.tree.leaves(none)
 
 
 @pytest.mark.parametrize("name", ["bert", "deberta"])

@@ -60,9 +60,11 @@ def inputs(config):
 def attend(config, params, x, table, pack_ids=PACK_IDS, *, queries=None, keys_B=None, packed=False):
     mask = attention_mask(jnp.asarray(pack_ids), packed=packed)
     x, table = x.astype(config.dtype), table.astype(config.dtype)
-    return deberta.disentangled_attention(
-        params, x, config=config, mask=mask, relative_RD=table, keys_B=keys_B, queries_BLD=queries
-    )
+    y, internals = deberta.disentangled_attention(
+        params, x, config=config, mask=mask, relative_RD=table, keys_B=keys_B, queries_BLD=queries,
+        record=frozenset({"probabilities"}),
+    )  # fmt: skip
+    return y, internals.probabilities_BHLT
 
 
 def params_of(config):

@@ -395,7 +395,7 @@ def test_dropout_and_the_draw_have_keys_of_their_own(monkeypatch):
         def apply(self, variables, batch, dropout_key):
             keys.append(dropout_key)
             return bert.Output(
-                (), (), None, mlm_logits_BMV=jnp.zeros((3, 3, 23)), rtd_logits_BL=jnp.zeros((3, 9))
+                (), {}, None, mlm_logits_BMV=jnp.zeros((3, 3, 23)), rtd_logits_BL=jnp.zeros((3, 9))
             )
 
     def record(logits_BMV, key, example_ids_B, *, temperature):

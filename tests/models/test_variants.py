@@ -10,6 +10,7 @@ import pytest
 
 from bert_jax.models.bert import BertWithHeads, init_params, pretraining_heads
 from bert_jax.models.block import PARTS
+from bert_jax.models.encoder import every_layer
 from bert_jax.models.parameters import TABLE
 from tests.models.variants import VARIANTS, random_params, row, variant
 
@@ -29,7 +30,8 @@ def params_of(name):
 def compiled(config, heads):
     def apply(params, batch, dropout_key):
         model = BertWithHeads(config, heads)
-        return model.apply({"params": params}, batch, dropout_key=dropout_key, attentions=True)
+        record = every_layer(config, "probabilities")
+        return model.apply({"params": params}, batch, dropout_key=dropout_key, record=record)
 
     return jax.jit(apply)
 
