@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "show decoded rows, or report on the corpus, its rows and masks",
     "pretrain": "train an encoder; the same command again resumes",
     "finetune": "train a pretrained model on labelled texts and score it",
+    "distill": "train a small student with the help of a teacher",
     "evaluate": "held-out loss and accuracy of a checkpoint",
     "plot": "draw the loss curves of one or more runs",
     "predict": "fill masks or embed sentences with a trained model",

@@ -29,7 +29,9 @@ Exit status: 0 done, 1 failure (of one seed: after the others), 2 bad usage or c
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the model to fine-tune: a workdir, an export, a Hugging Face directory, a TF1 checkpoint, or the id of a"
         " model of the hub (google-bert/bert-base-uncased). A run that resumes needs none",
     )
-    parser.add_argument("--seeds", type=_seeds, metavar="N,N", help="a run for each of these seeds: 0,1,2")
+    parser.add_argument(
+        "--seeds", type=parse_seeds, metavar="N,N", help="a run for each of these seeds: 0,1,2"
+    )
     add_process_arguments(parser)
 
 
@@ -82,6 +86,7 @@ def main(args: argparse.Namespace) -> None:
         words += ["--suite", args.suite, *(["--only", ",".join(args.only)] if args.only else [])]
         return run_suite(plan, args.workdir, init=args.init, command=shlex.join(words))
     config = configs.load(args.config, args.overrides, kind=FinetuneConfig)
+    configs.check_command(config, "finetune", args.config)
     command = f"{shlex.join(words)} --config {experiment_words(args)}"
     processes.start(spec)
     run(config, args.workdir, init=args.init, seeds=args.seeds, command=command)
@@ -96,17 +101,29 @@ def run(
     command: str = "the same command",
 ) -> None:
     """`bert_jax.tasks.finetune.finetune`, once or for every seed, and in the first process a table of the scores."""
-    from bert_jax.inspection.finetuned import show_finetuned, show_seeds
     from bert_jax.tasks.finetune import finetune
-    from bert_jax.tasks.seeds import best_scores, finetune_seeds, spread
+
+    show(functools.partial(finetune, init=init, command=command), config, workdir, seeds=seeds)
+
+
+def show(
+    one: Callable[[FinetuneConfig, Path], None],
+    config: FinetuneConfig,
+    workdir: Path,
+    *,
+    seeds: tuple[int, ...],
+) -> None:
+    """`one` run in `workdir`, or one for every seed in a folder there, and in the first process a table of the scores."""
+    from bert_jax.inspection.finetuned import show_finetuned, show_seeds
+    from bert_jax.tasks.seeds import best_scores, over_seeds, spread
 
     if seeds:
-        results = finetune_seeds(config, workdir, seeds=seeds, init=init, command=command)
+        results = over_seeds(one, config, workdir, seeds=seeds)
         show_seeds(workdir, results, spread)
         if faulty := [result.seed for result in results if result.fault]:
             raise UserError(f"{len(faulty)} of {len(results)} seeds failed: {', '.join(map(str, faulty))}")
         return
-    finetune(config, workdir, init=init, command=command)
+    one(config, workdir)
     if processes.is_first():
         show_finetuned(workdir, best_scores(workdir))
 
@@ -134,7 +151,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str) -> tuple[int, ...]:
     seeds = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in seeds) or len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds {text} must be different whole numbers with commas between: 0,1,2")

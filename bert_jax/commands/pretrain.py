@@ -18,6 +18,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from bert_jax import config as configs
 from bert_jax.commands import add_config_argument, add_process_arguments, experiment_words, load_config
 from bert_jax.config import PretrainConfig
 from bert_jax.training import processes
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     spec = processes.spec_from_flags(args.coordinator, args.processes, args.process_id)
     config = load_config(args)
+    configs.check_command(config, "pretrain", args.config)
     from bert_jax.tasks.choose import task_of
     from bert_jax.tasks.initialize import check_flags
 

@@ -1,10 +1,12 @@
 """What an experiment states, and the frozen dataclasses that it is resolved to."""
 
+from bert_jax.config.distil import DistilConfig, DistilFinetuneConfig, DistilPretrainConfig, DistilRun
 from bert_jax.config.finetune import FinetuneConfig
 from bert_jax.config.head import HeadConfig
 from bert_jax.config.loading import (
     COMMANDS,
     base,
+    check_command,
     describe,
     differences,
     known_keys,
@@ -36,6 +38,10 @@ __all__ = [
     "CheckpointConfig",
     "CleaningConfig",
     "DataConfig",
+    "DistilConfig",
+    "DistilFinetuneConfig",
+    "DistilPretrainConfig",
+    "DistilRun",
     "FinetuneConfig",
     "HeadConfig",
     "LogConfig",
@@ -50,6 +56,7 @@ __all__ = [
     "TokenizerConfig",
     "TrainConfig",
     "base",
+    "check_command",
     "describe",
     "differences",
     "known_keys",

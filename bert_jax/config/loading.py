@@ -21,7 +21,8 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from bert_jax.config import experiment, finetune_rules, pretrain_rules
+from bert_jax.config import distil_rules, experiment, finetune_rules, pretrain_rules
+from bert_jax.config.distil import DistilFinetuneConfig, DistilPretrainConfig, DistilRun
 from bert_jax.config.finetune import FinetuneConfig
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import walk
@@ -40,12 +41,20 @@ RENAMED = {
 """Keys of older configurations -> what says the same now."""
 
 
-COMMANDS: dict[type[RunConfig], str] = {PretrainConfig: "pretrain", FinetuneConfig: "finetune"}
+COMMANDS: dict[type[RunConfig], str] = {
+    PretrainConfig: "pretrain",
+    FinetuneConfig: "finetune",
+    DistilPretrainConfig: "distill",
+    DistilFinetuneConfig: "distill",
+    DistilRun: "distill",
+}
 """The kinds of run, each with the command that takes its experiments."""
 
 
 def _kind(raw: Mapping[str, Any]) -> type[RunConfig]:
-    """Which kind of run a nested configuration is of: fine-tuning has a task."""
+    """Which kind of run a nested configuration is of: fine-tuning has a task, distillation a group of its own."""
+    if "distil" in raw:
+        return DistilFinetuneConfig if "task" in raw else DistilPretrainConfig
     return FinetuneConfig if "task" in raw else PretrainConfig
 
 
@@ -57,7 +66,7 @@ def base(kind: type[RunConfig] = PretrainConfig) -> ConfigDict:
     from ml_collections import ConfigDict
 
     defaults = dataclasses.asdict(kind())
-    if kind is PretrainConfig:
+    if issubclass(kind, PretrainConfig):
         del defaults["model"]["head"]
         defaults["model"] = {name: None for name in defaults["model"]} | {"preset": ModelConfig().preset}
     return ConfigDict(defaults).lock()
@@ -126,8 +135,8 @@ def with_values(raw: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 def resolve(raw: Any, kind: type[Run] = PretrainConfig) -> Run:  # type: ignore[assignment]
     """A configuration from a ConfigDict or nested mapping; missing keys take their defaults.
 
-    With a group "task" it is a `FinetuneConfig`, else a `PretrainConfig`; `kind` is what it must be, and
-    `RunConfig` takes both.
+    With a group "task" it is a `FinetuneConfig`, else a `PretrainConfig`, with a group "distil" one of distillation,
+    which is a subclass; `kind` is what it must be, and `RunConfig` takes all.
 
     Raises:
       ConfigError: every fault at once, each with the rule, both values and the place.
@@ -137,6 +146,14 @@ def resolve(raw: Any, kind: type[Run] = PretrainConfig) -> Run:  # type: ignore[
     if not issubclass(found, kind):
         raise ConfigError([f"the configuration is one of `bert-jax {COMMANDS[found]}`, not {COMMANDS[kind]}"])
     return _resolve(raw, [])  # type: ignore[return-value]
+
+
+def check_command(config: RunConfig, command: str, path: str) -> None:
+    """Raises `UsageError` where another command trains what the experiment `path` describes."""
+    if COMMANDS[type(config)] != command:
+        raise UsageError(
+            f"--config={path} is an experiment for `bert-jax {COMMANDS[type(config)]}`: give it to that command"
+        )
 
 
 def _run_experiment(path: str) -> Any:
@@ -256,7 +273,11 @@ def _field_types(schema: Any) -> dict[str, Any]:
 
 def _resolve(raw: dict[str, Any], faults: list[str]) -> RunConfig:
     raw = {k: dict(v) if isinstance(v, dict) else v for k, v in raw.items()}
-    config = _finetuning(raw, faults) if _kind(raw) is FinetuneConfig else _pretraining(raw, faults)
+    kind = _kind(raw)
+    if issubclass(kind, PretrainConfig):
+        config: RunConfig = _pretraining(raw, faults, kind)
+    else:
+        config = _build(kind(), raw, "", faults, kind)
     if not faults:  # rules over values of the wrong type would only echo the first fault
         faults = validate(config)
     if faults:
@@ -266,22 +287,18 @@ def _resolve(raw: dict[str, Any], faults: list[str]) -> RunConfig:
 
 def validate(config: RunConfig) -> list[str]:
     """Every broken rule of a configuration, as `config.a=1 must be < config.b=0`."""
+    of_distillation = list(distil_rules.validate(config)) if isinstance(config, DistilRun) else []
     if isinstance(config, FinetuneConfig):
-        return finetune_rules.validate(config)
+        return finetune_rules.validate(config) + of_distillation
     assert isinstance(config, PretrainConfig)
-    return pretrain_rules.validate(config)
+    return pretrain_rules.validate(config) + of_distillation
 
 
-def _finetuning(raw: dict[str, Any], faults: list[str]) -> FinetuneConfig:
-    config: FinetuneConfig = _build(FinetuneConfig(), raw, "", faults, FinetuneConfig)
-    return config
-
-
-def _pretraining(raw: dict[str, Any], faults: list[str]) -> PretrainConfig:
+def _pretraining(raw: dict[str, Any], faults: list[str], kind: type[PretrainConfig]) -> PretrainConfig:
     model, tokenizer = raw.get("model", {}), raw.get("tokenizer", {})
     if isinstance(model, dict) and isinstance(tokenizer, dict):
         raw["model"] = _fill_preset(model, tokenizer, faults)
-    config: PretrainConfig = _build(PretrainConfig(), raw, "", faults, PretrainConfig)
+    config: PretrainConfig = _build(kind(), raw, "", faults, kind)
     slots = config.masking.max_predictions
     if slots == 0 and isinstance(config.masking.rate, float):
         slots = prediction_slots(config.masking.rate, config.data.sequence_length)

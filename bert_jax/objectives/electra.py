@@ -12,21 +12,13 @@ import jax.numpy as jnp
 from bert_jax.batch import Batch
 from bert_jax.objectives.mlm import mlm_sums
 from bert_jax.objectives.sums import Objective, Sums
-
-
-def classified(batch: Batch) -> jax.Array:
-    """1 for the tokens that count, float32 [B, L]: all but padding, [CLS] and [SEP] too as in ELECTRA's code.
-
-    Rows without a prediction fill up the last batch of an evaluation: none of their tokens counts.
-    """
-    in_use_B = jnp.any(batch["mlm_weights_BM"] > 0, axis=1)
-    return ((batch["pack_ids_BL"] > 0) & in_use_B[:, None]).astype(jnp.float32)
+from bert_jax.objectives.tokens import real_tokens
 
 
 def rtd_sums(rtd_logits_BL: jax.Array, replaced_BL: jax.Array, batch: Batch) -> Sums:
-    """`rtd_loss` (sigmoid cross-entropy, nats per token), `rtd_accuracy`, `rtd_recall` (share of the replaced
+    """Over all tokens but padding, as in ELECTRA's code: `rtd_loss` (sigmoid cross-entropy, nats per token), `rtd_accuracy`, `rtd_recall` (share of the replaced
     tokens that are found) and `replaced` (share of the tokens that are)."""
-    logits_BL, counted_BL = rtd_logits_BL.astype(jnp.float32), classified(batch)
+    logits_BL, counted_BL = rtd_logits_BL.astype(jnp.float32), real_tokens(batch)
     is_replaced_BL = replaced_BL.astype(jnp.float32)
     # -log sigmoid(x) of a replaced token, -log sigmoid(-x) of an original one, whatever the size of x.
     loss_BL = jax.nn.softplus(logits_BL) - logits_BL * is_replaced_BL
@@ -54,6 +46,6 @@ def replaced_token_detection(forward: Callable[..., Any], *, weight: float) -> O
         return {**mlm_sums(output.mlm_logits_BMV, batch), **found}
 
     def weights(batch: Batch) -> dict[str, jax.Array]:
-        return {"mlm_loss": jnp.sum(batch["mlm_weights_BM"]), "rtd_loss": jnp.sum(classified(batch))}
+        return {"mlm_loss": jnp.sum(batch["mlm_weights_BM"]), "rtd_loss": jnp.sum(real_tokens(batch))}
 
     return Objective(forward=run, sums=sums, weights=weights, terms={"mlm_loss": 1.0, "rtd_loss": weight})

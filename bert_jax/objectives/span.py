@@ -21,14 +21,20 @@ def span_sums(token_logits_BL2: jax.Array, batch: Mapping[str, Any]) -> Sums:
     Each window's first and last token are classes of a softmax over its own tokens, [CLS] for no answer among them
     (Devlin et al. 2019, sections 4.2 and 4.3). Computed in float32.
     """
-    slots_P = jnp.arange(1, batch["first_BP"].shape[1] + 1, dtype=batch["pack_ids_BL"].dtype)
-    is_own_BPL = batch["pack_ids_BL"][:, None] == slots_P[None, :, None]
+    is_own_BPL = own_tokens(batch)
     sums: dict[str, Any] = {}
     for place, name in enumerate(("start", "end")):
         logits_B1L = token_logits_BL2[:, None, :, place].astype(jnp.float32)
         logits_BPL = jnp.where(is_own_BPL, logits_B1L, _MASKED)
         sums |= classification(name, logits_BPL, batch[f"{name}s_BP"], batch["weights_BP"])
     return sums
+
+
+def own_tokens(batch: Mapping[str, Any]) -> jax.Array:
+    """Which tokens of a row each window holds, bool [B, P, L]."""
+    slots_P = jnp.arange(1, batch["first_BP"].shape[1] + 1, dtype=batch["pack_ids_BL"].dtype)
+    own_BPL: jax.Array = batch["pack_ids_BL"][:, None] == slots_P[None, :, None]
+    return own_BPL
 
 
 def span_objective(apply: Callable[..., Any]) -> Objective:

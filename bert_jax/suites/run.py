@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -17,7 +18,8 @@ from bert_jax.scoring.glue import GLUE, SUBMISSIONS, task_score, write_submissio
 from bert_jax.suites.definition import Plan, Point
 from bert_jax.tasks.choose import select_of
 from bert_jax.tasks.evaluate import evaluate
-from bert_jax.tasks.seeds import SeedResult, Spread, finetune_seeds, spread
+from bert_jax.tasks.finetune import finetune
+from bert_jax.tasks.seeds import SeedResult, Spread, over_seeds, spread
 from bert_jax.training import workdir as workdirs
 
 _log = logging.getLogger(__name__)
@@ -67,8 +69,11 @@ def _task(
     results: dict[str, list[SeedResult]] = {}
     for point in points:
         _log.info("%s, %s", task, point.name)
-        results[point.name] = finetune_seeds(
-            point.config, folder / point.name, seeds=plan.suite.seeds, init=init, command=command
+        results[point.name] = over_seeds(
+            functools.partial(finetune, init=init, command=command),
+            point.config,
+            folder / point.name,
+            seeds=plan.suite.seeds,
         )
     faults = tuple(
         f"{name}, seed {result.seed}: {result.fault}"

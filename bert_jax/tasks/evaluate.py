@@ -15,7 +15,7 @@ from bert_jax.objectives.sums import means
 from bert_jax.tasks import finetune
 from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.finetuning import Finetuning
-from bert_jax.tasks.load import choose_checkpoint
+from bert_jax.tasks.load import PROJECTION, choose_checkpoint
 from bert_jax.tasks.predicted import Confusion, Judged
 from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.training import workdir as workdirs
@@ -101,7 +101,7 @@ def evaluate(workdir: Path, *, checkpoint: str = "last", part: Scored = "eval", 
     step = choose_checkpoint(workdir, checkpoint)
     trainer = Trainer.of(task, task.config)
     with Checkpoints(workdir / "checkpoints", select=task.select, read_only=True) as checkpoints:
-        params = checkpoints.restore_params(trainer.abstract_state().params, step)
+        params = checkpoints.restore_params(trainer.abstract_state().params, step, without=(PROJECTION,))
     source = task.batches("eval", task.phases[-1], trainer.host())
     assert source is not None, "whoever opened the task saw that there are examples"
     sums, predictions = trainer.evaluator(source).run(params)

@@ -25,6 +25,7 @@ from bert_jax.training import processes, trainer
 from bert_jax.training import workdir as workdirs
 
 _log = logging.getLogger(__name__)
+Load = Callable[..., LoadedModel]
 
 
 def finetune(
@@ -55,13 +56,7 @@ def finetune(
         source = workdirs.read(workdir, FinetuneConfig).init
     task = open_task(config, workdir, source)
     if processes.is_first():
-        for note in task.data.notes:
-            _log.info("%s", note)
-        if config.optim.name == "bert_adam":
-            _log.warning(
-                "config.optim.name=bert_adam has no bias correction: on small sets many seeds fail with it (Mosbach et"
-                " al. 2021); adamw is the usual choice"
-            )
+        tell(task)
     trainer.run(
         task,
         task.config,
@@ -72,12 +67,34 @@ def finetune(
     )
 
 
+def tell(task: Finetuning) -> None:
+    """Says what was found in the data, and what of the configuration is known to fail."""
+    for note in task.data.notes:
+        _log.info("%s", note)
+    if task.config.optim.name == "bert_adam":
+        _log.warning(
+            "config.optim.name=bert_adam has no bias correction: on small sets many seeds fail with it (Mosbach et"
+            " al. 2021); adamw is the usual choice"
+        )
+
+
 def open_task(
-    config: FinetuneConfig, workdir: Path, source: tuple[hub.Source, ...], *, part: Part | None = None
+    config: FinetuneConfig,
+    workdir: Path,
+    source: tuple[hub.Source, ...],
+    *,
+    part: Part | None = None,
+    load: Load = load_model,
+    known: tuple[str, ...] = (),
+    types: int = 0,
 ) -> Finetuning:
     """The task of a run that is new, or goes on in `workdir`; reads its data.
 
-    part: the data that is only scored, of a run that `workdir` holds; nothing else is read.
+    Args:
+      part: the data that is only scored, of a run that `workdir` holds; nothing else is read.
+      load: opens the source.
+      known: labels in the order that a new head takes, if the data has the same ones.
+      types: segment types that are told apart, if more than the model's own.
 
     Raises:
       UsageError: a new run without a model to begin with.
@@ -86,13 +103,15 @@ def open_task(
     if workdirs.is_workdir(workdir) and native.is_native(workdir):
         model, tokenizer = native.read_config(workdir)[0], load_tokenizer(workdir)
         known = model.head.labels
-        data = kind.read_data(config, tokenizer, types=model.type_vocab_size, known=known, part=part)
+        data = kind.read_data(
+            config, tokenizer, types=max(types, model.type_vocab_size), known=known, part=part
+        )
     else:
         if not source:
             raise UsageError(
                 "--init is missing: the model to fine-tune, a directory or an id of the Hugging Face hub"
             )
-        found = load_model(source[0])
+        found = load(source[0])
         if found.tokenizer is None:
             raise UserError(
                 f"{source[0]}: has no tokenizer, so no text can be read: put its tokenizer.json there"
@@ -102,8 +121,8 @@ def open_task(
             for note in found.report.notes:
                 _log.info("%s: %s", source[0], note)
         keeps = _keeps_head(config, found)
-        known = found.config.head.labels if keeps else ()
-        data = kind.read_data(config, tokenizer, types=found.config.type_vocab_size, known=known)
+        known = found.config.head.labels if keeps else known
+        data = kind.read_data(config, tokenizer, types=max(types, found.config.type_vocab_size), known=known)
         if keeps and known != data.labels:
             raise _another_head(source[0], found.config.head, ", ".join(data.labels))
         model = kind.with_head(config, found.config, data.labels)
@@ -140,11 +159,15 @@ def _another_head(source: Any, head: HeadConfig, wanted: str) -> UserError:
 
 
 def start_from(
-    task: Finetuning, sources: tuple[hub.Source, ...], fresh: Callable[[], Any]
+    task: Finetuning,
+    sources: tuple[hub.Source, ...],
+    fresh: Callable[[], Any],
+    *,
+    load: Load = load_model,
 ) -> tuple[Any, Report]:
-    """The parameters that a run begins with, NumPy, and what of the source is in them."""
+    """The parameters that a run begins with, NumPy, and what of the source, which `load` opens, is in them."""
     source = sources[0]
-    found = load_model(source)
+    found = load(source)
     source = hub.pinned(source)
     params = _taken(task, found.params, found.config)
     adapted, report = adapt(

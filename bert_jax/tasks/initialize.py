@@ -17,7 +17,7 @@ from bert_jax.interop.transfer import InitReport, adapt, check_architecture, dif
 from bert_jax.models.parameters import flatten
 from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.electra import DISCRIMINATOR, GENERATOR
-from bert_jax.tasks.load import load_model
+from bert_jax.tasks.load import LoadedModel, load_model
 from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training import workdir as workdirs
@@ -82,7 +82,11 @@ def check_flags(
 
 
 def start_from(
-    task: Pretraining, sources: tuple[hub.Source, ...], fresh: Callable[[], Any]
+    task: Pretraining,
+    sources: tuple[hub.Source, ...],
+    fresh: Callable[[], Any],
+    *,
+    load: Callable[..., LoadedModel] = load_model,
 ) -> tuple[Any, Report]:
     """The parameters that a run of `task` begins with, NumPy, and what of `sources` is in them.
 
@@ -90,12 +94,13 @@ def start_from(
       sources: a model for each encoder, the one to keep first, or the workdir of a run of the same
         encoders.
       fresh: gives the run's fresh parameters; called once the architectures have been compared.
+      load: opens a source.
 
     Raises:
       UsageError: a source for one of two encoders alone, or too many.
       UserError: a source is no model, or not one that the run's model can take parameters from.
     """
-    opened = _open(task, sources)
+    opened = _open(task, sources, load)
     for name, source in opened.items():  # before anything is compiled
         if name == GENERATOR:
             _check_generator(source, task.config)
@@ -119,12 +124,14 @@ def start_from(
     return params, Report(begun_with, reports, _overruled(task, taken, params))
 
 
-def _open(task: Pretraining, sources: tuple[hub.Source, ...]) -> dict[str, _Source]:
+def _open(
+    task: Pretraining, sources: tuple[hub.Source, ...], load: Callable[..., LoadedModel]
+) -> dict[str, _Source]:
     """The source of every encoder of a run."""
     first, *others = sources
     if len(task.encoders) == 1:
         [name] = task.encoders
-        return {name: _load(first, name)}
+        return {name: _load(first, name, load)}
     if _has_two(first):
         if others:
             raise UsageError(
@@ -137,13 +144,13 @@ def _open(task: Pretraining, sources: tuple[hub.Source, ...]) -> dict[str, _Sour
             f"--init {first} is one encoder, config.objective.name=rtd trains two: give the generator's directory"
             " with --init-generator, or for both the workdir of a run with objective.name=rtd"
         )
-    return {DISCRIMINATOR: _load(first, DISCRIMINATOR), GENERATOR: _load(others[0], GENERATOR)}
+    return {DISCRIMINATOR: _load(first, DISCRIMINATOR, load), GENERATOR: _load(others[0], GENERATOR, load)}
 
 
-def _load(source: hub.Source, name: str) -> _Source:
+def _load(source: hub.Source, name: str, load: Callable[..., LoadedModel]) -> _Source:
     """`name`: for which encoder of the run, which it is there too if there are two."""
     part = name if name and _has_two(source) else None
-    found = load_model(source, part=part)
+    found = load(source, part=part)
     source = hub.pinned(source)  # only what has been loaded has a commit
     unread = found.report.unexpected if found.report else ()
     return _Source(source, f"{name} {source}".strip(), found.config, found.params, found.tokenizer, unread)

@@ -24,6 +24,9 @@ from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.task import Metric
 
+PROJECTION = "distil"
+"""The part of a distilled run's parameters that its student does without."""
+
 
 class LoadedModel(NamedTuple):
     """A model as its directory has it."""
@@ -112,7 +115,7 @@ def _restored(directory: Path, init: Callable[[jax.Array], Any], select: Metric,
         jax.eval_shape(init, jax.random.key(0)),
     )
     with Checkpoints(directory / "checkpoints", select=select, read_only=True) as checkpoints:
-        return checkpoints.restore_params(abstract, step)
+        return checkpoints.restore_params(abstract, step, without=(PROJECTION,))
 
 
 def choose_checkpoint(directory: Path, which: str) -> int:

@@ -52,6 +52,11 @@ class Pretraining(Task):
         return bert.init_params(self.config.model, key)
 
     @property
+    def model(self) -> ModelConfig:
+        """The architecture of the encoder to keep."""
+        return next(iter(self.encoders.values()))
+
+    @property
     def encoders(self) -> Mapping[str, ModelConfig]:
         """The architecture of every encoder that is trained, the one to keep first."""
         return {ALONE: self.config.model}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 from bert_jax.config import FinetuneConfig
 from bert_jax.errors import ConfigError, Interrupted, UsageError, UserError
 from bert_jax.tasks.choose import select_of
-from bert_jax.tasks.finetune import finetune
 from bert_jax.training import processes
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.metrics import METRICS_FILE, read_metrics
@@ -41,19 +40,18 @@ class Spread:
     """half of the 95 % interval of the mean, by Student's t; NaN of one seed"""
 
 
-def finetune_seeds(
+def over_seeds(
+    run: Callable[[FinetuneConfig, Path], None],
     config: FinetuneConfig,
     workdir: Path,
     *,
     seeds: Sequence[int],
-    init: str | Path | None,
-    command: str,
 ) -> list[SeedResult]:
-    """A run for each seed in workdir/seedN, one after another; one that fails does not stop the others.
+    """`run` for each seed in workdir/seedN, one after another; one that fails does not stop the others.
 
     Raises:
       UsageError: several processes, or a workdir that is itself a run's.
-      ConfigError: as `finetune`: a faulty configuration is that of every seed.
+      ConfigError: as `run`: a faulty configuration is that of every seed.
       Interrupted: a signal came; the state was saved.
     """
     if not processes.is_alone():
@@ -64,7 +62,7 @@ def finetune_seeds(
     for seed in seeds:
         folder = workdir / f"seed{seed}"
         try:
-            finetune(dataclasses.replace(config, seed=seed), folder, init=init, command=command)
+            run(dataclasses.replace(config, seed=seed), folder)
         except (Interrupted, UsageError, ConfigError):
             raise
         except UserError as error:

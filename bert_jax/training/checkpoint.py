@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.sharding import NamedSharding, PartitionSpec
 from orbax.checkpoint import checkpoint_managers
 
 from bert_jax.errors import CheckpointMismatch, UserError
@@ -158,9 +159,25 @@ class Checkpoints:
         restored = self._restore(step, {_PARAMS: abstract.params, _REST: rest})
         return TrainState(params=restored[_PARAMS], **restored[_REST])
 
-    def restore_params(self, abstract: Any, step: int) -> Any:
-        """Only the parameters saved at `step`; raises as `restore` does."""
-        return self._restore(step, {_PARAMS: abstract})[_PARAMS]
+    def restore_params(self, abstract: Any, step: int, *, without: tuple[str, ...] = ()) -> Any:
+        """Only the parameters saved at `step`; raises as `restore` does.
+
+        without: parts that training alone needed: left out if they are there.
+        """
+        with self._disk_faults(step, "read"):
+            saved = self._manager.item_metadata(step)[_PARAMS]
+        sharding = jax.tree.leaves(abstract)[0].sharding
+        if isinstance(sharding, NamedSharding):
+            sharding = NamedSharding(sharding.mesh, PartitionSpec())
+        others = {
+            name: jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), saved[name]
+            )
+            for name in without
+            if saved is not None and name in saved
+        }
+        params = self._restore(step, {_PARAMS: {**abstract, **others}})[_PARAMS]
+        return {name: part for name, part in params.items() if name not in others}
 
     def _restore(self, step: int, items: Mapping[str, Any]) -> Any:
         with self._disk_faults(step, "read"):

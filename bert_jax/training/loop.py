@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from bert_jax.batch import Batch
 from bert_jax.config import RunConfig
@@ -206,8 +207,9 @@ def _raise_if_failed(run: Run, state: TrainState) -> None:
     kept = "no checkpoint was saved before" if last is None else f"the last good checkpoint is step {last}"
     phase = next(stage.phase for stage in run.stages if failed < stage.phase.stop)
     first = phase.first_row + (failed - phase.start) * phase.batch_size
+    broken = [name for name, (total, _) in jax.device_get(state.window).items() if not np.isfinite(total)]
     error = UserError(
-        f"loss or gradient is not finite at step {failed + 1} (examples {first} to {first + phase.batch_size - 1});"
+        f"loss or gradient is not finite at step {failed + 1}: {', '.join(broken)} (examples {first} to {first + phase.batch_size - 1});"
         f" {kept}. Lower config.optim.learning_rate={run.config.optim.learning_rate} or raise"
         f" config.optim.warmup_steps={run.config.optim.warmup_steps}"
     )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bert_jax.objectives import sums
-from bert_jax.objectives.electra import classified, replaced_token_detection, rtd_sums
+from bert_jax.objectives.electra import replaced_token_detection, rtd_sums
+from bert_jax.objectives.tokens import real_tokens
 
 # Two rows of text, one of them padded, and one that only fills the batch up: it has no prediction.
 BATCH = {
@@ -20,7 +21,7 @@ LOGITS = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32) * 3
 
 
 def test_tokens_that_count_are_all_but_padding_and_rows_that_fill_up():
-    np.testing.assert_array_equal(classified(BATCH), COUNTED)
+    np.testing.assert_array_equal(real_tokens(BATCH), COUNTED)
 
 
 def test_the_sums_are_numpys():

@@ -1,0 +1,92 @@
+"""The rules that the group `distil` keeps. What needs the two models is checked by the task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bert_jax.config.distil import (
+    LOSSES,
+    RELATIONS,
+    DistilConfig,
+    DistilFinetuneConfig,
+    DistilPretrainConfig,
+    DistilRun,
+)
+
+# Options that do nothing unless one of these losses has a weight.
+_OF_LOSSES: dict[str, tuple[str, ...]] = {
+    "temperature": ("soft",),
+    "soft_at": ("soft",),
+    "embedding": ("soft",),
+    "relation_heads": RELATIONS,
+    "relation_layer": ("attention_kl", *RELATIONS),
+    "layer_map": ("hidden_mse", "attention_mse"),
+}
+_OF_QUIRKS = {"padding": ("hidden_mse", "attention_mse"), "mean_of_classes": ("soft",)}
+
+
+def validate(config: DistilRun) -> Iterator[str]:
+    """Every broken rule of config.distil beside those of the rest."""
+    distil = config.distil
+    if not any(getattr(distil, name) for name in LOSSES):
+        named = ", ".join(f"distil.{name}" for name in LOSSES)
+        yield f"one of config.{named} must be > 0: without a loss that reads the teacher nothing is distilled"
+    yield from _unread_options(distil)
+    for name in ("layer_map", "student_layers"):
+        if any(layer < 0 for layer in getattr(distil, name)):
+            yield f"config.distil.{name}={getattr(distil, name)} must be layers, counted from 0"
+    if isinstance(config, DistilPretrainConfig):
+        yield from _pretraining_faults(config)
+    if isinstance(config, DistilFinetuneConfig):
+        yield from _finetuning_faults(config)
+
+
+def _unread_options(distil: DistilConfig) -> Iterator[str]:
+    defaults = DistilConfig()
+
+    def is_read(losses: tuple[str, ...]) -> bool:
+        return any(getattr(distil, name) for name in losses)
+
+    for option, losses in _OF_LOSSES.items():
+        value = getattr(distil, option)
+        if value != getattr(defaults, option) and not is_read(losses):
+            yield f"config.distil.{option}={value!r} must go with {_named(losses)} > 0, or it does nothing"
+    for quirk in distil.quirks:
+        if not is_read(_OF_QUIRKS[quirk]):
+            yield f"config.distil.quirks={quirk} must go with {_named(_OF_QUIRKS[quirk])} > 0, or it does nothing"
+
+
+def _pretraining_faults(config: DistilPretrainConfig) -> Iterator[str]:
+    distil = config.distil
+    if config.objective.name != "mlm":
+        yield f"config.objective.name={config.objective.name!r} must be 'mlm' for distillation"
+    if distil.embedding != DistilConfig().embedding:
+        yield f"config.distil.embedding={distil.embedding!r} must go with config.task.kind='similarity'"
+    if "mean_of_classes" in distil.quirks:
+        yield "config.distil.quirks=mean_of_classes must go with config.task.kind='classification'"
+    packing = max([config.data.packing, *(phase.packing or 1 for phase in config.phases)])
+    if "padding" in distil.quirks and packing > 1:
+        yield f"config.distil.quirks=padding must go with config.data.packing=1, it is {packing}"
+
+
+def _finetuning_faults(config: DistilFinetuneConfig) -> Iterator[str]:
+    distil, task = config.distil, config.task
+    if distil.soft_at != "masked":
+        yield f"config.distil.soft_at={distil.soft_at!r} must go with pretraining: a task says where it predicts"
+    if distil.embedding != DistilConfig().embedding and task.kind != "similarity":
+        yield f"config.distil.embedding={distil.embedding!r} must go with config.task.kind='similarity', it is {task.kind!r}"
+    if distil.temperature != DistilConfig().temperature and task.kind in ("regression", "similarity"):
+        yield (
+            f"config.distil.temperature={distil.temperature} must go with a task of classes: numbers and vectors have no"
+            f" temperature (config.task.kind={task.kind!r})"
+        )
+    if "mean_of_classes" in distil.quirks and task.kind != "classification":
+        yield f"config.distil.quirks=mean_of_classes must go with config.task.kind='classification', it is {task.kind!r}"
+    if "padding" in distil.quirks and task.batching != "pad":
+        yield f"config.distil.quirks=padding must go with config.task.batching='pad', it is {task.batching!r}"
+    if distil.student_layers and config.tuning.weights == "random":
+        yield "config.distil.student_layers must be empty with config.tuning.weights='random', which takes no parameters"
+
+
+def _named(losses: tuple[str, ...]) -> str:
+    return " or ".join(f"config.distil.{name}" for name in losses)
