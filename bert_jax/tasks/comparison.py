@@ -141,13 +141,13 @@ class Comparison:
                 f"config.distil.relation_layer={distil.relation_layer} must be < {teacher.num_layers}, the layers of the"
                 " teacher"
             )
-        if any(getattr(distil, name) for name in RELATIONS):
-            for who, model in (("student", student), ("teacher", teacher)):
-                if model.hidden_size % self.relation_heads:
-                    yield (
-                        f"config.distil.relation_heads={self.relation_heads} must divide {model.hidden_size}, the width"
-                        f" of the {who}"
-                    )
+        widths = student.hidden_size, teacher.hidden_size
+        compares = any(getattr(distil, name) for name in RELATIONS)
+        if compares and any(width % self.relation_heads for width in widths):
+            yield (
+                f"config.distil.relation_heads={self.relation_heads} must divide both widths: the student's is {widths[0]},"
+                f" the teacher's {widths[1]}"
+            )
         if distil.student_layers and max(distil.student_layers) >= teacher.num_layers:
             yield (
                 f"config.distil.student_layers={_listed(distil.student_layers)} must be < {teacher.num_layers}, the layers"
