@@ -12,19 +12,23 @@ import pytest
 from bert_jax import config as configs
 from bert_jax.config.finetune import settled
 from bert_jax.config.phases import token_slots
+from bert_jax.config.presets import PRESETS
 from bert_jax.data.corpus.open import corpus_folder
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.suites.definition import load as load_suite
 from bert_jax.sweeps.definition import load as load_sweep
 from bert_jax.tasks.choose import select_of, task_of
+from bert_jax.tasks.comparison import Comparison
 from bert_jax.training import optim, state, step
 
 ROOT = Path(__file__).parents[1]
 SWEEPS = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/sweeps/*.py"))
 TASKS = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/tasks/*.py"))
 SUITES = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/suites/*.py"))
+DISTIL = sorted(path.relative_to(ROOT) for path in ROOT.glob("experiments/distil/*.py"))
 FILES = sorted(
-    {path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py")} - {*SWEEPS, *TASKS, *SUITES}
+    {path.relative_to(ROOT) for path in ROOT.glob("experiments/**/*.py")}
+    - {*SWEEPS, *TASKS, *SUITES, *DISTIL}
 )
 
 
@@ -39,6 +43,40 @@ def test_every_task_is_a_valid_experiment_of_fine_tuning(file):
     whole = settled(config, examples=2490, layers=12)
     assert configs.resolve(configs.to_dict(whole), configs.FinetuneConfig) == whole
     assert whole.optim.warmup_steps == int(0.1 * whole.train.steps)
+
+
+@pytest.mark.parametrize(
+    ("file", "teacher"),
+    [
+        ("distilbert.py", "bert-base"),
+        ("tinybert_general.py", "bert-base"),
+        ("tinybert_general.py:6", "bert-base"),
+        ("minilmv2.py", "bert-base"),
+        ("minilmv2.py:768", "bert-large"),
+        ("quick.py", "bert-tiny"),
+        ("quick.py:relations", "bert-mini"),
+    ],
+)
+def test_every_distillation_fits_the_teacher_that_it_names(file, teacher):
+    path = str(ROOT / "experiments/distil" / file)
+    config = configs.load(path, kind=configs.DistilPretrainConfig)
+    comparison = Comparison(config.distil, config.model, PRESETS[teacher], "mlm")
+    assert not list(comparison.faults())
+    assert comparison.losses()
+    with pytest.raises(UsageError, match="bert-jax distill"):
+        configs.check_command(config, "pretrain", path)
+
+
+@pytest.mark.parametrize("file", ["task.py", "tinybert_task.py:intermediate", "tinybert_task.py:prediction"])
+def test_every_distillation_of_a_task_resolves(file):
+    config = configs.load(str(ROOT / "experiments/distil" / file), kind=configs.DistilFinetuneConfig)
+    assert select_of(config).name == ("loss" if "intermediate" in file else "accuracy")
+
+
+def test_no_distillation_is_left_out():
+    assert {path.name for path in DISTIL} == {
+        "distilbert.py", "tinybert_general.py", "tinybert_task.py", "minilmv2.py", "quick.py", "task.py"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("file", SUITES, ids=str)

@@ -1,0 +1,57 @@
+"""Distillation on two CPU cores, in minutes, from the model that the quickstart trains.
+
+    bash launch/quickstart.sh
+    bert-jax distill --config experiments/distil/quick.py --teacher runs/quickstart --workdir runs/quick-student
+
+The student is the quickstart's teacher with one of its two layers: soft targets at the masked tokens, MLM, and the cosine of
+the last hidden states, over the quickstart's own corpus.
+
+    bert-jax prepare --config experiments/distil/quick.py:relations --config.tokenizer.path=DIR
+    bert-jax distill --config experiments/distil/quick.py:relations --config.tokenizer.path=DIR --teacher DIR --workdir W
+
+takes any encoder DIR without an MLM head, such as a sentence encoder of 30,522 entries: a student of two layers of 128
+learns the relations of its queries, keys and values (MiniLMv2).
+"""
+
+from ml_collections import ConfigDict
+
+from bert_jax.config import DistilPretrainConfig, base
+
+
+def get_config(kind: str = "layers") -> ConfigDict:
+    config = base(DistilPretrainConfig)
+    config.data.sentence_objective = "none"
+    config.data.format = "full_sentences"
+    config.data.sequence_length = 64
+    config.model.preset = "bert-tiny"
+    config.model.dropout_rate = 0.0
+    config.model.attention_dropout_rate = 0.0
+    config.optim.b2 = 0.98
+    config.optim.clip_norm = 0.0
+    config.optim.warmup_steps = 50
+    config.train.steps = 400
+    config.train.batch_size = 32
+    config.train.log_every = 20
+    config.train.eval_every = 100
+    config.train.eval_batches = 20
+    config.checkpoint.every = 100
+    if kind == "relations":
+        config.model.pooler = "none"
+        config.model.initializer_range = 0.05
+        config.optim.learning_rate = 2e-3
+        config.distil.hard = 0.0
+        config.distil.query_relation = 1.0
+        config.distil.key_relation = 1.0
+        config.distil.value_relation = 1.0
+        config.distil.relation_heads = 4
+        return config
+    if kind != "layers":
+        raise ValueError(f"kind {kind!r} must be layers or relations")
+    config.tokenizer.vocab_size = 8192
+    config.model.num_layers = 1
+    config.optim.learning_rate = 1e-3
+    config.distil.soft = 5.0
+    config.distil.hard = 2.0
+    config.distil.hidden_cosine = 1.0
+    config.distil.student_layers = (0,)
+    return config
