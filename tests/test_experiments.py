@@ -52,7 +52,7 @@ def test_every_task_is_a_valid_experiment_of_fine_tuning(file):
         ("tinybert_general.py", "bert-base"),
         ("tinybert_general.py:6", "bert-base"),
         ("minilmv2.py", "bert-base"),
-        ("minilmv2.py:768", "bert-large"),
+        ("minilmv2.py:768", "bert-base"),
         ("quick.py", "bert-tiny"),
         ("quick.py:relations", "bert-mini"),
     ],
