@@ -151,7 +151,7 @@ INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "interop": {"torch", "transformers"},
     "interop/savedmodel.py": {"tensorflow"},
     "interop/tf1.py": {"tensorflow"},
-    "prediction": {"bert_jax.data.labelled"},
+    "prediction": {"bert_jax.data.labelled", "bert_jax.data.random"},
     "scoring": {"scipy"},
     "suites": {"bert_jax.data.labelled"},
     "sweeps": {"bert_jax.data.corpus", "bert_jax.tasks", "bert_jax.training.metrics"},

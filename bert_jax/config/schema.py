@@ -107,6 +107,15 @@ class MaskingConfig:
     random: float = option(0.1, "share shown as a random vocabulary entry", ge=0, le=1)
     keep: float = option(0.1, "share shown as themselves", ge=0, le=1)
     max_predictions: int = option(0, "M, prediction slots a row; 0: ceil(rate * sequence_length)", gt=0)
+    rarity: float = option(
+        0.0,
+        "token: as many tokens of a row are predicted as without, drawn one after another with weights"
+        " counts^-rarity, counts being how often the entry stands in the training text (DistilBERT's released code,"
+        " after XLM: 0.7); in held-out rows too; 0: all alike",
+        ge=0,
+        le=2,
+        needs="masking.unit=token",
+    )
     unit: Literal["token", "whole_word", "ngram", "span"] = option(
         "token",
         "what is hidden together: tokens; whole words; n-grams of words (ALBERT, section 4.1); spans of"

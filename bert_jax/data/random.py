@@ -29,6 +29,8 @@ class Purpose(enum.IntEnum):
     COIN = _PURPOSES + 5  # nsp: B from another document; sop: A and B swapped
     SENTENCE = _PURPOSES + 6  # B's first sentence in another document
     ORDER = _PURPOSES + 7  # order of an example among those of its length
+    REPLACE = _PURPOSES + 8  # augmentation: whether a word is replaced
+    CANDIDATE = _PURPOSES + 9  # by which of its candidates
     FRONT_A = _PURPOSES + 16  # one bit per token cut from A: at its front or its back
     FRONT_B = _PURPOSES + 17
     DOCUMENT = _PURPOSES + 32  # another document; + attempt

@@ -56,9 +56,13 @@ def forward(
     type_ids_BL: Array,
     mask_BL: Array,
     *,
+    masked_BM: Array | None = None,
     attentions: bool = False,
 ) -> bert.Output:
-    """One example a row, with the heads that `params` have; every position is an M, and P is 1."""
+    """One example a row, with the heads that `params` have; P is 1.
+
+    masked_BM: the positions whose MLM logits are computed; None: all.
+    """
     mask_BL = (mask_BL != 0).astype(jnp.int32)
     positions_BL = jnp.broadcast_to(jnp.arange(tokens_BL.shape[1], dtype=jnp.int32), tokens_BL.shape)
     batch: Batch = {
@@ -66,7 +70,7 @@ def forward(
         "type_ids_BL": type_ids_BL,
         "pack_ids_BL": mask_BL,
         "positions_BL": positions_BL,
-        "mlm_positions_BM": positions_BL,
+        "mlm_positions_BM": positions_BL if masked_BM is None else masked_BM,
         "first_BP": jnp.zeros_like(tokens_BL[:, :1]),
     }
     model = bert.BertWithHeads(*fitted(config, params))
@@ -107,6 +111,7 @@ class Inference:
         devices = jax.devices() if devices is None else devices
         config = config if devices[0].platform == "gpu" else config.portable()
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+        self._devices = len(devices)
         self._by_row = NamedSharding(mesh, PartitionSpec("data"))
         self.config, self.heads = fitted(config, params)
         self.params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
@@ -136,6 +141,45 @@ class Inference:
             return pooled_embedding(hidden_BLD, pack_ids_BL, first_BP, pooling=pooling)[:, 0]
 
         return jax.jit(pooled, static_argnames="pooling")
+
+    def most_probable(
+        self,
+        tokens_BL: Any,
+        type_ids_BL: Any,
+        mask_BL: Any,
+        masked_B1: Any,
+        *,
+        ids_W: Any,
+        count: int,
+    ) -> Array:
+        """For one masked position of each row the most probable of the tokens `ids_W`: int32 [B, count], best first.
+
+        Any number of rows. The model must have an MLM head; logits of other positions are not computed.
+        """
+        rows = len(tokens_BL)
+        fields = (tokens_BL, type_ids_BL, mask_BL, masked_B1)
+        spare = ((0, -rows % self._devices), (0, 0))
+        placed = jax.device_put(tuple(np.pad(field, spare) for field in fields), self._by_row)
+        return self._most_probable(self.params, *placed, jnp.asarray(ids_W), count=count)[:rows]
+
+    @functools.cached_property
+    def _most_probable(self) -> Callable[..., Array]:
+        def best(
+            params: Any,
+            tokens_BL: Array,
+            type_ids_BL: Array,
+            mask_BL: Array,
+            masked_B1: Array,
+            ids_W: Array,
+            *,
+            count: int,
+        ) -> Array:
+            output = forward(self.config, params, tokens_BL, type_ids_BL, mask_BL, masked_BM=masked_B1)
+            assert output.mlm_logits_BMV is not None, "a model with an MLM head gives them"
+            _, places_BK = jax.lax.top_k(output.mlm_logits_BMV[:, 0, ids_W], count)
+            return ids_W[places_BK]
+
+        return jax.jit(best, static_argnames="count")
 
     @functools.cached_property
     def _forward(self) -> Callable[..., bert.Output]:

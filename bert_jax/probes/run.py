@@ -12,12 +12,12 @@ import numpy as np
 from bert_jax.config import FinetuneConfig, PretrainConfig
 from bert_jax.config.finetune_rules import accuracy_faults
 from bert_jax.config.phases import phases
+from bert_jax.data.instances.token_counts import token_counts
 from bert_jax.errors import ConfigError, UsageError
 from bert_jax.models.inference import Inference
 from bert_jax.probes import finetuned, mlm
 from bert_jax.probes import reference as references
 from bert_jax.probes.encoder import first_states, slot_predictor
-from bert_jax.probes.frequency import token_counts
 from bert_jax.probes.linear import FOLDS, classify
 from bert_jax.probes.pairs import labelled_pairs
 from bert_jax.probes.reference import Pairs, pairs_config

@@ -17,6 +17,9 @@ from bert_jax.config import TokenizerConfig
 from bert_jax.errors import UserError
 from bert_jax.text import files, folder, kinds, vocabulary
 
+_WORD_BEGINS = ("\u0120", "\u2581")
+"""How entries of byte-level BPE and of SentencePiece write the space before a word."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SpecialIds:
@@ -43,6 +46,15 @@ class Window(NamedTuple):
     ids: np.ndarray  # int32 [L]
     type_ids: np.ndarray  # uint8 [L]
     spans_L2: np.ndarray  # int32, the token's characters of the whole context; -1 of tokens of the question
+
+
+class Spans(NamedTuple):
+    """The T tokens of a text, without frame."""
+
+    ids: np.ndarray  # int32 [T]
+    spans_T2: (
+        np.ndarray
+    )  # int32, each token's characters [start, end) of the text, without the space before a word
 
 
 class Tokenizer:
@@ -224,6 +236,28 @@ class Tokenizer:
             self.backend.no_truncation()
         return [[_window(encoding) for encoding in (first, *first.overflowing)] for first in pairs]
 
+    def encode_spans(self, texts: Sequence[str]) -> list[Spans]:
+        """The tokens of each text and where they stand. A "[SEP]" in a text is read as the token."""
+        self.backend.encode_special_tokens = False
+        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        return [_spans(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
+
+    def whole_words(self) -> dict[int, str]:
+        """Id -> word, as it reads in a text, of the ordinary entries that are a whole word of letters; ids ascend.
+
+        Of WordPiece entries without "##", of others those that begin with the space before a word.
+        """
+        model = self.backend.model
+        is_wordpiece = isinstance(model, tokenizers.models.WordPiece)
+        mark = model.continuing_subword_prefix if is_wordpiece else _WORD_BEGINS
+        found = {}
+        for index in self.ordinary_ids().tolist():
+            if self.token(index).startswith(mark) != is_wordpiece:
+                word = self.decode([index]).strip()
+                if word.isalpha():
+                    found[index] = word
+        return found
+
     def cut_texts(self, texts: Sequence[str], *, tokens: int) -> list[str]:
         """Each text up to the end of its last token of the first `tokens`; one that has no more, as it is."""
         self.backend.encode_special_tokens = False
@@ -232,6 +266,14 @@ class Tokenizer:
             text[: encoding.offsets[tokens - 1][1]] if len(encoding.ids) > tokens else text
             for text, encoding in zip(texts, encodings, strict=True)
         ]
+
+
+def _spans(text: str, encoding: tokenizers.Encoding) -> Spans:
+    spans_T2 = np.array(encoding.offsets, np.int32).reshape(-1, 2)
+    for span in spans_T2:
+        while span[0] < span[1] and text[span[0]].isspace():
+            span[0] += 1
+    return Spans(np.array(encoding.ids, np.int32), spans_T2)
 
 
 def _window(encoding: tokenizers.Encoding) -> Window:

@@ -123,6 +123,8 @@ _ONE_FIELD = [
     ("optim.layer_decay", 1.1, "in (0, 1]"),
     # in (0, 1)
     ("masking.rate", 1.0, "in (0, 1)"),
+    ("masking.rarity", -0.1, "in [0, 2]"),
+    ("masking.rarity", 2.1, "in [0, 2]"),
     ("masking.span_p", 0.0, "in (0, 1)"),
     ("masking.span_p", 1.0, "in (0, 1)"),
     # rules of their own
@@ -151,6 +153,13 @@ _SEVERAL_FIELDS = [
     (
         {"masking__max_predictions": 129},
         "config.masking.max_predictions=129 must be <= config.data.sequence_length=128",
+    ),
+    *(
+        (
+            {"masking__rarity": 0.7, "masking__unit": unit},
+            "config.masking.rarity=0.7 must go with config.masking.unit='token', or it does nothing",
+        )
+        for unit in ("whole_word", "ngram", "span")
     ),
     (
         {"data__sequence_length": 513},
@@ -405,6 +414,12 @@ def test_a_range_that_another_rule_needs_too_is_still_named(changes, fault):
     assert fault in faults(**changes)
 
 
+def test_a_configuration_written_before_an_option_came_has_its_default():
+    raw = to_dict(resolved())
+    del raw["masking"]["rarity"]
+    assert resolve(raw) == resolved() and resolved().masking.rarity == 0
+
+
 def test_every_range_of_an_option_has_a_case_here():
     ranged = {key for key, _, field in walk(PretrainConfig()) if field.metadata["bounds"] != Bounds()}
     tried = {key for key, _, _ in _ONE_FIELD} | {"seed", "data.sequence_length", "model.max_positions"}
@@ -419,6 +434,7 @@ def test_every_range_of_an_option_has_a_case_here():
         {"masking__mask": 1, "masking__random": 0, "masking__keep": 0},
         {"masking__mask": 0.7, "masking__random": 0.2, "masking__keep": 0.1},  # 0.9999999999999999 in binary
         {"masking__max_predictions": 128},
+        {"masking__rarity": 0.7},
         {"data__sequence_length": 512},
         {"data__sequence_length": 8},
         {"data__path": "x.txt,installed_docs", "data__weights": (0.1, 3)},

@@ -239,3 +239,34 @@ def test_google_bert_gives_the_same_ids_uncased(tmp_path):
         fast = vocabulary.backend.encode(text)
         assert fast.tokens[1:-1] == case["hf_fast_tokens"], text
         assert [list(span) for span in fast.offsets] == case["hf_fast_offsets_with_special"], text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_stand_where_their_text_is(kind):
+    vocabulary = trained(300, kind=kind)
+    for text, (ids, spans_T2) in zip(HARD, vocabulary.encode_spans(HARD), strict=True):
+        [encoding] = vocabulary.encode_texts([text], max_length=10_000)
+        before, after = vocabulary.frame
+        assert [*before, *ids.tolist(), *after] == encoding.ids
+        assert spans_T2.shape == (len(ids), 2) and (np.diff(spans_T2[:, 0]) >= 0).all()
+        assert not any(text[start:end][:1].isspace() for start, end in spans_T2.tolist())
+    [_, spans_T2] = vocabulary.encode_spans(["The quick  fox."])[0]
+    found = ["The quick  fox."[start:end] for start, end in spans_T2.tolist()]
+    assert found[-2:] in (["fox", "."], ["x", "."]) and vocabulary.encode_spans([""])[0].spans_T2.shape == (
+        0,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins", "inside"), [("wordpiece", "", "##"), ("bpe", "\u0120", ""), ("unigram", "\u2581", "")]
+)
+def test_whole_words_are_the_entries_that_begin_one_and_are_letters(kind, begins, inside):
+    vocabulary = trained(300, kind=kind)
+    found, index = vocabulary.whole_words(), vocabulary.backend.token_to_id
+    assert found[index(f"{begins}fox")] == "fox" and list(found) == sorted(found)
+    assert index(f"{inside}e") is not None and index(f"{inside}e") not in found
+    assert all(word.isalpha() for word in found.values()) and not {begins, "[unused0]"} & set(found.values())
+    assert all(
+        vocabulary.token(number) == f"{begins}{word}" for number, word in found.items() if word.isascii()
+    )

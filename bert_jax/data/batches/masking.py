@@ -30,8 +30,23 @@ def draw_rows(seed: int, row_B: np.ndarray, draws: int) -> np.ndarray:
     return pairs.view(np.uint32)[:, :draws]
 
 
+def rarity_weights(counts_V: np.ndarray, rarity: float) -> np.ndarray:
+    """The weight with which a token of each entry is chosen: counts^-rarity, float64 [V].
+
+    An entry that the training text lacks has the weight of one that stands there once, as in DistilBERT's released
+    code (research_projects/distillation/train.py, "mlm_smoothing").
+    """
+    return np.maximum(counts_V, 1).astype(np.float64) ** -rarity
+
+
 def mask_rows(
-    rows: Rows, draws: np.ndarray, masking: MaskingConfig, *, mask_id: int, entries: np.ndarray
+    rows: Rows,
+    draws: np.ndarray,
+    masking: MaskingConfig,
+    *,
+    mask_id: int,
+    entries: np.ndarray,
+    weights_V: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Chooses tokens to predict and hides them: 80 % as [MASK], 10 % as a random entry, 10 % unchanged.
 
@@ -43,6 +58,7 @@ def mask_rows(
       rows: their tokens are changed in place.
       draws: random uint32 [B, draws_per_row].
       entries: ids that random entries are drawn from.
+      weights_V: for the unit "token", as `rarity_weights` gives them; None: all tokens alike.
 
     Returns the batch fields mlm_positions_BM (ascending), mlm_targets_BM, mlm_weights_BM.
     """
@@ -50,7 +66,10 @@ def mask_rows(
     slots = masking.max_predictions
     wanted_B = np.clip(np.rint(masking.rate * rows.lengths_B), 1, slots).astype(np.int64)
     if masking.unit == "token":
-        chosen, turn = _choose_tokens(rows, wanted_B, draws, slots), None
+        priority_BL = _priority(draws, length)
+        if weights_V is not None:
+            priority_BL = _weighted(priority_BL, weights_V[rows.tokens_BL])
+        chosen, turn = _choose_tokens(rows, wanted_B, priority_BL, slots), None
     else:
         chosen, turn = _choose_words(rows, wanted_B, draws, masking)
     row = chosen // length
@@ -79,10 +98,20 @@ def _priority(draws: np.ndarray, length: int) -> np.ndarray:
     return ~draws[:, :length] >> np.uint32(1)
 
 
-def _choose_tokens(rows: Rows, wanted_B: np.ndarray, draws: np.ndarray, slots: int) -> np.ndarray:
+def _weighted(priority_BL: np.ndarray, weights_BL: np.ndarray) -> np.ndarray:
+    """Priorities under which the tokens that come first are drawn without replacement in proportion to their weights.
+
+    An exponential variable of rate w a token, the lowest first (Efraimidis and Spirakis 2006), which is what
+    `torch.multinomial` draws in DistilBERT's released code. The bits of positive floats are in the order of the floats.
+    """
+    exponential_BL = -np.log1p(-(priority_BL + 0.5) * 2.0**-31)
+    return (exponential_BL / weights_BL).astype(np.float32).view(np.uint32)
+
+
+def _choose_tokens(rows: Rows, wanted_B: np.ndarray, priority_BL: np.ndarray, slots: int) -> np.ndarray:
     """The tokens that come first, of equal ones the leftmost, as sorted slots: row * L + position."""
     count, length = rows.tokens_BL.shape
-    key_BL = _priority(draws, length).astype(np.uint64) << _HALF | np.arange(length, dtype=np.uint64)
+    key_BL = priority_BL.astype(np.uint64) << _HALF | np.arange(length, dtype=np.uint64)
     key_BL[~rows.is_text_BL] = _NEVER
     if slots < length:
         key_BL.partition(slots - 1, axis=1)

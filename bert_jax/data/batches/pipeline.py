@@ -18,9 +18,10 @@ import numpy as np
 from bert_jax.batch import Batch, Host, Split, pretraining_spec
 from bert_jax.config import PretrainConfig
 from bert_jax.data.batches import rows
-from bert_jax.data.batches.masking import draw_rows, draws_per_row, mask_rows
+from bert_jax.data.batches.masking import draw_rows, draws_per_row, mask_rows, rarity_weights
 from bert_jax.data.corpus.shards import TokenShards
 from bert_jax.data.instances.index import load_index
+from bert_jax.data.instances.token_counts import load_token_counts
 from bert_jax.data.tensorflow import tensorflow
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.text import tokenizer
@@ -78,6 +79,10 @@ class Batches:
         if config.masking.random_from == "ordinary":
             vocabulary = tokenizer.load(shards.folder / "tokenizer.json")
             self._entries = vocabulary.ordinary_ids().astype(np.int32)
+        self._weights_V: np.ndarray | None = None
+        if config.masking.rarity:
+            counts_V = load_token_counts(shards, config.data.eval_fraction)
+            self._weights_V = rarity_weights(counts_V, config.masking.rarity)
 
     @property
     def count(self) -> int:
@@ -166,7 +171,12 @@ class Batches:
             unmasked.is_text_BL[epoch_B > 0] = False
             unmasked.pair_weights_BP[epoch_B > 0] = 0
         predictions = mask_rows(
-            unmasked, draws, masking, mask_id=self.shards.special.mask, entries=self._entries
+            unmasked,
+            draws,
+            masking,
+            mask_id=self.shards.special.mask,
+            entries=self._entries,
+            weights_V=self._weights_V,
         )
         found = vars(unmasked) | predictions | {"example_ids_B": number_B.astype(np.uint32)}
         return [found[name] for name in self.spec.fields]

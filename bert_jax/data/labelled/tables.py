@@ -51,6 +51,8 @@ class Table:
     """Reads the table once; the fields have at least the columns of the argument."""
     labels: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     """Column -> the label names that the source declares for it, in order."""
+    has_names: bool = True
+    """False: the source has no header."""
 
     def column(self, wanted: str) -> str:
         """The column of this name, number (from 1) or path ("a.b").
@@ -112,7 +114,9 @@ def _delimited(file: File, named: tuple[str, ...], usual: Collection[str]) -> Ta
             )
         return Table(file.name, tuple(cells), lambda wanted: _with_header(file, split(file), cells))
     columns = tuple(str(number) for number in range(1, len(cells) + 1))
-    return Table(file.name, columns, lambda wanted: _without_header(file, split(file), wanted))
+    return Table(
+        file.name, columns, lambda wanted: _without_header(file, split(file), wanted), has_names=False
+    )
 
 
 _Lines = Iterator[tuple[int, list[str]]]  # (number of the first line, fields)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 
 from bert_jax.config import MaskingConfig
-from bert_jax.data.batches.masking import draw_rows, draws_per_row, mask_rows
+from bert_jax.data.batches.masking import draw_rows, draws_per_row, mask_rows, rarity_weights
 from bert_jax.data.batches.rows import Rows
 
 PAD, CLS, SEP, MASK = 0, 2, 3, 4
@@ -38,10 +41,12 @@ def unmasked(tokens, candidates, lengths, starts=None) -> Rows:
     return Rows(tokens, unused, unused, unused, unused, unused, unused, lengths, candidates, starts)
 
 
-def masked(tokens, candidates, lengths, words, masking: MaskingConfig, *, vocab_size: int = VOCAB):
+def masked(
+    tokens, candidates, lengths, words, masking: MaskingConfig, *, vocab_size: int = VOCAB, weights_V=None
+):
     rows = unmasked(tokens.copy(), candidates, lengths)
     entries = np.arange(vocab_size, dtype=np.int32)
-    fields = mask_rows(rows, words, masking, mask_id=MASK, entries=entries)
+    fields = mask_rows(rows, words, masking, mask_id=MASK, entries=entries, weights_V=weights_V)
     return {"tokens_BL": rows.tokens_BL} | fields
 
 
@@ -49,8 +54,8 @@ def wanted(masking: MaskingConfig, length: int) -> int:
     return min(masking.max_predictions, max(1, round(masking.rate * length)))
 
 
-def plain(tokens, candidates, lengths, words, masking: MaskingConfig):
-    """One row at a time, one slot at a time; integers decide, no float is compared with a random one."""
+def plain(tokens, candidates, lengths, words, masking: MaskingConfig, *, weights_V=None):
+    """One row at a time, one slot at a time; without weights integers decide, no float is compared with a random one."""
     rows, length = tokens.shape
     slots = masking.max_predictions
     out = tokens.copy()
@@ -59,6 +64,10 @@ def plain(tokens, candidates, lengths, words, masking: MaskingConfig):
     for r in range(rows):
         # The candidates with the largest 31-bit scores; of equal ones the leftmost.
         order = sorted(np.flatnonzero(candidates[r]), key=lambda p: (-(int(words[r, p]) >> 1), p))
+        if weights_V is not None:
+            order = sorted(
+                np.flatnonzero(candidates[r]), key=lambda p: arrival(words[r, p], weights_V[tokens[r, p]])
+            )
         chosen = sorted(order[: wanted(masking, int(lengths[r]))])
         for slot, position in enumerate(chosen):
             positions[r, slot], weights[r, slot] = position, 1
@@ -74,6 +83,12 @@ def plain(tokens, candidates, lengths, words, masking: MaskingConfig):
         "mlm_targets_BM": targets,
         "mlm_weights_BM": weights,
     }
+
+
+def arrival(word, weight) -> float:
+    """The time of the first event of a Poisson process of rate `weight`; the largest words come first."""
+    share = ((2**31 - 1 - (int(word) >> 1)) + 0.5) / 2**31
+    return -math.log(1 - share) / weight
 
 
 def same(ours, theirs) -> bool:
@@ -240,6 +255,62 @@ def test_random_entries_come_from_the_entries_given():
     now, counts = np.unique(rows.tokens_BL[row, fields["mlm_positions_BM"][row, slot]], return_counts=True)
     assert now.tolist() == entries.tolist()
     assert (abs(counts - len(row) / 3) < 4 * (len(row) * 2 / 9) ** 0.5).all()
+
+
+# ---------------------------------------------------------------------------------------------
+# Rare tokens more often
+# ---------------------------------------------------------------------------------------------
+
+COUNTS_V = np.random.default_rng(0).integers(0, 10**6, VOCAB)
+
+
+@pytest.mark.parametrize("masking", CONFIGS, ids=lambda m: f"{m.rate}-{m.max_predictions}-{m.mask}")
+def test_weighted_masking_equals_the_plain_version(masking):
+    weights_V = rarity_weights(COUNTS_V, 0.7)
+    inputs = drawn_rows(1, rows=200, length=64)
+    words = drawn_words(2, rows=200, length=64, slots=masking.max_predictions)
+    ours = masked(*inputs, words, masking, weights_V=weights_V)
+    assert same(ours, plain(*inputs, words, masking, weights_V=weights_V))
+    alike = masked(*inputs, words, masking)
+    assert (ours["mlm_weights_BM"] == alike["mlm_weights_BM"]).all()  # as many in each row
+    assert not same(ours, alike) or masking.rate == 0.9
+
+
+def test_weights_are_the_counts_to_minus_rarity_and_what_is_not_there_counts_once():
+    weights_V = rarity_weights(np.array([0, 1, 16, 10**10]), 0.5)
+    np.testing.assert_allclose(weights_V, [1, 1, 0.25, 1e-5], rtol=1e-12)
+
+
+def chosen_in_turn(weights: np.ndarray, number: int) -> np.ndarray:
+    """How probable each of few tokens is to be among `number` that are drawn one after another, without replacement."""
+    share = np.zeros(len(weights))
+    for order in itertools.permutations(range(len(weights)), number):
+        probability, left = 1.0, weights.sum()
+        for token in order:
+            probability *= weights[token] / left
+            left -= weights[token]
+        share[list(order)] += probability
+    return share
+
+
+def test_tokens_are_chosen_as_often_as_their_weights_say():
+    """DistilBERT's torch.multinomial(counts^-0.7, number, replacement=False), exactly."""
+    rows, number = 100_000, 2
+    counts_V = np.array([0, 0, 0, 0, 0, 1000, 100, 10, 1, 300])
+    tokens = np.tile(np.array([CLS, 5, 6, 7, 8, 9, SEP], np.int32), (rows, 1))
+    candidates = (tokens != CLS) & (tokens != SEP)
+    masking = MaskingConfig(rate=number / 7, max_predictions=number)
+    words = draw_rows(5, np.arange(rows), draws_per_row(masking, 7))
+    weights_V = rarity_weights(counts_V, 0.7)
+    found = masked(tokens, candidates, np.full(rows, 7), words, masking, vocab_size=10, weights_V=weights_V)
+    assert (found["mlm_weights_BM"].sum(axis=1) == number).all()
+    by_entry = np.bincount(found["mlm_targets_BM"].ravel(), minlength=10)[5:]
+    expected = chosen_in_turn(weights_V[5:], number)
+    assert abs(expected.sum() - number) < 1e-12 and expected.max() > 20 * expected.min()
+    error = (rows * expected * (1 - expected)) ** 0.5
+    assert (abs(by_entry - rows * expected) < 4 * error).all()
+    by_weight = number * weights_V[5:] / weights_V[5:].sum()  # as if a token could be drawn twice
+    assert (abs(by_entry - rows * by_weight) > 8 * error).any()
 
 
 # ---------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from bert_jax.config import PretrainConfig, resolve
 from bert_jax.data.batches.pipeline import Batches, Host
 from bert_jax.data.corpus.prepare import prepare
 from bert_jax.data.instances.index import FIRST, SECOND
+from bert_jax.data.instances.token_counts import token_counts
 from bert_jax.errors import ConfigError
 from bert_jax.text import tokenizer
 
@@ -430,6 +431,29 @@ def test_every_unit_and_mode_is_the_same_on_any_number_of_hosts(corpus, unit, mo
             shares = [batches(config, host=Host(i, count)).at(step) for i in range(count)]
             together = {name: np.concatenate([share[name] for share in shares]) for name in PRETRAINING}
             assert_same(together, whole)
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_rare_tokens_are_predicted_more_often(corpus, split):
+    """The most frequent token less often, in as many predictions a row, on any number of hosts."""
+    plain, rare = (
+        batches(config_of(corpus, "none", batch_size=64, length=64, rarity=rarity), split)
+        for rarity in (0.0, 1.0)
+    )
+    most = token_counts(rare.shards, rare.config.data.eval_fraction).argmax()
+    shares = []
+    for source in (plain, rare):
+        targets = []
+        for step in range(8):
+            batch = source.at(step)
+            targets.append(batch["mlm_targets_BM"][batch["mlm_weights_BM"] > 0])
+            np.testing.assert_array_equal(batch["mlm_weights_BM"], plain.at(step)["mlm_weights_BM"])
+            np.testing.assert_array_equal(unmasked(batch), unmasked(plain.at(step)))
+        shares.append((np.concatenate(targets) == most).mean())
+    assert 0 < shares[1] < 0.6 * shares[0]
+    whole = rare.at(3)
+    parts = [batches(rare.config, split, host=Host(i, 2)).at(3) for i in range(2)]
+    assert_same({name: np.concatenate([part[name] for part in parts]) for name in PRETRAINING}, whole)
 
 
 def masks_of_epochs(source: Batches, epochs: int) -> list[dict[Row, tuple]]:
