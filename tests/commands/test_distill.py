@@ -69,7 +69,7 @@ def test_the_student_opens_in_transformers_with_the_same_logits(student, tmp_pat
     torch = pytest.importorskip("torch", reason="compares with transformers")
     import bert_jax
 
-    export.run(student, tmp_path / "hf", format="hf")
+    export.run(student, tmp_path / "hf")
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "hf").eval()
     assert type(theirs).__name__ == "DistilBertForMaskedLM"
     ids = np.arange(5, 15)[None]
@@ -114,7 +114,7 @@ def test_heads_that_nothing_trains_stay_as_they_began(prepared, straight, tmp_pa
     config = changed(prepared, {"hidden_mse": 1.0, "attention_mse": 1.0, "hard": 0.0}, seed=3)
     distill.run(config, tmp_path / "run", teachers=[straight])
     found = flatten(load_model(tmp_path / "run").params)
-    fresh = flatten(task_of(config).init(jax.random.key(3)))
+    fresh = flatten(jax.jit(task_of(config).init)(jax.random.key(3)))
     still = {path for path in fresh if np.array_equal(found[path], fresh[path])}
     heads = {path for path in fresh if path.startswith(("mlm_head", "pair_head", "bert/pooler"))}
     assert heads and heads <= still
@@ -158,7 +158,7 @@ def test_the_same_on_four_devices_as_on_one(parallel, train, alone, prepared, st
     for ours, theirs in zip(stepped(config, straight, 4), alone, strict=True):
         assert ours.keys() == theirs.keys()
         for name in theirs:
-            np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-4, err_msg=name)
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-4, atol=1e-5, err_msg=name)
 
 
 def test_a_bfloat16_teacher_is_close_to_a_float32_one(alone, prepared, straight):

@@ -139,19 +139,24 @@ def test_a_run_that_is_stopped_and_killed_resumes_with_any_number_of_processes(
 
 
 @pytest.mark.slow
-def test_fine_tuning_in_two_processes_is_that_of_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("command", ["finetune", "distill"])
+def test_labelled_data_in_two_processes_is_that_of_one(command, tmp_path, monkeypatch):
     """With dropout, packed rows whose number is no multiple of two, and an evaluation of the whole set; killed, it
     resumes."""
     monkeypatch.setenv("BERT_JAX_DATA", str(tmp_path / "data"))
     words = ["good", "bad", "film", "plot", "the", "was", "."]
     save_tiny(tmp_path / "model", words, dropout_rate=0.1)
+    save_tiny(tmp_path / "teacher", words, seed=1, hidden_size=64)
+    is_distilled = command == "distill"
     rows = [f"the {words[2 + i % 2]} was {words[i % 2]} {'. ' * (i % 7)}\t{words[i % 2]}" for i in range(51)]
     (tmp_path / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
     (tmp_path / "experiment.py").write_text(
         f"""
-from bert_jax.config import FinetuneConfig, base
+from bert_jax.config import DistilFinetuneConfig, FinetuneConfig, base
 def get_config():
-    config = base(FinetuneConfig)
+    config = base(DistilFinetuneConfig if {is_distilled} else FinetuneConfig)
+    if {is_distilled}:
+        config.distil.hidden_mse = config.distil.value_relation = 1.0
     config.task.train = config.task.eval = {str(tmp_path / "train.tsv")!r}
     config.task.max_length = 48
     config.train.batch_size = 17
@@ -164,13 +169,14 @@ def get_config():
 """
     )
     experiment, init = tmp_path / "experiment.py", ("--init", str(tmp_path / "model"))
-    with processes(experiment, tmp_path / "one", *init, count=1, command="finetune") as started:
+    init += ("--teacher", str(tmp_path / "teacher")) if is_distilled else ()
+    with processes(experiment, tmp_path / "one", *init, count=1, command=command) as started:
         assert [status for status, _ in ends(started)] == [0]
-    with processes(experiment, tmp_path / "two", *init, command="finetune") as started:
+    with processes(experiment, tmp_path / "two", *init, command=command) as started:
         wait_for_step(tmp_path / "two", 5, started)
         started[1].kill()
         assert ends(started)[0][0] in (0, 1)  # 0: it was done already
-    with processes(experiment, tmp_path / "two", *init, command="finetune") as started:
+    with processes(experiment, tmp_path / "two", *init, command=command) as started:
         assert [status for status, _ in ends(started)] == [0, 0]
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
