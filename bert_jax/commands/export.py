@@ -45,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("discriminator", "generator"),
         help="of a run with config.objective.name=rtd: which of its two encoders (default discriminator)",
     )
+    parser.add_argument(
+        "--layers",
+        type=_numbers,
+        default=(),
+        metavar="N,N",
+        help="a smaller model of these layers, counted from 0, with embeddings and heads, to begin a student with:"
+        " 0,2,4,7,9,11",
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -57,7 +65,14 @@ def main(args: argparse.Namespace) -> None:
         if not is_workdir(args.workdir):
             raise UserError(f"--workdir {args.workdir} is not the folder of a run; another model is --model")
     source = args.workdir or args.model
-    run(source, args.out, form=args.format, checkpoint=args.checkpoint or "last", part=args.part)
+    run(
+        source,
+        args.out,
+        form=args.format,
+        checkpoint=args.checkpoint or "last",
+        part=args.part,
+        layers=args.layers,
+    )
 
 
 def run(
@@ -67,19 +82,29 @@ def run(
     form: Format = "hf",
     checkpoint: str = "last",
     part: str | None = None,
+    layers: tuple[int, ...] = (),
 ) -> None:
     """Exports and prints where to, and what opens it.
 
     Raises:
-      UserError: no such model, checkpoint or part; `out` is not free; the model does not fit the format.
+      UserError: no such model, checkpoint, part or layer; `out` is not free; the model does not fit the format.
     """
     from bert_jax.interop.formats import export
     from bert_jax.tasks.load import load_model
+    from bert_jax.tasks.student import with_layers
 
-    config, params, tokenizer, report = load_model(source, checkpoint=checkpoint, part=part)
+    model = load_model(source, checkpoint=checkpoint, part=part)
+    config, params, tokenizer, report = with_layers(model, layers, option="--layers") if layers else model
     _warn_of_untrained(Path(source), params)
     opened_by = export(form, out, params, config=config, tokenizer=tokenizer, report=report)
     print(f"wrote {out}: {opened_by}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--layers {text} must be whole numbers with commas between: 0,2,4")
+    return tuple(map(int, parts))
 
 
 def _warn_of_untrained(source: Path, params: Mapping[str, Any]) -> None:

@@ -105,7 +105,7 @@ def _load(config: DistilRun, found: Sequence[Found], source: hub.Source, **optio
     layers = config.distil.student_layers
     if not layers:
         return load_model(source, **options)
-    return with_layers(found[0].model, layers, place=f"--teacher {source}")
+    return with_layers(found[0].model, layers, option="config.distil.student_layers")
 
 
 def _student(

@@ -13,8 +13,10 @@ from bert_jax.tasks.load import LoadedModel
 _LAYER = re.compile(r"^bert/encoder/layer_(\d+)/")
 
 
-def with_layers(model: LoadedModel, layers: Sequence[int], *, place: str) -> LoadedModel:
+def with_layers(model: LoadedModel, layers: Sequence[int], *, option: str) -> LoadedModel:
     """`model` with these of its layers, counted from 0, in this order.
+
+    option: by which they were named, for messages.
 
     Raises:
       UserError: it has no such layer, or its layers share their parameters.
@@ -22,12 +24,12 @@ def with_layers(model: LoadedModel, layers: Sequence[int], *, place: str) -> Loa
     config = model.config
     if config.sharing != "none":
         raise UserError(
-            f"{place}: its layers share parameters (sharing={config.sharing!r}): config.distil.student_layers must be empty"
+            f"{option} must be empty for a model whose layers share parameters (sharing={config.sharing!r})"
         )
     if missing := [layer for layer in layers if layer >= config.num_layers]:
         raise UserError(
-            f"{place}: config.distil.student_layers={','.join(map(str, layers))} must be < {config.num_layers}, the layers"
-            f" it has: {missing[0]} is not"
+            f"{option}={','.join(map(str, layers))} must be < {config.num_layers}, the layers of the model: {missing[0]} is"
+            " not"
         )
     leaves = {path: leaf for path, leaf in flatten(model.params).items() if not _LAYER.match(path)}
     for path, leaf in flatten(model.params).items():

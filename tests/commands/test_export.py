@@ -57,6 +57,14 @@ def test_what_a_class_has_no_place_for_is_said(tmp_path, capsys):
     assert "transformers passes over it: bert/embeddings/position" in capsys.readouterr().out
 
 
+def test_a_smaller_model_has_the_layers_that_were_named(electra, tmp_path):
+    assert call("--model", electra, "--format", "hf", "--out", tmp_path / "out", "--layers", "1") == 0
+    whole, cut = bert_jax.load(electra), bert_jax.load(tmp_path / "out")
+    assert cut.config.num_layers == 1 and cut.config.hidden_size == whole.config.hidden_size
+    ours, theirs = cut.params["bert"]["encoder"]["layer_0"], whole.params["bert"]["encoder"]["layer_1"]
+    np.testing.assert_array_equal(ours["mlp_in"]["kernel"], theirs["mlp_in"]["kernel"])
+
+
 def test_faults_are_one_line(electra, tmp_path, capsys):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("")
@@ -74,6 +82,12 @@ def test_faults_are_one_line(electra, tmp_path, capsys):
             "taken: is not empty",
         ),
         (("--model", electra, "--format", "hf", *out, "--part", "generator"), 1, "electra: has no generator"),
+        (
+            ("--model", electra, "--format", "hf", *out, "--layers", "0,7"),
+            1,
+            "--layers=0,7 must be < 2, the layers of the model: 7 is not",
+        ),
+        (("--model", electra, "--format", "hf", *out, "--layers", "one"), 2, "must be whole numbers"),
         (("--model", bare, "--format", "hf", *out), 1, "--format hf needs the model's tokenizer"),
         (("--model", tmp_path / "nothing", "--format", "hf", *out), 1, "no model that can be read here"),
         (

@@ -329,7 +329,7 @@ def test_another_teacher_in_its_place_is_refused(trained, made, teacher, tmp_pat
 
 def test_layers_are_cut_out_in_order(made):
     whole = load_model(made / "pretrained")
-    cut = with_layers(whole, (2, 0), place="x")
+    cut = with_layers(whole, (2, 0), option="--layers")
     assert cut.config.num_layers == 2
     for number, layer in enumerate((2, 0)):
         jax.tree.map(
@@ -337,8 +337,8 @@ def test_layers_are_cut_out_in_order(made):
             cut.params["bert"]["encoder"][f"layer_{number}"],
             whole.params["bert"]["encoder"][f"layer_{layer}"],
         )
-    with pytest.raises(UserError, match=r"student_layers=1,3 must be < 3, the layers it has: 3 is not"):
-        with_layers(whole, (1, 3), place="x")
+    with pytest.raises(UserError, match=r"--layers=1,3 must be < 3, the layers of the model: 3 is not"):
+        with_layers(whole, (1, 3), option="--layers")
 
 
 # Bad input -----------------------------------------------------------------------------------------------
