@@ -314,3 +314,19 @@ def test_vectors_are_averaged_as_directions():
     one, two = drawn(3, D), drawn(3, D)
     units = [v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (one, two)]
     np.testing.assert_allclose(hidden_states.mean_vector([one, two]), (units[0] + units[1]) / 2, atol=1e-6)
+
+
+def test_every_loss_has_a_panel_among_the_curves_and_a_row_in_the_table():
+    from bert_jax.inspection.curves import _PANELS
+    from bert_jax.inspection.ending import _SHOWN
+
+    pair = (0, 0)
+    losses = [
+        distillation.soft("mlm", 1.0, temperature=1.0),
+        distillation.hidden_cosine(1.0),
+        distillation.hidden_mse(1.0, [pair]),
+        distillation.attention_mse(1.0, [pair]),
+        distillation.attention_kl(1.0, pair),
+        *(distillation.relation(name, 1.0, pair, heads=1) for name in ("query", "key", "value")),
+    ]
+    assert {loss.name for loss in losses} <= set(_PANELS) and {loss.name for loss in losses} <= set(_SHOWN)
