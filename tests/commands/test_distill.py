@@ -147,6 +147,7 @@ def alone(prepared, straight):
     return stepped(config, straight, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parallel", "train"),
     [({"fsdp": 2, "tensor": 2}, {}), ({"mode": "pmap"}, {"accumulate": 2}), ({"data": 4}, {"accumulate": 2})],
@@ -161,6 +162,7 @@ def test_the_same_on_four_devices_as_on_one(parallel, train, alone, prepared, st
             np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_bfloat16_teacher_is_close_to_a_float32_one(alone, prepared, straight):
     rates = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0}
     config = changed(prepared, EVERY | {"teacher_dtype": "bfloat16"}, model=rates)
@@ -170,6 +172,7 @@ def test_a_bfloat16_teacher_is_close_to_a_float32_one(alone, prepared, straight)
     assert found[0]["hidden_mse_loss"][0] == pytest.approx(alone[0]["hidden_mse_loss"][0], rel=0.02)
 
 
+@pytest.mark.slow
 def test_resumed_it_ends_with_the_same_parameters(prepared, straight, tmp_path):
     config = changed(prepared, {"soft": 1.0, "hidden_mse": 1.0})
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
