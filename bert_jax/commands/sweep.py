@@ -5,9 +5,10 @@
   bert-jax report S
 
 FILE defines the question, the base experiment, named variants, seeds, the budget, and the probes that score each
-trial; FILE:SIZE selects one of its sizes (full, the default, or tiny). Variants with values of config.distil learn from
-the teacher that FILE or --teacher names. All values are checked before anything runs, and the text is prepared once. The same command again skips finished trials, resumes interrupted ones and runs failed
-ones again; variants and seeds may be added to the file.
+trial; FILE:SIZE selects one of its sizes (full, the default, or tiny). Variants with values of config.distil are
+distilled, from the teacher that FILE or --teacher names; others are pretrained. All values are checked before anything
+runs, and the text is prepared once. The same command again skips finished trials, resumes interrupted ones and runs
+failed ones again; variants and seeds may be added to the file.
 
 Executors:
   local      on this machine, --jobs at a time, each on some of its GPUs, TPU chips or cores; a live table

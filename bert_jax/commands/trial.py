@@ -3,9 +3,9 @@
   bert-jax sweep FILE --workdir S --executor commands     prints the command of every unfinished trial
   bert-jax trial S none-seed0                             runs one
 
-The folder S of the sweep holds all that the trial needs except the prepared corpus and the teacher of a trial of
-distillation, whose place it names. S/attempts/NAME.jsonl records when
-it began and how it ended. Several processes (srun, a TPU pod) find each other as those of `bert-jax pretrain` do.
+The folder S of the sweep holds all that the trial needs except the prepared corpus and, of a trial of distillation, the
+teacher, whose place it names. S/attempts/NAME.jsonl records when it began and how it ended. Several processes (srun, a
+TPU pod) find each other as those of `bert-jax pretrain` do.
 Exit status: 0 trained and probed, 1 failure, 2 no such trial, 128 + signal when stopped (saved first).
 """
 
