@@ -137,12 +137,14 @@ def test_a_teacher_that_does_not_fit_ends_the_sweep_before_anything_runs(file, t
     )
 
 
-def test_a_teacher_of_another_place_is_another_sweep(file, tmp_path, straight, capsys):
-    """A hub's model and a folder alike; the first folder goes on."""
-    other = tmp_path / "other"
-    shutil.copytree(straight, other)
-    words = ["sweep", file, "--workdir", str(tmp_path / "S"), "--executor", "commands"]
-    assert main([*words, "--teacher", str(straight)]) == 0
-    assert main([*words, "--teacher", str(straight)]) == 0
-    assert main([*words, "--teacher", str(other)]) == 2
-    assert f"teacher: '{other}' now, '{straight}' there" in capsys.readouterr().err
+def test_a_sweep_is_of_one_teacher_by_whatever_path_it_is_named(
+    file, tmp_path, straight, capsys, monkeypatch
+):
+    words = ["sweep", file, "--workdir", str(tmp_path / "S"), "--executor", "commands", "--teacher"]
+    monkeypatch.chdir(straight.parent)
+    assert main([*words, straight.name]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, str(straight)]) == 0
+    shutil.copytree(straight, tmp_path / "copy")
+    assert main([*words, "copy"]) == 2
+    assert f"teacher: '{tmp_path / 'copy'}' now, '{straight}' there" in capsys.readouterr().err
