@@ -35,9 +35,25 @@ def get_sweep():
         ),
         seeds=(0,),
         tokens=12 * 8 * 32,
-        probes=("mlm", "nsp"),
-        measures=("nsp.accuracy", "mlm.loss"),
+        probes=("mlm",),
+        tasks={{"words": "two_words.py"}},
+        measures=("words.accuracy", "mlm.loss"),
     )
+"""
+    )
+    texts = path.parent / "two_words.tsv"
+    texts.write_text("text\tlabel\n" + "".join(f"a text of {n} words\t{n % 3 > 0}\n" for n in range(40)))
+    (path.parent / "two_words.py").write_text(
+        f"""
+from bert_jax.config import FinetuneConfig, base
+
+def get_config():
+    config = base(FinetuneConfig)
+    config.task.train = config.task.eval = {str(texts)!r}
+    config.task.max_length = 32
+    config.train.steps = 2
+    config.train.batch_size = 8
+    return config
 """
     )
     return str(path)
@@ -76,7 +92,7 @@ def test_a_sweep_with_a_teacher_runs_resumes_and_is_reported(file, tmp_path, str
     assert main(["trial", str(S), "states-seed0"]) == 0
     assert "mlm" in capsys.readouterr().out
     again = scores.read(states)
-    assert [score.name for score in again.scores] == ["nsp.accuracy"]
+    assert [score.name for score in again.scores] == ["words.accuracy"]
     assert again.scores[0].value == before.scores[0].value
     assert trials.trial_state(S, plan.trial("states-seed0")).status == "finished"
 
@@ -89,7 +105,7 @@ def test_a_sweep_with_a_teacher_runs_resumes_and_is_reported(file, tmp_path, str
     with (S / "comparisons.csv").open() as stream:
         verdicts = {(line["measure"], line["variant"]): line["verdict"] for line in csv.DictReader(stream)}
     assert verdicts["mlm.loss", "states"] == "not measured"
-    assert verdicts["nsp.accuracy", "states"] in ("better", "worse", "too small to tell")
+    assert verdicts["words.accuracy", "states"] in ("better", "worse", "too small to tell")
 
 
 def test_a_teacher_is_handed_to_the_trials_that_read_it(file, tmp_path, monkeypatch):
