@@ -23,8 +23,8 @@ All students begin with fresh parameters and take the same rows and steps, so th
     tinybert     states of every layer, through a projection, and attention scores (Jiao et al. 2020, eq. 7 to 9)
     minilmv2     relations among queries, keys and values of the last layer (Wang et al. 2021, eq. 4 to 6); heads of 16
 
-A difference to the papers: DistilBERT begins with every second layer of its teacher, which its table 4 says is worth
-3.7 points of GLUE's average. Equal steps are not equal hours: the report's cost table shows what a teacher takes.
+A difference to the papers: DistilBERT begins with every second layer of its teacher, which by its ablation is worth 3.7
+points of GLUE's average. Equal steps are not equal hours: the report's cost table shows what a teacher takes.
 
 The last two train no predictions of masked tokens, so the mlm probe leaves them out. What compares all students is
 the accuracy of a classifier fine-tuned from each, without a teacher: full, MNLI and SST-2; tiny, which package a
@@ -43,10 +43,11 @@ _TEACHER = "google-bert/bert-base-uncased"
 
 
 def get_sweep(size: str = "full") -> Sweep:
-    heads, dtype = sized(size, full=(48, "bfloat16"), tiny=(16, "float32"))
+    heads = sized(size, full=48, tiny=16)
+    of_teacher = sized(size, full={"teacher_dtype": "bfloat16"}, tiny={})
 
     def distilled(**options: Any) -> dict[str, Any]:
-        return {f"distil.{name}": value for name, value in {**options, "teacher_dtype": dtype}.items()}
+        return {f"distil.{name}": value for name, value in {**options, **of_teacher}.items()}
 
     return Sweep(
         question="Which way of distilling pays, at equal steps?",
@@ -71,7 +72,7 @@ def get_sweep(size: str = "full") -> Sweep:
         ),
         probes=("mlm",),
         published=Published(
-            source="DistilBERT's README; Jiao et al. 2020, table 1; Wang et al. 2021 (MiniLMv2)",
+            source="DistilBERT's README; Jiao et al. 2020 (TinyBERT); Wang et al. 2021 (MiniLMv2)",
             columns=(
                 Column("MNLI-m", "mnli.accuracy"),
                 Column("SST-2", "sst2.accuracy"),
