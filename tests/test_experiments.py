@@ -164,12 +164,27 @@ def _parameters(model, objective):
 def test_the_sweeps_that_the_house_ships():
     assert [path.stem for path in SWEEPS] == [
         "attention", "depth_width", "mask_rate", "mask_split", "mask_unit", "nsp_vs_sop", "objective", "optimizer",
-        "packing", "sentence_format", "sharing", "static_vs_dynamic",
+        "packing", "sentence_format", "sharing", "static_vs_dynamic", "students",
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("size", "teacher"), [("full", "bert-base"), ("tiny", "bert-mini")])
+def test_the_students_differ_in_losses_alone_and_fit_their_teacher(size, teacher):
+    plan = load_sweep(f"{ROOT}/experiments/sweeps/students.py:{size}")
+    first = {trial.variant: trial for trial in plan.trials if trial.seed == 0}
+    assert {name: trial.has_teacher for name, trial in first.items()} == {
+        "plain": False, "soft": True, "distilbert": True, "tinybert": True, "minilmv2": True,
+    }  # fmt: skip
+    shared = [{**configs.to_dict(trial.config), "distil": None} for trial in first.values()]
+    assert all(values == shared[0] for values in shared)
+    for trial in first.values():
+        if trial.has_teacher:
+            compared = Comparison(trial.config.distil, trial.config.model, PRESETS[teacher], "mlm")
+            assert list(compared.faults()) == [], trial.name
+
+
 def test_the_tables_beside_which_a_sweep_puts_its_own_are_as_published():
-    """Lan et al. 2020, table 5; Liu et al. 2019, tables 1 and 2."""
+    """Lan et al. 2020, table 5; Liu et al. 2019, tables 1 and 2; distillation: the sources that the file names."""
     albert = load_sweep(str(ROOT / "experiments/sweeps/nsp_vs_sop.py")).sweep.published
     titles = [column.title for column in albert.columns]
     rows = {title: dict(zip(titles, row, strict=True)) for title, row in albert.rows.items()}
@@ -180,3 +195,5 @@ def test_the_tables_beside_which_a_sweep_puts_its_own_are_as_published():
     assert [row[1] for row in formats.rows.values()] == [84.0, 82.9, 84.7, 84.7, 84.3]
     masks = load_sweep(str(ROOT / "experiments/sweeps/static_vs_dynamic.py")).sweep.published
     assert [row[0] for row in masks.rows.values()] == [76.3, 78.3, 78.7]
+    students = load_sweep(str(ROOT / "experiments/sweeps/students.py")).sweep.published
+    assert [row[0] for row in students.rows.values()] == [84.7, 82.1, "84.6 (test)", 84.2]

@@ -5,9 +5,10 @@
   bert-jax report S
 
 FILE defines the question, the base experiment, named variants, seeds, the budget, and the probes that score each
-trial; FILE:SIZE selects one of its sizes (full, the default, or tiny). All values are checked before anything runs,
-and the text is prepared once. The same command again skips finished trials, resumes interrupted ones and runs failed
-ones again; variants and seeds may be added to the file.
+trial; FILE:SIZE selects one of its sizes (full, the default, or tiny). Variants with values of config.distil are
+distilled, from the teacher that FILE or --teacher names; others are pretrained. All values are checked before anything
+runs, and the text is prepared once. The same command again skips finished trials, resumes interrupted ones and runs
+failed ones again; variants and seeds may be added to the file.
 
 Executors:
   local      on this machine, --jobs at a time, each on some of its GPUs, TPU chips or cores; a live table
@@ -47,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--slurm", default="", metavar="OPTIONS", help='for sbatch: "--partition=gpu --gres=gpu:1"')
     add("--tokens", type=_whole_number, metavar="N", help="budget of a trial, instead of the file's: 5e6")
     add("--seeds", type=_seeds, metavar="N,N", help="seeds, instead of the file's: 0,1,2,3,4")
+    add(
+        "--teacher",
+        metavar="MODEL",
+        help="model that trials of distillation learn from, instead of the file's: a directory or the id of a model of"
+        " the hub",
+    )
     add("--list", action="store_true", help="check the sweep and print its trials; runs nothing")
     add("--status", action="store_true", help="print the states of the trials in S; runs nothing")
 
@@ -67,7 +74,12 @@ def main(args: argparse.Namespace) -> None:
     if args.status:
         return watch.print_status(args.workdir)
     plan = definition.load(
-        args.file, args.overrides, tokens=args.tokens, seeds=args.seeds, known_probes=probe.PROBES
+        args.file,
+        args.overrides,
+        tokens=args.tokens,
+        seeds=args.seeds,
+        teacher=args.teacher,
+        known_probes=probe.PROBES,
     )
     if args.list:
         return run.print_plan(plan)

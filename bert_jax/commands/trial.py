@@ -3,8 +3,9 @@
   bert-jax sweep FILE --workdir S --executor commands     prints the command of every unfinished trial
   bert-jax trial S none-seed0                             runs one
 
-The folder S of the sweep holds all that the trial needs except the prepared corpus. S/attempts/NAME.jsonl records when
-it began and how it ended. Several processes (srun, a TPU pod) find each other as those of `bert-jax pretrain` do.
+The folder S of the sweep holds all that the trial needs except the prepared corpus and, of a trial of distillation, the
+teacher, whose place it names. S/attempts/NAME.jsonl records when it began and how it ended. Several processes (srun, a
+TPU pod) find each other as those of `bert-jax pretrain` do.
 Exit status: 0 trained and probed, 1 failure, 2 no such trial, 128 + signal when stopped (saved first).
 """
 
@@ -28,7 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     refuse_overrides(args, "the trial's configuration is in the sweep's folder")
-    from bert_jax.commands import pretrain, probe
+    from bert_jax.commands import distill, pretrain, probe
     from bert_jax.sweeps.trial import run_trial
 
-    run_trial(args.folder, args.name, train=pretrain.run, probe=probe.run, only_probe=args.probe)
+    run_trial(
+        args.folder,
+        args.name,
+        train=pretrain.run,
+        distill=distill.run,
+        probe=probe.run,
+        only_probe=args.probe,
+    )

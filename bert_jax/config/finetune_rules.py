@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bert_jax.config.distil import DistilRun
 from bert_jax.config.finetune import FinetuneConfig, TaskConfig
 from bert_jax.config.phases import borders, schedule_pieces
 from bert_jax.config.run_rules import (
@@ -42,6 +43,8 @@ def accuracy_faults(config: FinetuneConfig, place: str) -> Iterator[str]:
         )
     if not config.task.eval:
         yield f"{place}: config.task.eval='' must name the examples that are scored"
+    if isinstance(config, DistilRun):
+        yield f"{place}: config.distil must be left out: encoders are compared by plain fine-tuning, without a teacher"
 
 
 def _task_faults(config: FinetuneConfig) -> Iterator[str]:

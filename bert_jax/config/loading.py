@@ -93,7 +93,8 @@ def load(
 
     Args:
       overrides: text as on the command line: "optim.learning_rate=2e-4".
-      values: the same with Python's types: {"optim.learning_rate": 2e-4}.
+      values: the same with Python's types: {"optim.learning_rate": 2e-4}. A value of the group "distil" makes an
+        experiment without that group one of distillation.
       kind: the kind of run that the file must describe; `RunConfig`: any.
 
     Raises:
@@ -101,6 +102,8 @@ def load(
       ConfigError: every broken rule, unknown key and unreadable override at once.
     """
     raw = _as_dict(_run_experiment(path))
+    if any(key.startswith("distil.") for key in values or ()):
+        raw.setdefault("distil", {})  # before any value is read: the kind of run decides which keys there are
     found = _kind(raw)
     if not issubclass(found, kind):
         raise UsageError(
@@ -251,6 +254,10 @@ def _unknown(key: str, kind: type[RunConfig]) -> str:
     if key in RENAMED:
         return f"config.{key} is no longer an option: it is {RENAMED[key]} now"
     group, _, name = key.rpartition(".")
+    if group == "distil" and not issubclass(kind, DistilRun):
+        return (
+            f"config.{key} must go with an experiment of `bert-jax distill`: this one learns from no teacher"
+        )
     if group.startswith("phases["):
         return f"config.{key} is unknown: known here: {', '.join(_field_types(PhaseConfig))}"
     keys = known_keys(kind)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bert_jax.config import FinetuneConfig, PretrainConfig
+from bert_jax.config import DistilPretrainConfig, FinetuneConfig, PretrainConfig
 from bert_jax.config.finetune_rules import accuracy_faults
 from bert_jax.config.phases import phases
 from bert_jax.data.instances.token_counts import token_counts
@@ -43,6 +43,8 @@ class Subject:
     rows: PretrainConfig
     """the configuration of the held-out rows; see `bert_jax.probes.reference`"""
     pairs: int
+    trains_mlm: bool = True
+    """whether the run trained the masked-language-model head"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ def probe(
         finetuned.is_last(step, choose_checkpoint(workdir, "last"), tuple(tasks))
     architecture, params = load_workdir(workdir, checkpoint=str(step))
     model = Inference(architecture, params, rows=config.train.batch_size // config.train.accumulate)
-    subject = Subject(model, task.shards, rows, pairs)
+    subject = Subject(model, task.shards, rows, pairs, trains_mlm=_trains_mlm(config))
     found = {name: PROBES[name](subject) for name in names}
     of_tasks = [
         finetuned.finetuned(workdir, name, experiment, step=step) for name, experiment in tasks.items()
@@ -129,6 +131,11 @@ def probe(
     return Result(probed, {name: finding.skipped for name, finding in found.items() if finding.skipped})
 
 
+def _trains_mlm(config: PretrainConfig) -> bool:
+    """Not so where a student learns from hidden states or attention alone."""
+    return not isinstance(config, DistilPretrainConfig) or bool(config.distil.hard or config.distil.soft)
+
+
 def _mlm(subject: Subject) -> Finding:
 
     from bert_jax.data.batches.pipeline import Batches
@@ -136,6 +143,10 @@ def _mlm(subject: Subject) -> Finding:
     model, rows = subject.model, subject.rows
     if "mlm" not in model.heads:
         return Finding(skipped="the model has no masked-language-model head")
+    if not subject.trains_mlm:
+        return Finding(
+            skipped="the run did not train its masked-language-model head: config.distil.hard=0 and soft=0"
+        )
     train = dataclasses.replace(rows.train, batch_size=model.rows)
     batches = Batches(subject.shards, dataclasses.replace(rows, train=train), "eval")
     parts, predict = [], slot_predictor(model)

@@ -96,6 +96,7 @@ def _points(file: str, suite: Suite, overrides: Sequence[str], *, fresh: bool) -
     for values in itertools.product(*suite.grid.values()):
         chosen = dict(zip(suite.grid, values, strict=True))
         config: FinetuneConfig = configs.load(file, overrides, values=chosen | head, kind=FinetuneConfig)
+        configs.check_command(config, "finetune", file)
         if not config.task.eval:
             raise ConfigError(["config.task.eval='' must name the examples that choose the best run"])
         name = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in chosen.items())

@@ -12,15 +12,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from bert_jax import config as configs
-from bert_jax.config import FinetuneConfig, PretrainConfig, experiment
+from bert_jax.config import DistilPretrainConfig, FinetuneConfig, PretrainConfig, experiment
 from bert_jax.config.finetune_rules import accuracy_faults
 from bert_jax.config.phases import token_slots
 from bert_jax.errors import ConfigError, UsageError
+from bert_jax.sweeps import teacher as teachers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One answer to the question: a name, and its values as {"group.field": value}."""
+    """One answer to the question: a name, and its values as {"group.field": value}.
+
+    A value of the group "distil" makes its trials ones of distillation, from `Sweep.teacher`; others are pretrained.
+    """
 
     name: str
     values: Mapping[str, Any]
@@ -70,6 +74,9 @@ class Sweep:
     measures: tuple[str, ...] = ("mlm.loss", "mlm.accuracy", "nsp.accuracy", "sop.accuracy")
     """what is tested against the baseline: scores of the probes and tasks, or held_out.X, X a field of an eval line"""
     published: Published | None = None
+    teacher: str = ""
+    """the model that trials of distillation learn from, as --teacher of `bert-jax distill` names it; a directory is
+    relative to the working directory"""
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -89,6 +96,11 @@ class Trial:
     def name(self) -> str:
         return f"{self.variant}-seed{self.seed}"
 
+    @property
+    def has_teacher(self) -> bool:
+        """Whether it is one of distillation."""
+        return isinstance(self.config, DistilPretrainConfig)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -102,6 +114,10 @@ class Plan:
     trials: tuple[Trial, ...]
     tasks: Mapping[str, FinetuneConfig] = dataclasses.field(default_factory=dict)
     """the experiments of `Sweep.tasks`"""
+
+    def with_teacher(self, teacher: str) -> Plan:
+        """The same sweep from another teacher."""
+        return dataclasses.replace(self, sweep=dataclasses.replace(self.sweep, teacher=teacher))
 
     def trial(self, name: str) -> Trial:
         """The trial of this name.
@@ -133,6 +149,7 @@ def load(
     *,
     tokens: int | None = None,
     seeds: Sequence[int] | None = None,
+    teacher: str | None = None,
     known_probes: Collection[str] | None = None,
 ) -> Plan:
     """The sweep of the file `path` with every trial resolved.
@@ -140,7 +157,7 @@ def load(
     Args:
       path: FILE, or FILE:SIZE, which calls its `get_sweep(SIZE)`.
       overrides: "group.field=value" for every variant, such as where the text is.
-      tokens, seeds: instead of the file's.
+      tokens, seeds, teacher: instead of the file's.
       known_probes: names that probes must be of; None: not checked.
 
     Raises:
@@ -154,6 +171,7 @@ def load(
         sweep,
         tokens=sweep.tokens if tokens is None else tokens,
         seeds=sweep.seeds if seeds is None else tuple(seeds),
+        teacher=sweep.teacher if teacher is None else teacher,
     )
     faults = [*_sweep_faults(sweep), *_override_faults(sweep, overrides)]
     if known_probes is not None:
@@ -177,6 +195,9 @@ def load(
         raise ConfigError(
             [f"{path}: {_whose(names, sweep)}: {fault}" for fault, names in variant_faults.items()]
         )
+    own = {variant.name: found[variant.name] for variant in sweep.variants}
+    if of_teacher := list(teachers.faults(sweep.teacher, own)):
+        raise ConfigError([f"{path}: {fault}" for fault in of_teacher])
     trials = tuple(
         Trial(variant=variant.name, seed=seed, config=dataclasses.replace(found[variant.name], seed=seed))
         for seed in sweep.seeds  # outermost, so that a sweep that is stopped early has compared all variants
@@ -260,6 +281,9 @@ def _with_budget(base: str, sweep: Sweep, variant: Variant, overrides: Sequence[
       ConfigError: its faults; or it sets its own steps, which spend another budget.
     """
     values = {**sweep.common, **variant.values}
+    if variant is _REFERENCE:  # a teacher decides neither rows nor masks
+        values = {key: value for key, value in values.items() if not key.startswith("distil.")}
+        overrides = [text for text in overrides if not text.startswith("distil.")]
     if "train.steps" not in values:
         # So many steps that no rule about steps and other values fails.
         draft: PretrainConfig = configs.load(base, overrides, values={**values, "train.steps": _MANY})

@@ -16,6 +16,7 @@ from bert_jax.config.phases import token_slots
 from bert_jax.console import table
 from bert_jax.errors import UserError
 from bert_jax.sweeps import local, slurm, store
+from bert_jax.sweeps import teacher as teachers
 from bert_jax.sweeps.definition import Plan, Trial
 from bert_jax.sweeps.trials import trial_state
 from bert_jax.sweeps.watch import summary
@@ -45,11 +46,14 @@ def run_sweep(
       slurm_options: for sbatch.
 
     Raises:
-      ConfigError: `folder` belongs to another sweep.
-      UserError: the folder is in use, there is no text, or trials did not finish.
+      ConfigError: `folder` belongs to another sweep, or losses do not fit the teacher.
+      UserError: the folder is in use, there is no text or no teacher, or trials did not finish.
       Interrupted: Ctrl-C or SIGTERM; running trials are saved.
     """
     slots = local.slots(jobs) if executor == "local" else ()
+    if plan.sweep.teacher:
+        plan = plan.with_teacher(teachers.located(plan.sweep.teacher))
+        teachers.check(plan.sweep.teacher, {trial.variant: trial.config for trial in plan.trials})
     store.claim(folder, plan)
     with locks.held(folder / ".lock", f"--workdir {folder}"):
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for the lines of `commands`
@@ -122,6 +126,7 @@ def print_plan(plan: Plan) -> None:
         entries[f"variant {variant.name}{mark}"] = (
             f"{values}; {config.train.steps:,} steps, {token_slots(config):,} tokens"
         )
+    entries |= {"teacher": sweep.teacher} if sweep.teacher else {}
     entries |= {"seeds": ", ".join(map(str, sweep.seeds)), "probes": ", ".join(sweep.probes)}
     entries["trials"] = f"{len(plan.trials)}: {', '.join(trial.name for trial in plan.trials)}"
     table(plan.file, entries)

@@ -42,6 +42,7 @@ def _check_same_sweep(folder: Path, new: Plan, saved: Plan) -> None:
             ("baseline", new.sweep.baseline, saved.sweep.baseline),
             ("probes", new.sweep.probes, saved.sweep.probes),
             ("tasks", sorted(new.tasks), sorted(saved.tasks)),
+            ("teacher", new.sweep.teacher, saved.sweep.teacher),
         )
         if now != there
     ]

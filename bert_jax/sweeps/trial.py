@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -18,18 +19,19 @@ def run_trial(
     name: str,
     *,
     train: Callable[..., object],
+    distill: Callable[..., object],
     probe: Callable[..., object],
     only_probe: bool = False,
 ) -> None:
     """Trains the trial `name` of the sweep in `folder`, or resumes it, then probes it.
 
-    train(config, workdir, experiment=, command=) is `pretrain.run`, probe(workdir, probes=, reference=, tasks=) `probe.run`. Of
-    several processes the first probes alone, as a new program (only_probe), since jax keeps the devices of the others
-    for as long as this one runs.
+    train(config, workdir, experiment=, command=) is `pretrain.run`, distill, for a trial of distillation, with teachers=
+    besides, `distill.run`, and probe(workdir, probes=, reference=, tasks=) `probe.run`. Of several processes the first
+    probes alone, as a new program (only_probe), since jax keeps the devices of the others for as long as this one runs.
 
     Raises:
       UsageError: no such trial.
-      UserError: no sweep there, another process runs the trial, or what `train` and `probe` raise.
+      UserError: no sweep there, another process runs the trial, or what `train`, `distill` and `probe` raise.
     """
     plan = read_plan(folder)
     trial = plan.trial(name)
@@ -45,6 +47,8 @@ def run_trial(
         )
     with trials.attempt(folder, trial) if is_first else contextlib.nullcontext():
         if not only_probe:
+            if trial.has_teacher:
+                train = functools.partial(distill, teachers=(plan.sweep.teacher,))
             train(
                 trial.config,
                 workdir,

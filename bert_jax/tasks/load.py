@@ -77,6 +77,21 @@ def load_model(source: str | hub.Source, *, checkpoint: str = "last", part: str 
     return LoadedModel(config, params, tokenizer, report)
 
 
+def read_architecture(source: str | hub.Source) -> ModelConfig:
+    """The architecture alone of what `load_model` opens. Touches no device.
+
+    Raises:
+      UserError: as `load_model`, but for checkpoints, which are not looked for.
+    """
+    directory = hub.resolve(source)
+    if not workdirs.is_workdir(directory):
+        return load_model(source).config  # NumPy alone reads it
+    saved = workdirs.read(directory, RunConfig).config
+    if isinstance(saved, FinetuneConfig):
+        return native.read_config(directory)[0]
+    return task_of(workdirs.read(directory, PretrainConfig).config).model
+
+
 def load_workdir(
     directory: Path, *, checkpoint: str = "last", part: str | None = None
 ) -> tuple[ModelConfig, Any]:

@@ -147,6 +147,12 @@ def get_suite():
     assert "optim.learning_rat is unknown" in text
     with pytest.raises(UsageError, match=r"--only sst must be one of mnli, rte, stsb"):
         definition.load(str(made / "suite.py"), only=["sst"])
+    (made / "distilled.py").write_text(
+        "from bert_jax.suites import Suite\ndef get_suite():\n"
+        "    return Suite(tasks={'a': 'mnli.py'}, grid={'distil.soft': (1.0,)})\n"
+    )
+    with pytest.raises(UsageError, match="bert-jax distill"):  # a suite has no teacher
+        definition.load(str(made / "distilled.py"))
     several = ["--coordinator", "localhost:1", "--processes", "2", "--process-id", "0"]
     assert run(made, tmp_path / "w", *several) == 2
     assert "--suite runs in one process" in capfd.readouterr().err

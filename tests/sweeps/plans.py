@@ -12,30 +12,36 @@ _BASE = {
 }
 
 
-def make_plan(*, variants=None, seeds=(0, 1), tokens=2560, sequence_length=32, **fields) -> Plan:
-    """Variants by their masking rate. `fields` go to the Sweep."""
-    variants = variants or {"a": 0.15, "b": 0.3}
+def make_plan(
+    *, variants=None, students=None, seeds=(0, 1), tokens=2560, sequence_length=32, **fields
+) -> Plan:
+    """Variants by their masking rate, and students by their options of distillation. `fields` go to the Sweep."""
+    rates = variants or {"a": 0.15, "b": 0.3}
+    values = {name: {"masking.rate": rate} for name, rate in rates.items()}
+    for name, options in (students or {}).items():
+        values[name] = {f"distil.{option}": value for option, value in options.items()}
 
-    def config(rate, seed=0):
-        data = {**_BASE["data"], "sequence_length": sequence_length}
-        return configs.resolve({**_BASE, "data": data, "masking": {"rate": rate}, "seed": seed})
+    def config(values, seed=0):
+        raw = {**_BASE, "data": {**_BASE["data"], "sequence_length": sequence_length}, "seed": seed}
+        for key, value in values.items():
+            group, name = key.split(".")
+            raw[group] = {**raw.get(group, {}), name: value}
+        return configs.resolve(raw)
 
     return Plan(
         file="sweep.py",
         sweep=Sweep(
             question="Which?",
             base="base.py",
-            variants=tuple(
-                Variant(name=name, values={"masking.rate": rate}) for name, rate in variants.items()
-            ),
+            variants=tuple(Variant(name=name, values=own) for name, own in values.items()),
             tokens=tokens,
             seeds=seeds,
             **fields,
         ),
-        reference=config(0.15),
+        reference=config({}),
         trials=tuple(
-            Trial(variant=name, seed=seed, config=config(rate, seed))
+            Trial(variant=name, seed=seed, config=config(own, seed))
             for seed in seeds
-            for name, rate in variants.items()
+            for name, own in values.items()
         ),
     )

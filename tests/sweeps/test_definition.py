@@ -116,6 +116,107 @@ def test_every_value_that_does_not_validate_is_listed_before_anything_runs(write
     assert "did you mean config.masking.rate?" in found[1]
 
 
+STUDENTS = """variants=(
+    Variant(name='plain', values={}),
+    Variant(name='soft', values={'distil.temperature': 4.0, 'distil.soft': 1.0}),
+    Variant(name='tiny', values={'distil.hidden_mse': 1, 'distil.hard': 0}),
+)"""
+
+
+def test_a_value_of_distil_makes_a_trial_one_of_distillation_whatever_the_order_of_keys(write):
+    path = write(f"{STUDENTS}, tokens=2560, seeds=(0,), teacher='T', common={{'optim.learning_rate': 3e-4}}")
+    plan = definition.load(path)
+    plain, soft, tiny = (trial.config for trial in plan.trials)
+    assert [trial.has_teacher for trial in plan.trials] == [False, True, True]
+    assert type(plain) is type(plan.reference) is configs.PretrainConfig
+    assert (soft.distil.temperature, soft.distil.soft, soft.distil.hard) == (4.0, 1.0, 1.0)
+    assert tiny.distil.hidden_mse == 1.0
+    # Nothing else differs: the budget, what all have, and the rest of the base.
+    shared = [{**configs.to_dict(config), "distil": None} for config in (plain, soft, tiny)]
+    assert shared[0] == shared[1] == shared[2]
+    assert (plain.train.steps, plain.optim.learning_rate) == (10, 3e-4)
+    assert definition.load(path, teacher="other").sweep.teacher == "other"
+
+
+def test_every_trial_may_be_one_of_distillation_by_common_values_or_by_the_base(write, tmp_path):
+    """The rows that all are probed on need no loss."""
+    variants = "variants=(Variant(name='a', values={'distil.soft': 1}), Variant(name='b', values={'distil.soft': 2}))"
+    path = write(f"{variants}, tokens=2560, seeds=(0,), teacher='T', common={{'distil.temperature': 3.0}}")
+    plan = definition.load(path, ["distil.hard=0.5"])
+    assert [(t.config.distil.soft, t.config.distil.hard) for t in plan.trials] == [(1.0, 0.5), (2.0, 0.5)]
+    assert plan.reference.data.sentence_objective == "none"
+    base = BASE.replace("import base", "import DistilPretrainConfig, base")
+    base = base.replace("base()", "base(DistilPretrainConfig)\n    config.distil.soft = 1.0")
+    (tmp_path / "base.py").write_text(base)
+    plan = definition.load(write(f"{VARIANTS}, tokens=2560, seeds=(0,), teacher='T'"))
+    assert [trial.has_teacher for trial in plan.trials] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (
+            f"{STUDENTS}, tokens=2560",
+            ["variant soft, tiny: of distillation (config.distil), so that teacher='' must be a model: name it in the file"
+             " or by --teacher"],
+        ),
+        (
+            f"{VARIANTS}, tokens=2560, teacher='T'",
+            ["teacher='T' must be left out: no variant has a value of config.distil, and no other run reads a teacher"],
+        ),
+        (
+            STUDENTS.replace("distil.soft", "distil.sof") + ", tokens=2560, teacher='T'",
+            ["variant soft: config.distil.sof is unknown: did you mean config.distil.soft? known here: "],
+        ),
+        (
+            STUDENTS.replace("'distil.soft': 1.0", "'distil.soft': 0.0") + ", tokens=2560, teacher='T'",
+            ["variant soft: one of config.distil.soft, ", "variant soft: config.distil.temperature=4.0 must go with"],
+        ),
+        (
+            STUDENTS.replace("'distil.hard': 0", "'objective.name': 'rtd', 'data.sentence_objective': 'none'")
+            + ", tokens=2560, teacher='T'",
+            ["variant tiny: config.objective.name='rtd' must be 'mlm' for distillation"],
+        ),
+        (
+            STUDENTS.replace("'distil.hidden_mse': 1, 'distil.hard': 0", "'distil.soft': 1, 'distil.temperature': 4")
+            + ", tokens=2560, teacher='T'",
+            ["variant soft, tiny: the same configuration: variants must differ"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_teacher_is_there_where_and_only_where_it_is_read(write, arguments, found):
+    said = faults(write(arguments))
+    assert len(said) == len(found)
+    assert all(fault.startswith(start) for fault, start in zip(said, found, strict=True)), said
+
+
+def test_an_option_of_distillation_for_a_plain_variant_is_refused(write):
+    assert faults(write(f"{STUDENTS}, tokens=2560, teacher='T'"), overrides=["distil.hard=0.5"])[0] == (
+        "--config.distil.hard would override a value of variant tiny: leave it out"
+    )
+    assert faults(
+        write(f"{STUDENTS}, tokens=2560, teacher='T'"), overrides=["distil.teacher_dtype=bfloat16"]
+    ) == [
+        "variant plain: config.distil.teacher_dtype must go with an experiment of `bert-jax distill`: this one learns from"
+        " no teacher"
+    ]
+
+
+def test_a_task_that_needs_a_teacher_itself_is_refused(write, tmp_path):
+    (tmp_path / "task.py").write_text(
+        "from bert_jax.config import DistilFinetuneConfig, base\n"
+        "def get_config():\n"
+        "    config = base(DistilFinetuneConfig)\n"
+        "    config.task.train = config.task.eval = 'x.tsv'\n"
+        "    config.distil.soft = 1.0\n"
+        "    return config\n"
+    )
+    found = faults(write(f"{VARIANTS}, tokens=2560, tasks={{'t': 'task.py'}}"))
+    assert found == [
+        "task t: config.distil must be left out: encoders are compared by plain fine-tuning, without a teacher"
+    ]
+
+
 def test_a_fault_of_the_base_is_said_once(write):
     variants = VARIANTS.replace("))", "), Variant(name='c', values={'masking.rate': 0.4}))")
     assert faults(write(f"{variants}, tokens=2560"), overrides=["optim.warmup_steps=-1"]) == [

@@ -22,6 +22,33 @@ def test_a_sweep_reads_back_as_it_was_written(tmp_path):
     assert store.read_plan(tmp_path / "S") == plan
 
 
+def test_a_plan_keeps_its_teacher_and_the_kind_of_every_trial(tmp_path):
+    plan = make_plan(students={"c": {"soft": 2.0}}, teacher="/models/T")
+    store.claim(tmp_path, plan)
+    read = store.read_plan(tmp_path)
+    assert read == plan
+    assert read.sweep.teacher == "/models/T"
+    assert [type(trial.config).__name__ for trial in read.trials[:3]] == [
+        "PretrainConfig", "PretrainConfig", "DistilPretrainConfig",
+    ]  # fmt: skip
+    assert read.trials[2].config.distil.soft == 2.0
+
+
+@pytest.mark.parametrize(
+    ("students", "teacher", "fault"),
+    [
+        ({"c": {"soft": 2.0}}, "/models/U", "teacher: '/models/U' now, '/models/T' there"),
+        ({"c": {"soft": 3.0}}, "/models/T", "trial c-seed0: config.distil.soft: 3.0 now, 2.0 there"),
+        ({"c": {}}, "/models/T", "trial c-seed0: the run is one of `bert-jax distill`, not pretrain"),
+    ],
+)
+def test_another_teacher_or_other_losses_are_another_sweep(tmp_path, students, teacher, fault):
+    store.claim(tmp_path, make_plan(students={"c": {"soft": 2.0}}, teacher="/models/T"))
+    with pytest.raises(ConfigError) as error:
+        store.claim(tmp_path, make_plan(students=students, teacher=teacher))
+    assert f"  {fault}" in error.value.faults
+
+
 @pytest.mark.parametrize("published", [None, PUBLISHED])
 def test_a_folder_of_version_0_1_which_says_arms_is_read_and_continued(tmp_path, published):
     plan = make_plan(published=published)

@@ -147,12 +147,15 @@ def _about(results: Results) -> dict[str, tuple[str, ...]]:
             for variant in sweep.variants
         ),
         "in every variant": (_values(sweep.common),),
+        "teacher of the variants with config.distil": (sweep.teacher,),
         "seeds": (", ".join(map(str, sweep.seeds)),),
         "budget of a trial": (f"{short(sweep.tokens)} tokens ({sweep.tokens:,}), padding included",),
         "trials": (f"{counts['finished']} of {len(results.trials)} finished{others and '; ' + others}",),
     }
     if not sweep.common:
         del about["in every variant"]
+    if not sweep.teacher:
+        del about["teacher of the variants with config.distil"]
     return about
 
 

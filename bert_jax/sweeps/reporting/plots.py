@@ -185,13 +185,16 @@ def _at_shared_tokens(trials: Sequence[Result], field: str) -> dict[int, list[fl
 
 
 def _cost_drawing(results: Results, styles: dict[str, Style]) -> Iterator[Drawing]:
-    """The first measure against FLOPs, or against hours where all trials take the same FLOPs."""
+    """The first measure against FLOPs, or against hours where all trials take the same FLOPs, or some a teacher's too."""
     measure = results.measures[results.plan.sweep.measures[0]] if results.plan.sweep.measures else None
     found = [r for r in results.trials if r.cost and measure and measure.name in r.values]
     if not found or measure is None:
         return
     flops = [r.cost.flops for r in found if r.cost]
-    by_flops = max(flops) > 1.01 * min(flops) or not all(r.cost and r.cost.hours for r in found)
+    are_whole = not any(r.trial.has_teacher for r in found)
+    by_flops = (are_whole and max(flops) > 1.01 * min(flops)) or not all(
+        r.cost and r.cost.hours for r in found
+    )
 
     def paint(axes: Axes) -> None:
         for variant, style in styles.items():

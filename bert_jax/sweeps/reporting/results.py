@@ -258,4 +258,11 @@ def _measure(name: str, score: Score | None) -> Measure:
     )
 
 
-_UNITS = {"mlm_loss": "nats per masked token", "pair_loss": "nats per pair", "rtd_loss": "nats per token"}
+_UNITS = {
+    "mlm_loss": "nats per masked token",
+    "pair_loss": "nats per pair",
+    "rtd_loss": "nats per token",
+    "hidden_cosine_loss": "",
+    "hidden_mse_loss": "",
+    "attention_mse_loss": "",
+}

@@ -190,8 +190,15 @@ def cost(results: Results) -> Table:
             "Means over the trials that finished. Tokens are token slots, padding included. FLOPs are counted from the"
             " sizes of the model. Hours, tokens/s and MFU (FLOPs a second as a share of the devices' peak) are of"
             " training steps alone; total hours include evaluation, checkpoints, compilation and probes.",
+            *[_OF_STUDENTS] * any(r.trial.has_teacher for r in results.trials),
         ),
     )
+
+
+_OF_STUDENTS = (
+    "Of a variant with a teacher FLOPs are the student's alone, without the teacher's forward passes; hours, tokens/s and"
+    " MFU include them."
+)
 
 
 def states(results: Results) -> Table:
