@@ -30,6 +30,8 @@ MANIFEST = "cache.json"
 _STEPS = 64
 _BYTES = 2**28
 """Steps and bytes of a file, at most: what is lost when a process is killed, and what is held in memory."""
+_HEADERS = 512
+"""Bytes that an array takes in a file besides its own, at most."""
 _NAME = re.compile(r"^(\d{9})-(\d{9})\.npz$")
 _DAMAGE = (
     OSError,
@@ -191,4 +193,5 @@ def _array(content: bytes) -> np.ndarray:
 
 
 def _size(steps: Mapping[int, Mapping[str, np.ndarray]]) -> int:
-    return sum(array.nbytes for arrays in steps.values() for array in arrays.values())
+    """Bytes of their file, at most."""
+    return sum(array.nbytes + _HEADERS for arrays in steps.values() for array in arrays.values())
