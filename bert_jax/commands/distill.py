@@ -18,6 +18,11 @@ The teacher is read only: no gradients, no optimizer state, no place in checkpoi
 not computed. The workdir is bound to its parameters, and remembers where they are. What the workdir holds is a student that
 evaluate, export, predict, probe and finetune take for a pretrained or a fine-tuned model.
 
+With config.distil.cache what losses read of the teacher is kept on disk, in teachers/ of $BERT_JAX_DATA, and read there: on
+labelled data each example is computed once, in pretraining each step once for all runs with the same data, masks, batch size
+and seed, such as the students of a sweep. In pretraining the config.distil.cache_top largest logits of a prediction are kept,
+and the teacher's probabilities are their softmax alone. A line at the end says what was computed and read.
+
 With --seeds (labelled data), one run a seed in workdir/seedN; a table ends with mean, deviation and 95 % interval.
 Exit status: 0 done, 1 failure (of one seed: after the others), 2 bad usage or configuration, 128 + signal when stopped
 (saved first).

@@ -93,6 +93,24 @@ class DistilConfig:
     teacher_dtype: Literal["float32", "bfloat16"] = option(
         "float32", "type of the teacher's parameters and computation"
     )
+    cache: bool = option(
+        False,
+        "keep the teacher's outputs on disk and read them there, so that what is kept once is not computed again, by this"
+        " run or by another student's of the same rows: in pretraining by step, of labelled data by example",
+    )
+    cache_top: int = option(
+        64,
+        "cache, soft, in pretraining: largest logits kept of each prediction; the teacher's probabilities are their softmax"
+        " alone",
+        gt=0,
+    )
+    cache_type: Literal["float16", "float32"] = option("float16", "cache: type of what is kept")
+    cache_gigabytes: float = option(
+        50.0, "cache: what a run may fill, in 10^9 bytes; what is beyond is computed and not kept", gt=0
+    )
+    cache_directory: str = option(
+        "", "cache: holds the folder teachers/; empty: $BERT_JAX_DATA, else ~/.cache/bert_jax"
+    )
     quirks: tuple[Quirk, ...] = option(
         (),
         "what TinyBERT's released code does and the paper does not say: padding: squared errors are means over padding"

@@ -236,7 +236,7 @@ def soft(
 
     def each(c: Compared, batch: Any) -> Array:
         """The loss at every place of the head."""
-        field = _LOGITS[kind]
+        field = PREDICTIONS[kind]
         ours, theirs = getattr(c.student, field), [getattr(teacher, field) for teacher in c.teachers]
         if kind == "multilabel":
             return soft_targets.soft_labels(ours, theirs, temperature=temperature)
@@ -252,7 +252,7 @@ def soft(
 
     def weights(batch: Any) -> Array:
         if kind == "mlm":
-            return real_tokens(batch) if every_token else batch["mlm_weights_BM"]
+            return prediction_weights(batch, every_token=every_token)
         if kind == "tagging":
             return (batch["tags_BL"] >= 0).astype(jnp.float32)
         return batch["weights_BP"]  # type: ignore[no-any-return]
@@ -265,7 +265,12 @@ def soft(
     )
 
 
-_LOGITS: dict[SoftKind, str] = {
+def prediction_weights(batch: Any, *, every_token: bool) -> Array:
+    """1 where the predictions of two masked language models are compared: [B, L] at every token, else [B, M]."""
+    return real_tokens(batch) if every_token else batch["mlm_weights_BM"]
+
+
+PREDICTIONS: dict[SoftKind, str] = {
     "mlm": "mlm_logits_BMV",
     "classification": "class_logits_BPC",
     "multilabel": "class_logits_BPC",
@@ -274,6 +279,7 @@ _LOGITS: dict[SoftKind, str] = {
     "span": "token_logits_BLC",
     "embedding": "embeddings_BPD",
 }
+"""The field of `bert.Output` that the soft loss of each head reads."""
 
 
 def _of_spans(

@@ -13,6 +13,7 @@ from bert_jax.models.attention import Item
 from bert_jax.models.teacher import Needs
 from bert_jax.objectives import distillation
 from bert_jax.objectives.distillation import Loss, SoftKind
+from bert_jax.objectives.kept import soft_top
 
 _ITEMS: Mapping[str, Item] = {
     "attention_mse": "scores",
@@ -66,13 +67,16 @@ class Comparison:
         """Those with a weight."""
         distil, padding = self.distil, "padding" in self.distil.quirks
         found: list[Loss] = []
-        if distil.soft:
+        every_token = distil.soft_at == "all"
+        if distil.soft and distil.cache and self.soft_kind == "mlm":
+            found.append(soft_top(distil.soft, temperature=distil.temperature, every_token=every_token))
+        elif distil.soft:
             found.append(
                 distillation.soft(
                     self.soft_kind,
                     distil.soft,
                     temperature=distil.temperature,
-                    every_token=distil.soft_at == "all",
+                    every_token=every_token,
                     embedding=distil.embedding,
                     divide_by_classes="mean_of_classes" in distil.quirks,
                 )
@@ -101,12 +105,15 @@ class Comparison:
         """What the losses read of the teacher."""
         distil = self.distil
         heads = ("mlm",) if self.soft_kind == "mlm" else ("task",)
-        states = 0
-        if distil.hidden_mse:
-            states = max(j for _, j in self.states)
-        if distil.hidden_cosine:
-            states = self.teacher.num_layers
-        return Needs(heads if distil.soft else (), states, self._record(1))
+        return Needs(heads if distil.soft else (), max(self.teacher_states, default=0), self._record(1))
+
+    @property
+    def teacher_states(self) -> tuple[int, ...]:
+        """Those of the teacher's `Output.hidden_states` that losses read."""
+        found = {j for _, j in self.states} if self.distil.hidden_mse else set()
+        if self.distil.hidden_cosine:
+            found.add(self.teacher.num_layers)
+        return tuple(sorted(found))
 
     def _record(self, side: int) -> dict[int, frozenset[Item]]:
         """side: 0 of the student, 1 of the teacher."""

@@ -67,8 +67,10 @@ def distill(
     load = functools.partial(_load, config, found)
     student = _student(config, workdir, begin, load, found, experiment)
     task = Distillation(student, found)
-    _check_outputs(task)
-    if processes.is_first():
+    if task.cache is None:  # otherwise they are checked as they are kept
+        _check_outputs(task)
+    is_first = processes.is_first()
+    if is_first:
         _tell(task)
     trainer.run(
         task,
@@ -78,6 +80,8 @@ def distill(
         start_from=functools.partial(_start_from, task, load),
         command=command,
     )
+    if task.cache is not None and is_first:
+        _log.info("%s", task.cache)
 
 
 def _on_host(model: LoadedModel) -> LoadedModel:

@@ -1,7 +1,7 @@
 """A student that also learns from frozen teachers: a task around the task of the student.
 
 Whatever the student is, a masked language model or one with a task head, its data, phases and scores are those of its own
-task; the teachers are constants of the step.
+task; the teachers are constants of the step, or with config.distil.cache their outputs are fields of the batch.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ from bert_jax.objectives.distillation import SoftKind, distillation
 from bert_jax.objectives.sums import Objective
 from bert_jax.tasks.comparison import Comparison
 from bert_jax.tasks.finetuning import Finetuning
+from bert_jax.tasks.kept_by_example import KeptByExamples
+from bert_jax.tasks.kept_by_step import KeptBySteps
 from bert_jax.tasks.load import PROJECTION, LoadedModel
 from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.tasks.teacher_cache import TeacherCache
 from bert_jax.training.task import Metric, Params, Phase, Task
 
 TEACHER_FILE = "teacher.json"
@@ -110,6 +113,8 @@ class Distillation(Task):
             return apply({"params": own}, batch, dropout_key=dropout_key)
 
         def teachers(constants: Any, batch: Any) -> list[Any]:
+            if self._kept is not None:
+                return list(self._kept.outputs(batch))
             return [teacher(constants[_name(number)], batch) for number, teacher in enumerate(self.teachers)]
 
         return distillation(
@@ -135,6 +140,8 @@ class Distillation(Task):
         }
 
     def constants(self) -> Params:
+        if self._kept is not None:  # the batches hold the teachers' outputs
+            return {}
         return {_name(number): teacher.params for number, teacher in enumerate(self.teachers)}
 
     @functools.cached_property
@@ -145,8 +152,31 @@ class Distillation(Task):
             dataclasses.replace(
                 phase, flops=phase.flops + self._teacher_flops(phase), frozen=(*phase.frozen, *frozen)
             )
-            for phase in self.student.phases
+            for phase in self._rows.phases
         )
+
+    @functools.cached_property
+    def _kept(self) -> KeptBySteps | KeptByExamples | None:
+        """The rows with the teachers' outputs; None: a step computes them."""
+        if not self.distil.cache:
+            return None
+        if isinstance(self.student, Finetuning):
+            return KeptByExamples(
+                self.student, self.teachers, self.distil, digests=self.digests, places=self.places
+            )
+        return KeptBySteps(
+            self.student, self.teachers[0], self.comparison, digest=self.digests[0], place=self.places[0]
+        )
+
+    @property
+    def _rows(self) -> Pretraining | Finetuning | KeptBySteps | KeptByExamples:
+        """What phases and batches come from."""
+        return self.student if self._kept is None else self._kept
+
+    @property
+    def cache(self) -> TeacherCache | None:
+        """What is kept of the teachers' outputs; None: nothing is."""
+        return None if self._kept is None else self._kept.cache
 
     def _untrained_heads(self) -> tuple[str, ...]:
         """Patterns of the heads that no loss reaches, which weight decay would wear down."""
@@ -163,7 +193,9 @@ class Distillation(Task):
         )
 
     def _teacher_flops(self, phase: Phase) -> float:
-        """A forward pass is a third of a training step."""
+        """A forward pass is a third of a training step; with a cache a step has none."""
+        if self._kept is not None:
+            return 0.0
         length = phase.spec.length
         slots = length if self.distil.soft_at == "all" else phase.spec.sizes.get("M", 0)
         rows = phase.tokens / length if phase.tokens else phase.batch_size
@@ -175,10 +207,15 @@ class Distillation(Task):
 
     @property
     def identity(self) -> Mapping[str, str]:
-        return {**self.student.identity, "teacher": "+".join(digest(found) for found in self.found)}
+        return {**self.student.identity, "teacher": "+".join(self.digests)}
+
+    @functools.cached_property
+    def digests(self) -> list[str]:
+        """Of each teacher's architecture and parameters."""
+        return [digest(found) for found in self.found]
 
     def batches(self, split: Split, phase: Phase, host: Host) -> BatchSource | None:
-        return self.student.batches(split, self.student.phases[self.phases.index(phase)], host)
+        return self._rows.batches(split, self._rows.phases[self.phases.index(phase)], host)
 
     def score(self, predictions: Mapping[str, np.ndarray]) -> Mapping[str, float]:
         return self.student.score(predictions)
@@ -239,6 +276,11 @@ def check(student: Pretraining | Finetuning, found: Sequence[Found]) -> None:
             raise UserError(
                 f"--teacher {source}: has {model.config.max_positions} positions, the rows have up to {longest} tokens"
             )
+    if len(found) > 1 and distil.cache and isinstance(student, Pretraining):
+        raise UserError(
+            f"--teacher: {len(found)} teachers must be one with config.distil.cache=True in pretraining: the largest logits"
+            " of several are of different tokens"
+        )
     if len(found) > 1 and any(getattr(distil, name) for name in _ONE_TEACHER):
         raise UserError(
             f"--teacher: {len(found)} teachers can be averaged for config.distil.soft alone; other losses take one"

@@ -282,12 +282,7 @@ class Finetuning(Task):
         from bert_jax.data.labelled.batches import Layout
 
         config = self.config
-        return Layout.of(
-            features,
-            batching=config.task.batching,
-            batch_size=config.train.batch_size,
-            classes=max(1, len(self.data.labels)),
-        )
+        return Layout.of(features, batching=config.task.batching, batch_size=config.train.batch_size)
 
     def save(self, workdir: Path) -> None:
         self.tokenizer.save(workdir, max_length=self.model.max_positions)

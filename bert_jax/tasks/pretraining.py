@@ -25,6 +25,8 @@ from bert_jax.training.task import Params, Phase, Task
 if TYPE_CHECKING:
     from bert_jax.data.corpus.shards import TokenShards
 
+_CORPUS_OPTIONS = ("path", "tfds_dir", "text_field", "sentences", "directory")
+"""Of config.data: what decides the corpus, which its digest says, or only where it lies."""
 ALONE = ""
 """Name of an encoder that is trained by itself."""
 
@@ -124,6 +126,22 @@ class Pretraining(Task):
                 f" line ends one in .txt), or set config.data.sentence_objective=none ({self.shards.folder})"
             )
         return found
+
+    def rows_key(self, split: Split, phase: Phase, host: Host) -> dict[str, Any]:
+        """Everything that decides the rows of `batches` and their masks, for JSON."""
+        part = phases(self.config)[self.phases.index(phase)]
+        data = dataclasses.asdict(part.config.data)
+        key = {
+            "corpus": self.shards.digest,
+            "split": split,
+            "part": f"{host.index + 1} of {host.count}",
+            "batch_size": part.config.train.batch_size,
+            "data": {name: value for name, value in data.items() if name not in _CORPUS_OPTIONS},
+            "masking": dataclasses.asdict(part.config.masking),
+        }
+        if split == "eval":  # the same for every seed and wherever a phase begins
+            return key
+        return {**key, "seed": self.config.seed, "first_step": part.start, "first_row": part.first_row}
 
     def save(self, workdir: Path) -> None:
         self.tokenizer.save(workdir)

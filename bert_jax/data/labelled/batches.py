@@ -73,9 +73,7 @@ class Layout:
     spec: BatchSpec
 
     @classmethod
-    def of(
-        cls, features: Features, *, batching: Literal["pack", "pad"], batch_size: int, classes: int = 1
-    ) -> Layout:
+    def of(cls, features: Features, *, batching: Literal["pack", "pad"], batch_size: int) -> Layout:
         """The layout for `features`."""
         lengths_U = features.lengths_U
         longest = rounded_up(int(lengths_U.max()), 8)
@@ -86,14 +84,26 @@ class Layout:
             usual = max(1, int(0.6 * lengths_U.mean()))
             units = min(batch_size, max(1, length // usual))
         fields = {**FIELDS, **field_types(features)}
-        sizes = {"L": length, "P": units * features.parts, "C": classes}
+        sizes = {"L": length, "P": units * features.parts, **_own_sizes(features)}
         return cls(length, units, BatchSpec(fields, sizes))
 
 
 def field_types(features: Features) -> dict[str, type]:
     """The fields that the features' own groups become."""
-    groups = (features.of_sequences, features.of_tokens, features.of_positions)
-    return {_field(name): array.dtype.type for group in groups for name, array in group.items()}
+    return {_field(name): array.dtype.type for name, array in _own(features).items()}
+
+
+def _own_sizes(features: Features) -> dict[str, int]:
+    """The lengths of the axes that the features' own groups bring along, such as C."""
+    return {
+        axis: size
+        for name, array in _own(features).items()
+        for axis, size in zip(name.rpartition("_")[2][1:], array.shape[1:], strict=True)
+    }
+
+
+def _own(features: Features) -> dict[str, np.ndarray]:
+    return {**features.of_sequences, **features.of_tokens, **features.of_positions}
 
 
 def _field(name: str) -> str:
@@ -256,7 +266,7 @@ def build(
     for name, array in features.of_tokens.items():
         tokens = batch[_field(name)]  # type: ignore[literal-required]
         tokens[:] = -1
-        tokens.reshape(-1)[place] = array[source]
+        tokens.reshape(-1, *array.shape[1:])[place] = array[source]
     batch["first_BP"][row_X, slot_X] = in_row_X
     batch["features_BP"][:] = -1  # type: ignore[typeddict-item]
     batch["features_BP"][row_X, slot_X] = seqs  # type: ignore[typeddict-item]

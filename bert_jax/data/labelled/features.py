@@ -21,7 +21,7 @@ class Features:
     """S token sequences of T tokens in all, and what is learnt of each.
 
     A name in the three groups ends in its axes in a batch without B: "labels_P" holds one number a sequence and becomes
-    the field labels_BP, "tags_L" one a token and becomes tags_BL.
+    the field labels_BP, "tags_L" one a token and becomes tags_BL; axes behind the first are those of the array.
     """
 
     tokens_T: np.ndarray
@@ -35,7 +35,7 @@ class Features:
     of_sequences: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     """[S, ...]"""
     of_tokens: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """[T]; -1 where there is nothing to learn"""
+    """[T, ...]; -1 where there is nothing to learn"""
     of_positions: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     """[S], positions inside the sequence"""
     kept: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)

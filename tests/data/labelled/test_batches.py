@@ -1,5 +1,7 @@
 """Batches of labelled examples: which examples a step has, and where each lies."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -140,3 +142,26 @@ def test_features_come_from_the_cache_until_their_key_changes(features, tmp_path
         path.write_bytes(b"PK damaged")
     cached(tmp_path, {"data": "a"}, make)
     assert made == [1, 1, 1]
+
+
+def test_groups_bring_axes_of_their_own(features):
+    rng = np.random.default_rng(1)
+    scores_TC = rng.normal(size=(len(features.tokens_T), 3)).astype(np.float16)
+    vectors_SD = rng.normal(size=(EXAMPLES, 4)).astype(np.float32)
+    wider = dataclasses.replace(
+        features,
+        of_tokens={"scores_LC": scores_TC},
+        of_sequences={**features.of_sequences, "vectors_PD": vectors_SD},
+    )
+    layout = layout_of(wider)
+    assert layout.spec.sizes["C"] == 3 and layout.spec.sizes["D"] == 4
+    batch = next(training(wider).iterate(2, 3))
+    assert batch["scores_BLC"].dtype == np.float16 and batch["vectors_BPD"].dtype == np.float32
+    for row, slot in zip(*np.nonzero(batch["features_BP"] >= 0), strict=True):
+        number = batch["features_BP"][row, slot]
+        places = batch["pack_ids_BL"][row] == slot + 1
+        start = features.starts_S[number]
+        own = scores_TC[start : start + features.lengths_S[number]]
+        np.testing.assert_array_equal(batch["scores_BLC"][row, places], own)
+        np.testing.assert_array_equal(batch["vectors_BPD"][row, slot], vectors_SD[number])
+    assert (batch["scores_BLC"][batch["pack_ids_BL"] == 0] == -1).all()
