@@ -18,11 +18,12 @@ from bert_jax.errors import UsageError, UserError
 from bert_jax.models.bert import parameter_count
 from bert_jax.tasks import finetune, initialize
 from bert_jax.tasks.choose import task_of
-from bert_jax.tasks.distillation import Distillation, Found, saved_teachers
+from bert_jax.tasks.distillation import Distillation
 from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.load import PROJECTION, LoadedModel, load_model
 from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.tasks.student import with_layers
+from bert_jax.tasks.teachers import Found, saved_teachers
 from bert_jax.training import processes, trainer
 from bert_jax.training import workdir as workdirs
 

@@ -15,8 +15,9 @@ from bert_jax.errors import ConfigError, UsageError, UserError
 from bert_jax.interop import native
 from bert_jax.models.parameters import flatten
 from bert_jax.tasks.choose import task_of
-from bert_jax.tasks.distillation import Distillation, Found
+from bert_jax.tasks.distillation import Distillation
 from bert_jax.tasks.load import load_model
+from bert_jax.tasks.teachers import Found
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
 from tests.tiny_models import save_tiny

@@ -20,10 +20,11 @@ from bert_jax.models.teacher import Needs, trimmed
 from bert_jax.tasks import finetune as finetuning
 from bert_jax.tasks.comparison import Comparison
 from bert_jax.tasks.distill import distill
-from bert_jax.tasks.distillation import Distillation, Found, saved_teachers
+from bert_jax.tasks.distillation import Distillation
 from bert_jax.tasks.evaluate import evaluate
 from bert_jax.tasks.load import load_model
 from bert_jax.tasks.student import with_layers
+from bert_jax.tasks.teachers import Found, saved_teachers
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
 from tests.tiny_models import save_tiny

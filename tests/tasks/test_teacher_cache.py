@@ -21,11 +21,12 @@ from bert_jax.errors import ConfigError, Interrupted, UserError
 from bert_jax.interop import native
 from bert_jax.models import bert
 from bert_jax.tasks.distill import distill
-from bert_jax.tasks.distillation import Distillation, Found
+from bert_jax.tasks.distillation import Distillation
 from bert_jax.tasks.kept_by_step import _Batches
 from bert_jax.tasks.load import load_model
 from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.tasks.teacher_cache import TeacherProgram
+from bert_jax.tasks.teachers import Found
 from bert_jax.text import tokenizer
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer

@@ -13,10 +13,11 @@ from bert_jax.config import DistilFinetuneConfig
 from bert_jax.errors import ConfigError
 from bert_jax.interop import native
 from bert_jax.tasks.distill import distill
-from bert_jax.tasks.distillation import Distillation, Found
+from bert_jax.tasks.distillation import Distillation
 from bert_jax.tasks.finetune import open_task
 from bert_jax.tasks.load import load_model
 from bert_jax.tasks.teacher_cache import TeacherProgram
+from bert_jax.tasks.teachers import Found
 from bert_jax.training.metrics import read_metrics
 from tests.tiny_models import save_tiny
 
