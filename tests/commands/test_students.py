@@ -15,6 +15,8 @@ from bert_jax.probes import scores
 from bert_jax.sweeps import definition, run, store, trials
 from bert_jax.training.metrics import read_metrics
 
+pytestmark = pytest.mark.slow  # each compiles for a minute or more
+
 
 @pytest.fixture(scope="module")
 def file(experiment, prepared) -> str:

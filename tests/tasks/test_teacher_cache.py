@@ -31,6 +31,8 @@ from bert_jax.text import tokenizer
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
 
+pytestmark = pytest.mark.slow  # each compiles for a minute or more
+
 VOCABULARY = 90
 WORDS = ["time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school"]
 SMALL = {

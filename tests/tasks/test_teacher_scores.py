@@ -21,6 +21,8 @@ from bert_jax.tasks.teachers import Found
 from bert_jax.training.metrics import read_metrics
 from tests.tiny_models import save_tiny
 
+pytestmark = pytest.mark.slow  # each compiles for a minute or more
+
 WORDS = ["good", "bad", "film", "plot", "the", "a", "was", "is", "very", "and", "."]
 KINDS = ("classification", "multilabel", "regression", "tagging", "question_answering", "similarity")
 CACHE = {"cache": True, "cache_type": "float32"}
