@@ -11,15 +11,12 @@ After `resolve` nobody holds a ConfigDict, so no `.get(key, default)` can hide a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import functools
-import math
-import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bert_jax.config import distil_rules, experiment, finetune_rules, pretrain_rules
 from bert_jax.config.distil import DistilFinetuneConfig, DistilPretrainConfig, DistilRun
@@ -29,6 +26,7 @@ from bert_jax.config.options import walk
 from bert_jax.config.phases import prediction_slots
 from bert_jax.config.presets import PRESETS
 from bert_jax.config.schema import PhaseConfig, PretrainConfig, RunConfig, TokenizerConfig
+from bert_jax.config.values import canonical, field_types, parse, type_fault
 from bert_jax.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +115,7 @@ def load(
         if not equals:
             faults.append(f"--config.{key} needs a value: --config.{key}=VALUE")
         else:
-            _set(raw, key.strip(), functools.partial(_parse, value.strip()), faults)
+            _set(raw, key.strip(), functools.partial(parse, value.strip()), faults)
     return _resolve(raw, faults)  # type: ignore[return-value]
 
 
@@ -185,11 +183,11 @@ def _set(raw: dict[str, Any], key: str, value_of: Callable[[Any], Any], faults: 
     root = _kind(raw)
     schema: Any = root
     for part in group:
-        schema = _field_types(schema).get(part)
+        schema = field_types(schema).get(part)
         if not dataclasses.is_dataclass(schema):
             faults.append(_unknown(key, root))
             return
-    kind = _field_types(schema).get(name)
+    kind = field_types(schema).get(name)
     if kind is None or dataclasses.is_dataclass(kind):
         faults.append(_unknown(key, root))
         return
@@ -201,48 +199,6 @@ def _set(raw: dict[str, Any], key: str, value_of: Callable[[Any], Any], faults: 
 
 def _as_given(value: Any, kind: Any) -> Any:
     return value
-
-
-def _optional(kind: Any) -> tuple[Any, bool]:
-    """(T, True) of `T | None`, else (kind, False)."""
-    if typing.get_origin(kind) in (types.UnionType, typing.Union) and type(None) in typing.get_args(kind):
-        return next(arg for arg in typing.get_args(kind) if arg is not type(None)), True
-    return kind, False
-
-
-def _parse(text: str, kind: Any) -> Any:
-    """Text by the field's type; what does not parse stays text, for `_type_fault` to report."""
-    kind, is_optional = _optional(kind)
-    if is_optional and text.lower() == "none":
-        return None
-    if kind == tuple[PhaseConfig, ...]:
-        return tuple(_parse_phase(part) for part in text.split(";") if part.strip())
-    if kind is bool:
-        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
-    if kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-        with contextlib.suppress(ValueError):
-            number = float(text)  # a whole number may be written 2e4
-            return int(number) if number.is_integer() else number
-    if typing.get_origin(kind) is tuple:
-        return tuple(
-            _parse(part.strip(), typing.get_args(kind)[0]) for part in text.split(",") if part.strip()
-        )
-    return text
-
-
-def _parse_phase(text: str) -> dict[str, Any]:
-    """ "share=0.9,sequence_length=128" as its values; patterns of `frozen` are separated by |."""
-    values: dict[str, Any] = {}
-    kinds = _field_types(PhaseConfig)
-    for part in text.split(","):
-        name, _, value = (word.strip() for word in part.partition("="))
-        if name == "frozen":
-            values[name] = tuple(value.split("|"))
-        else:
-            values[name] = _parse(value, kinds.get(name, str))
-    return values
 
 
 def known_keys(kind: type[RunConfig] = PretrainConfig) -> list[str]:
@@ -259,7 +215,7 @@ def _unknown(key: str, kind: type[RunConfig]) -> str:
             f"config.{key} must go with an experiment of `bert-jax distill`: this one learns from no teacher"
         )
     if group.startswith("phases["):
-        return f"config.{key} is unknown: known here: {', '.join(_field_types(PhaseConfig))}"
+        return f"config.{key} is unknown: known here: {', '.join(field_types(PhaseConfig))}"
     keys = known_keys(kind)
     groups = {k.partition(".")[0] for k in keys}
     siblings = [k for k in keys if group and k.startswith(group + ".")] or sorted(groups)
@@ -267,10 +223,6 @@ def _unknown(key: str, kind: type[RunConfig]) -> str:
     close = close or [k for k in keys if k.rpartition(".")[2] == name]
     hint = f"did you mean config.{close[0]}? " if close else ""
     return f"config.{key} is unknown: {hint}known here: {', '.join(siblings)}"
-
-
-def _field_types(schema: Any) -> dict[str, Any]:
-    return typing.get_type_hints(schema)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -330,7 +282,7 @@ def _fill_preset(model: dict[str, Any], tokenizer: dict[str, Any], faults: list[
 
 def _build(defaults: Any, raw: dict[str, Any], prefix: str, faults: list[str], root: type[RunConfig]) -> Any:
     """`defaults`, a group of options, with the values of `raw`."""
-    types = _field_types(type(defaults))
+    types = field_types(type(defaults))
     for key in sorted(raw.keys() - types.keys()):
         faults.append(_unknown(prefix + key, root))
     values = {}
@@ -354,8 +306,8 @@ def _leaf(value: Any, kind: Any, place: str, faults: list[str], root: type[RunCo
     """(what the value must be and is not, its one spelling); faults inside a group of a sequence go to `faults`."""
     item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
     if not dataclasses.is_dataclass(item) or not isinstance(value, list | tuple):
-        value = _canonical(value, kind)
-        return _type_fault(value, kind), value
+        value = canonical(value, kind)
+        return type_fault(value, kind), value
     if any(not isinstance(part, Mapping) for part in value):
         return "a sequence of groups of fields", value
     make: Any = item
@@ -363,43 +315,6 @@ def _leaf(value: Any, kind: Any, place: str, faults: list[str], root: type[RunCo
         _build(make(), dict(part), f"{place}[{number}].", faults, root) for number, part in enumerate(value)
     )
     return "", tuple(parts)
-
-
-def _canonical(value: Any, kind: Any) -> Any:
-    """The one spelling of a value: 1 as 1.0, a list as a tuple, "whole-word" as "whole_word"."""
-    kind, _ = _optional(kind)
-    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-        return tuple(_canonical(item, typing.get_args(kind)[0]) for item in value)
-    if typing.get_origin(kind) is Literal and isinstance(value, str):
-        return value.replace("-", "_")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
-
-
-def _type_fault(value: Any, kind: Any) -> str:
-    kind, is_optional = _optional(kind)
-    if is_optional and value is None:
-        return ""
-    if dataclasses.is_dataclass(kind):
-        return "a group of fields"
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, tuple):
-            return "a sequence"
-        return next(
-            (f"a sequence, each {f}" for v in value if (f := _type_fault(v, typing.get_args(kind)[0]))), ""
-        )
-    if typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-        return "" if value in choices else f"one of: {', '.join(choices)}"
-    if kind is bool:
-        return "" if isinstance(value, bool) else "true or false"
-    if kind is int:
-        return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
-    if kind is float:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return "" if is_number and math.isfinite(value) else "a finite number"
-    return "" if isinstance(value, str) else "text"
 
 
 # ---------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def stepped(task, *, devices=1, steps=2):
     return found
 
 
-def agree(found, expected, rtol=2e-4):
+def assert_alike(found, expected, rtol=2e-4):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.keys() == theirs.keys()
         for name in theirs:
@@ -161,7 +161,7 @@ def plain(made, teacher, tmp_path_factory):
 def test_every_loss_is_the_same_however_it_is_computed(values, plain, made, teacher, tmp_path):
     task = opened(every_loss(made, **values), made, teacher, student="same_width", tmp_path=tmp_path)
     devices = 4 if any(key.startswith("parallel") for key in values) else 1
-    agree(stepped(task, devices=devices), plain)
+    assert_alike(stepped(task, devices=devices), plain)
 
 
 def test_a_teacher_gets_no_gradient_and_is_not_saved(made, teacher, tmp_path):
