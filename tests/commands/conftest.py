@@ -94,3 +94,25 @@ def straight(prepared, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("run") / "straight"
     pretrain.run(prepared, workdir)
     return workdir
+
+
+@pytest.fixture(scope="session")
+def words_task(experiment) -> str:
+    """An experiment of fine-tuning beside `experiment`, for a sweep to score its trials on: its name."""
+    folder = experiment.parent
+    rows = [f"a text of {number} words\t{number % 3 > 0}" for number in range(40)]
+    (folder / "words.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
+    (folder / "words.py").write_text(
+        f"""
+from bert_jax.config import FinetuneConfig, base
+
+def get_config():
+    config = base(FinetuneConfig)
+    config.task.train = config.task.eval = {str(folder / "words.tsv")!r}
+    config.task.max_length = 32
+    config.train.steps = 2
+    config.train.batch_size = 8
+    return config
+"""
+    )
+    return "words.py"

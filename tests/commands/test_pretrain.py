@@ -209,7 +209,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_examples(prepared
         pretrain.run(config, tmp_path / "run")
     message = str(failure.value)
     match = re.search(
-        r"not finite at step (\d+): .*grad_norm.*? \(examples (\d+) to (\d+)\); no checkpoint was saved", message
+        r"not finite at step (\d+): .*grad_norm.*? \(examples (\d+) to (\d+)\); no checkpoint was saved",
+        message,
     )
     assert match, message
     step, first, last = map(int, match.groups())

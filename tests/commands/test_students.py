@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow  # each compiles for a minute or more
 
 
 @pytest.fixture(scope="module")
-def file(experiment, prepared) -> str:
+def file(experiment, prepared, words_task) -> str:
     """A student that learns from states and attention has no trained head for masked tokens."""
     path = experiment.parent / "students.py"
     path.write_text(
@@ -38,24 +38,9 @@ def get_sweep():
         seeds=(0,),
         tokens=12 * 8 * 32,
         probes=("mlm",),
-        tasks={{"words": "two_words.py"}},
+        tasks={{"words": {words_task!r}}},
         measures=("words.accuracy", "mlm.loss"),
     )
-"""
-    )
-    texts = path.parent / "two_words.tsv"
-    texts.write_text("text\tlabel\n" + "".join(f"a text of {n} words\t{n % 3 > 0}\n" for n in range(40)))
-    (path.parent / "two_words.py").write_text(
-        f"""
-from bert_jax.config import FinetuneConfig, base
-
-def get_config():
-    config = base(FinetuneConfig)
-    config.task.train = config.task.eval = {str(texts)!r}
-    config.task.max_length = 32
-    config.train.steps = 2
-    config.train.batch_size = 8
-    return config
 """
     )
     return str(path)

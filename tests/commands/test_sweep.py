@@ -16,7 +16,7 @@ from bert_jax.training.metrics import read_metrics
 
 
 @pytest.fixture(scope="module")
-def file(experiment, prepared) -> str:
+def file(experiment, prepared, words_task) -> str:
     """One variant is the experiment of the fixtures, so that its trial is the run that nothing stopped."""
     path = experiment.parent / "sweep.py"
     path.write_text(
@@ -34,25 +34,9 @@ def get_sweep():
         seeds=(0,),
         tokens=12 * 8 * 32,
         probes=("mlm", "sop"),
-        tasks={{"words": "words.py"}},
+        tasks={{"words": {words_task!r}}},
         measures=("mlm.loss", "sop.accuracy", "words.accuracy"),
     )
-"""
-    )
-    texts = path.parent / "words.tsv"
-    rows = [f"a text of {number} words\t{number % 3 > 0}" for number in range(40)]
-    texts.write_text("text\tlabel\n" + "\n".join(rows) + "\n")
-    (path.parent / "words.py").write_text(
-        f"""
-from bert_jax.config import FinetuneConfig, base
-
-def get_config():
-    config = base(FinetuneConfig)
-    config.task.train = config.task.eval = {str(texts)!r}
-    config.task.max_length = 32
-    config.train.steps = 2
-    config.train.batch_size = 8
-    return config
 """
     )
     return str(path)
