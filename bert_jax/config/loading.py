@@ -4,7 +4,8 @@
     --config.group.field=value                              (overrides, parsed by the field's type)
     resolve()                                               -> a RunConfig, or ConfigError with every fault
 
-The options and their defaults are in `schema` and `finetune`, the rules in `pretrain_rules` and `finetune_rules`.
+The options and their defaults are in `schema`, `finetune` and `distil`, the rules in `pretrain_rules`, `finetune_rules` and
+`distil_rules`; `values` parses and checks a single value.
 
 After `resolve` nobody holds a ConfigDict, so no `.get(key, default)` can hide a typo.
 """

@@ -41,8 +41,9 @@ class Distillation(Task):
     """`student` with losses that compare it with `found`.
 
     Raises:
-      ConfigError: losses that need two models to be alike where they are not, another vocabulary, too few positions.
-      UserError: a teacher without the head that a loss reads, or with parameters that are not finite.
+      ConfigError: losses that need two models to be alike where they are not.
+      UserError: a teacher without the head that a loss reads, with parameters that are not finite, with another
+        vocabulary or too few positions.
     """
 
     name = "distill"
