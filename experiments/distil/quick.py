@@ -1,10 +1,12 @@
 """Distillation on two CPU cores, in minutes, from the model that the quickstart trains.
 
     bash launch/quickstart.sh
+    . .venv/bin/activate; export BERT_JAX_DATA=runs/corpora
     bert-jax distill --config experiments/distil/quick.py --teacher runs/quickstart --workdir runs/quick-student
 
 The student is the quickstart's teacher with one of its two layers: soft targets at the masked tokens, MLM, and the cosine of
-the last hidden states, over the quickstart's own corpus.
+the last hidden states, over the quickstart's own corpus. On 2 CPU cores in 100 s (2026-11-30): held-out MLM loss 6.022 ->
+5.861, the teacher's being 5.896; soft loss 0.127 -> 0.025, 1 - cosine 0.162 -> 0.031.
 
     bert-jax prepare --config experiments/distil/quick.py:relations --config.tokenizer.path=DIR
     bert-jax distill --config experiments/distil/quick.py:relations --config.tokenizer.path=DIR --teacher DIR --workdir W
