@@ -29,11 +29,11 @@ def get_config(variant: str = "full") -> ConfigDict:
     config.model.preset = "deberta-base"
     config.model.dtype = "bfloat16"
     if variant == "no_decoder":
-        config.model.enhanced_mask_decoder = False
+        config.model.relative.mask_decoder = False
     elif variant == "no_c2p":
-        config.model.relative_terms = ("p2c",)
+        config.model.relative.terms = ("p2c",)
     elif variant == "no_p2c":
-        config.model.relative_terms = ("c2p",)
+        config.model.relative.terms = ("c2p",)
     elif variant != "full":
         raise ValueError(f"variant {variant!r} must be one of full, no_decoder, no_c2p, no_p2c")
     config.train.steps = 1_000_000

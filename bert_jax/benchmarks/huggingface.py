@@ -32,8 +32,8 @@ def check_step(config: PretrainConfig) -> None:
         faults.append(f"has no packed rows: config.data.packing={config.data.packing} must be 1")
     if config.objective.name != "mlm":
         faults.append(f"has no such objective: config.objective.name={config.objective.name!r} must be 'mlm'")
-    if config.model.enhanced_mask_decoder:
-        faults.append("has no enhanced mask decoder: config.model.enhanced_mask_decoder=True must be False")
+    if config.model.relative.mask_decoder:
+        faults.append("has no enhanced mask decoder: config.model.relative.mask_decoder=True must be False")
     elif architecture(config) is None:
         faults.append(
             f"has no {config.model.family!r} with a sentence-pair head:"

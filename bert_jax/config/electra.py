@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 
 from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import replaced
 from bert_jax.config.schema import ObjectiveConfig
 
 
@@ -33,4 +34,4 @@ def generator_config(model: ModelConfig, objective: ObjectiveConfig) -> ModelCon
 
 def discriminator_config(model: ModelConfig) -> ModelConfig:
     """The encoder that is kept: `model` without what only a masked language model or a pair head reads."""
-    return dataclasses.replace(model, pooler="none", enhanced_mask_decoder=False)
+    return replaced(model, {"pooler": "none", "relative.mask_decoder": False})

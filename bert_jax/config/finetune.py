@@ -109,8 +109,9 @@ class TaskConfig:
     )
     pooling: Literal["auto", "mean", "cls"] = option(
         "auto",
-        "a text's vector: the mean of its tokens' states, or the state of [CLS]; auto: as --init has it, else mean",
-        needs=_SIMILARITY,
+        "a text's vector: the mean of its tokens' states, or the state of [CLS]; auto: as --init has it, else mean for"
+        " similarity, [CLS] for a class or number; models with a pooler read [CLS] for these",
+        needs=_PAIRS,
     )
     loss: Literal["cosine", "cosent", "contrastive"] = option(
         "cosine",

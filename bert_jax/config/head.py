@@ -19,18 +19,24 @@ Pooling = Literal["cls", "mean"]
 """The vector of a text: the state of [CLS], or the mean of all tokens'."""
 
 
+Hidden = Literal["pooler", "tanh", "gelu", "relu", "transform"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeadConfig:
     """A task head. Its parameters are task_head/..., next to the encoder's."""
 
     kind: HeadKind = option("none", "what the head gives; none: there is no task head")
     labels: tuple[str, ...] = option((), "names of the classes in the order of their ids")
-    hidden: Literal["pooler", "tanh", "gelu", "relu"] = option(
+    hidden: Hidden = option(
         "pooler",
-        "what a text's [CLS] state passes before the output layer: the pooler (BERT, ALBERT, DeBERTa), or a dense"
-        " layer of the head with this activation (RoBERTa tanh, ELECTRA gelu, DistilBERT relu)",
+        "what a text's state passes before the output layer: the pooler (BERT, ALBERT, DeBERTa), or a dense layer of the"
+        " head with this activation (RoBERTa tanh, ELECTRA gelu, DistilBERT relu); transform: dense layer, activation and"
+        " norm as in the MLM head, from which they begin, for tokens too (ModernBERT)",
     )
-    pooling: Pooling = option("cls", "embedding: the state of [CLS], or the mean of all tokens'")
+    pooling: Pooling = option(
+        "cls", "of a text without pooler: the state of [CLS], or the mean of all tokens'"
+    )
     dropout_rate: float = option(0.1, "dropout before each dense layer of the head", ge=0, lt=1)
 
     @property
@@ -43,4 +49,6 @@ class HeadConfig:
     @property
     def has_dense(self) -> bool:
         """Whether there is a dense layer of the head before the output layer."""
-        return self.kind in OF_TEXTS and self.hidden != "pooler"
+        return self.outputs > 0 and (
+            self.hidden == "transform" or (self.kind in OF_TEXTS and self.hidden != "pooler")
+        )

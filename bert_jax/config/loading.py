@@ -23,6 +23,7 @@ from bert_jax.config import distil_rules, experiment, finetune_rules, pretrain_r
 from bert_jax.config.distil import DistilFinetuneConfig, DistilPretrainConfig, DistilRun
 from bert_jax.config.finetune import FinetuneConfig
 from bert_jax.config.model import ModelConfig
+from bert_jax.config.older import MOVED
 from bert_jax.config.options import walk
 from bert_jax.config.phases import prediction_slots
 from bert_jax.config.presets import PRESETS
@@ -38,6 +39,7 @@ RENAMED = {
     "data.first_share": "config.phases, as in share=FIRST_SHARE,sequence_length=128;share=REST",
 }
 """Keys of older configurations -> what says the same now."""
+RENAMED |= {f"model.{old}": f"config.model.{new}" for old, new in MOVED.items()}
 
 
 COMMANDS: dict[type[RunConfig], str] = {
@@ -67,8 +69,12 @@ def base(kind: type[RunConfig] = PretrainConfig) -> ConfigDict:
     defaults = dataclasses.asdict(kind())
     if issubclass(kind, PretrainConfig):
         del defaults["model"]["head"]
-        defaults["model"] = {name: None for name in defaults["model"]} | {"preset": ModelConfig().preset}
+        defaults["model"] = _unset(defaults["model"]) | {"preset": ModelConfig().preset}
     return ConfigDict(defaults).lock()
+
+
+def _unset(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _unset(value) if isinstance(value, Mapping) else None for name, value in group.items()}
 
 
 # ---------------------------------------------------------------------------------------------
@@ -278,7 +284,19 @@ def _fill_preset(model: dict[str, Any], tokenizer: dict[str, Any], faults: list[
         name = ModelConfig().preset
     filled = dataclasses.asdict(PRESETS[name])
     filled["vocab_size"] = tokenizer.get("vocab_size", TokenizerConfig().vocab_size)
-    return filled | {key: value for key, value in model.items() if value is not None}
+    return _over(filled, model)
+
+
+def _over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested `values` under those that are `given` and not None."""
+    merged = dict(values)
+    for name, value in given.items():
+        below = values.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[name] = _over(below, value)
+        elif value is not None:
+            merged[name] = value
+    return merged
 
 
 def _build(defaults: Any, raw: dict[str, Any], prefix: str, faults: list[str], root: type[RunConfig]) -> Any:

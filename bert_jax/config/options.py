@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,26 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.
             yield from walk(value, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name, value, field
+
+
+def value_at(config: Any, key: str) -> Any:
+    """The value of an option by its dotted key: "norm.eps"."""
+    return functools.reduce(getattr, key.split("."), config)
+
+
+def replaced(config: Config, values: Mapping[str, Any]) -> Config:
+    """`config` with `values` by their dotted keys: {"norm.eps": 1e-5, "num_layers": 2}."""
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        group, _, rest = key.partition(".")
+        groups.setdefault(group, {})[rest] = value
+    return dataclasses.replace(
+        config,  # type: ignore[type-var]
+        **{
+            name: found[""] if "" in found else replaced(getattr(config, name), found)
+            for name, found in groups.items()
+        },
+    )
 
 
 def fields_that_need(schema: Any, condition: str) -> tuple[str, ...]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from bert_jax.config.model import ModelConfig
+from bert_jax.config.model import (
+    MlmHeadConfig,
+    ModelConfig,
+    NormConfig,
+    Reach,
+    RelativeConfig,
+    RotaryConfig,
+)
 
 
 def _bert(name: str, num_layers: int, hidden_size: int, **fields: Any) -> ModelConfig:
@@ -16,7 +23,7 @@ def _bert(name: str, num_layers: int, hidden_size: int, **fields: Any) -> ModelC
 def _roberta(name: str, num_layers: int, hidden_size: int) -> ModelConfig:
     return _bert(
         name, num_layers, hidden_size, family="roberta", vocab_size=50265, type_vocab_size=1,
-        position_offset=2, pooler="none", layer_norm_eps=1e-5,
+        position_offset=2, pooler="none", norm=NormConfig(eps=1e-5),
     )  # fmt: skip
 
 
@@ -39,15 +46,68 @@ def _electra(name: str, num_layers: int, hidden_size: int, embedding_size: int =
 def _deberta(name: str, num_layers: int, hidden_size: int) -> ModelConfig:
     return _bert(
         name, num_layers, hidden_size, family="deberta", vocab_size=50265, type_vocab_size=0, pooler="none",
-        attention="disentangled", key_bias=False, enhanced_mask_decoder=True, layer_norm_eps=1e-7,
+        positions="disentangled", relative=RelativeConfig(key_bias=False, mask_decoder=True),
+        norm=NormConfig(eps=1e-7),
     )  # fmt: skip
 
 
 def _deberta_v2(name: str, num_layers: int, hidden_size: int, convolution: int = 0) -> ModelConfig:
     return _bert(
         name, num_layers, hidden_size, family="deberta_v2", vocab_size=128100, type_vocab_size=0,
-        pooler="none", attention="disentangled", relative_buckets=256, relative_projections="shared",
-        relative_norm=True, convolution=convolution, enhanced_mask_decoder=True, layer_norm_eps=1e-7,
+        pooler="none", positions="disentangled", norm=NormConfig(eps=1e-7),
+        relative=RelativeConfig(
+            buckets=256, projections="shared", norm=True, convolution=convolution, mask_decoder=True
+        ),
+    )  # fmt: skip
+
+
+_MODERN: tuple[Reach, ...] = ("global", "local", "local")
+
+
+def _modernbert(
+    name: str, num_layers: int, hidden_size: int, mlp_size: int, vocab_size: int = 50368, **fields: Any
+) -> ModelConfig:
+    """Warner et al. 2024, table 4 and the released code, of which Ettin (Weller et al. 2025) and mmBERT (Marone et
+    al. 2025) are other sizes."""
+    rotary = {"base": 160_000.0, "local_base": 10_000.0, **fields}
+    return _bert(
+        name, num_layers, hidden_size, family="modernbert", vocab_size=vocab_size, type_vocab_size=0,
+        max_positions=8192, mlp_size=mlp_size, mlp="geglu", biases=False, pooler="none", positions="rotary",
+        norm=NormConfig(place="before", bias=False, eps=1e-5, first=False), rotary=RotaryConfig(**rotary),
+        pattern=_MODERN, window=64, initializer="megatron", dropout_rate=0.0, attention_dropout_rate=0.0,
+    )  # fmt: skip
+
+
+def _neobert(name: str) -> ModelConfig:
+    """Le Breton et al. 2025, table 1 and the released checkpoint; its MLP is two thirds of 3,072 wide."""
+    return _bert(
+        name, 28, 768, family="neobert", type_vocab_size=0, max_positions=4096, mlp_size=2048, mlp="swiglu",
+        biases=False, pooler="none", positions="rotary", rotary=RotaryConfig(pairs="neighbours"),
+        norm=NormConfig(kind="rms", place="before", eps=1e-5, embeddings=False),
+        mlm_head=MlmHeadConfig(transform=False, tied=False), initializer="uniform", dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+    )  # fmt: skip
+
+
+def _mosaicbert(name: str, num_layers: int, hidden_size: int) -> ModelConfig:
+    """BERT with ALiBi and gated MLPs (Portes et al. 2023, section 2.1)."""
+    return _bert(
+        name,
+        num_layers,
+        hidden_size,
+        positions="alibi",
+        mlp="geglu",
+        pooler="none",
+        attention_dropout_rate=0.0,
+    )
+
+
+def _crammed(name: str) -> ModelConfig:
+    """Geiping and Goldstein 2023, section 4.2 and the released code: half of 3,072 is left after the gate."""
+    return _bert(
+        name, 16, 768, vocab_size=32768, type_vocab_size=0, mlp_size=1536, mlp="geglu",
+        biases=False, pooler="none", positions="sinusoidal", norm=NormConfig(place="before"),
+        mlm_head=MlmHeadConfig(transform=False), dropout_rate=0.0, attention_dropout_rate=0.0,
     )  # fmt: skip
 
 
@@ -98,5 +158,20 @@ PRESETS: dict[str, ModelConfig] = {
         _deberta_v2("deberta-v3-small", 6, 768),
         _deberta_v2("deberta-v3-base", 12, 768),
         _deberta_v2("deberta-v3-large", 24, 1024),
+        # Encoders since 2023.
+        _modernbert("modernbert-base", 22, 768, 1152),
+        _modernbert("modernbert-large", 28, 1024, 2624),
+        _modernbert("ettin-17m", 7, 256, 384, local_base=160_000.0),
+        _modernbert("ettin-32m", 10, 384, 576, local_base=160_000.0),
+        _modernbert("ettin-68m", 19, 512, 768, local_base=160_000.0),
+        _modernbert("ettin-150m", 22, 768, 1152, local_base=160_000.0),
+        _modernbert("ettin-400m", 28, 1024, 2624, local_base=160_000.0),
+        _modernbert("ettin-1b", 28, 1792, 3840, local_base=160_000.0),
+        _modernbert("mmbert-small", 22, 384, 1152, 256000, local_base=160_000.0),
+        _modernbert("mmbert-base", 22, 768, 1152, 256000, local_base=160_000.0),
+        _neobert("neobert"),
+        _mosaicbert("mosaicbert-base", 12, 768),
+        _mosaicbert("mosaicbert-large", 24, 1024),
+        _crammed("crammed-bert"),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bert_jax.config.electra import generator_config
-from bert_jax.config.model import ModelConfig
+from bert_jax.config.model_rules import model_faults
 from bert_jax.config.phases import borders, phases, schedule_pieces
 from bert_jax.config.run_rules import (
     batch_faults,
@@ -42,7 +42,7 @@ def _run_faults(config: PretrainConfig) -> Iterator[str]:
             f"config.model.vocab_size={config.model.vocab_size} must equal"
             f" config.tokenizer.vocab_size={config.tokenizer.vocab_size}"
         )
-    yield from _model_faults(config.model)
+    yield from model_faults(config.model)
     yield from _objective_faults(config)
 
 
@@ -138,59 +138,6 @@ def _data_faults(data: DataConfig) -> Iterator[str]:
 # ---------------------------------------------------------------------------------------------
 
 
-def _model_faults(model: ModelConfig) -> Iterator[str]:
-    if model.head.kind != "none":
-        yield f"config.model.head.kind={model.head.kind!r} must be 'none': `bert-jax finetune` trains task heads"
-    if model.num_heads > 0 and model.hidden_size % model.num_heads:
-        yield (
-            f"config.model.hidden_size={model.hidden_size} must be a multiple of"
-            f" config.model.num_heads={model.num_heads}"
-        )
-    if model.groups > 0 and model.num_layers % model.groups:
-        yield (
-            f"config.model.groups={model.groups} must divide config.model.num_layers={model.num_layers}:"
-            " groups have as many layers each"
-        )
-    if model.groups != 1 and model.sharing == "none":
-        yield f"config.model.groups={model.groups} must be 1 for config.model.sharing='none', or it does nothing"
-    if model.attention_backend == "cudnn" and (model.dtype, model.attention_dropout_rate) != ("bfloat16", 0):
-        yield (
-            "config.model.attention_backend='cudnn' must have config.model.dtype='bfloat16' (is"
-            f" {model.dtype!r}) and config.model.attention_dropout_rate=0 (is {model.attention_dropout_rate})"
-        )
-    if model.attention == "disentangled":
-        yield from _disentangled_faults(model)
-
-
-def _disentangled_faults(model: ModelConfig) -> Iterator[str]:
-    if model.embedding_size:
-        yield (
-            f"config.model.embedding_size={model.embedding_size} must be 0 for"
-            " config.model.attention='disentangled'"
-        )
-    if model.position_offset and not model.enhanced_mask_decoder:
-        yield (
-            f"config.model.position_offset={model.position_offset} must be 0 without absolute positions"
-            " (config.model.attention='disentangled', enhanced_mask_decoder=False), or it does nothing"
-        )
-    if model.attention_backend == "cudnn":
-        yield (
-            "config.model.attention_backend='cudnn' must go with config.model.attention='absolute': the fused"
-            " kernel has no relative positions"
-        )
-    if not model.relative_terms or len(set(model.relative_terms)) != len(model.relative_terms):
-        yield f"config.model.relative_terms={model.relative_terms} must be c2p, p2c or both, each once"
-    if model.relative_buckets and (
-        model.relative_buckets % 2 or model.relative_buckets >= model.relative_span
-    ):
-        yield (
-            f"config.model.relative_buckets={model.relative_buckets} must be 0, or even and <"
-            f" config.model.relative_span={model.relative_span}"
-        )
-    if model.convolution > 0 and model.convolution % 2 == 0:
-        yield f"config.model.convolution={model.convolution} must be 0 or odd: taps lie around each token"
-
-
 def _objective_faults(config: PretrainConfig) -> Iterator[str]:
     """What an objective asks of the rest of the configuration."""
     rules = {"mlm": _no_faults, "rtd": _replaced_token_faults}
@@ -212,10 +159,10 @@ def _replaced_token_faults(config: PretrainConfig) -> Iterator[str]:
         return  # a fault of its own, and no generator to speak of
     generator = generator_config(model, objective)
     given = f"config.objective.generator_width={objective.generator_width}"
-    if model.attention == "disentangled" and generator.embedding_size:
+    if model.positions == "disentangled" and generator.embedding_size:
         yield (
             f"{given} must leave the generator config.model.hidden_size={model.hidden_size} (leaves"
-            f" {generator.hidden_size}) for config.model.attention='disentangled' with"
+            f" {generator.hidden_size}) for config.model.positions='disentangled' with"
             f" config.objective.embedding_sharing={objective.embedding_sharing!r}: set 1, or 'none'"
         )
     if model.groups > 0 and generator.num_layers % model.groups:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from bert_jax.config.model import ModelConfig
+from bert_jax.config.model import ModelConfig, Reach
 from bert_jax.errors import UserError
 
 _MOST = 2**31 - 1  # ids, positions and distances are int32
@@ -26,6 +26,8 @@ class Reader:
     place: str
     hint: str
     foreign: str
+    given: frozenset[str] = frozenset()
+    """the keys that the file itself has"""
 
     def fail(self, key: str, rule: str, hint: str | None = None) -> NoReturn:
         value = repr(self.raw.get(key))
@@ -66,6 +68,11 @@ class Special:
 
     read: Callable[[Reader], dict[str, Any]]
     write: Callable[[ModelConfig, int], dict[str, Any]]
+
+
+def reaches(config: ModelConfig) -> tuple[Reach, ...]:
+    """The reach of each layer, however long the pattern is that says so."""
+    return tuple(config.reach(i) for i in range(config.num_layers))
 
 
 # ---------------------------------------------------------------------------------------------
@@ -160,8 +167,8 @@ def _read_relative(reader: Reader) -> dict[str, Any]:
         reader.fail("embedding_size", f"hidden_size={width}", reader.foreign)
     span = reader.size("max_relative_positions", least=-1)
     return {
-        "relative_terms": tuple(term for term in _TERMS if term in found),
-        "relative_span": span if span > 0 else reader.size("max_position_embeddings"),
+        "relative.terms": tuple(term for term in _TERMS if term in found),
+        "relative.span": span if span > 0 else reader.size("max_position_embeddings"),
         "pooler": reader.choice("pooler_hidden_act", ("gelu", "tanh")),
     }
 
@@ -170,8 +177,8 @@ def _write_relative(config: ModelConfig, pad: int) -> dict[str, Any]:
     return {
         "relative_attention": True,
         "position_biased_input": False,
-        "max_relative_positions": config.relative_span,
-        "pos_att_type": list(config.relative_terms),
+        "max_relative_positions": config.relative.span,
+        "pos_att_type": list(config.relative.terms),
         "pooler_hidden_act": "gelu" if config.pooler == "none" else config.pooler,
         "legacy": False,
     }
@@ -198,20 +205,20 @@ def _read_second(reader: Reader) -> dict[str, Any]:
     if buckets % 2:
         reader.fail("position_buckets", "even", reader.foreign)
     return {
-        "relative_buckets": buckets,
-        "relative_projections": "shared" if reader.choice("share_att_key", (True, False)) else "separate",
-        "relative_norm": _NORMS[reader.choice("norm_rel_ebd", tuple(_NORMS))],
-        "convolution": taps,
+        "relative.buckets": buckets,
+        "relative.projections": "shared" if reader.choice("share_att_key", (True, False)) else "separate",
+        "relative.norm": _NORMS[reader.choice("norm_rel_ebd", tuple(_NORMS))],
+        "relative.convolution": taps,
     }
 
 
 def _write_second(config: ModelConfig, pad: int) -> dict[str, Any]:
-    convolution = {"conv_kernel_size": config.convolution, "conv_act": "gelu", "conv_groups": 1}
+    convolution = {"conv_kernel_size": config.relative.convolution, "conv_act": "gelu", "conv_groups": 1}
     return {
-        "position_buckets": config.relative_buckets or -1,
-        "share_att_key": config.relative_projections == "shared",
-        "norm_rel_ebd": "layer_norm" if config.relative_norm else "none",
-        **(convolution if config.convolution else {}),
+        "position_buckets": config.relative.buckets or -1,
+        "share_att_key": config.relative.projections == "shared",
+        "norm_rel_ebd": "layer_norm" if config.relative.norm else "none",
+        **(convolution if config.relative.convolution else {}),
     }
 
 

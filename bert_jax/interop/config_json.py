@@ -8,9 +8,10 @@ from typing import Any
 
 from bert_jax.config.head import HeadConfig
 from bert_jax.config.model import EXECUTION, ModelConfig
+from bert_jax.config.options import replaced, value_at, walk
 from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
-from bert_jax.interop.config_fields import MOST_LAYERS, Reader
+from bert_jax.interop.config_fields import MOST_LAYERS, Reader, reaches
 from bert_jax.interop.families import FAMILIES, Family
 from bert_jax.interop.task_classes import class_of, normal, read_head, write_head
 
@@ -18,14 +19,14 @@ _SIZES = ("vocab_size", "hidden_size", "num_layers", "num_heads", "mlp_size", "m
 _RATES = ("dropout_rate", "attention_dropout_rate")
 
 # What a checkpoint's files say, or may lack, whatever config.json says.
-_OF_THE_FILES = ("pooler", "enhanced_mask_decoder")
+_OF_THE_FILES = ("pooler", "relative.mask_decoder")
 
 
 def family_of(raw: Mapping[str, Any], *, place: str) -> Family:
     """The family that a config.json names: by `model_type` or, in old checkpoints without it, by `architectures`.
 
     Raises:
-      UserError: it is none of the seven, or none is named.
+      UserError: it is of none of the families, or none is named.
     """
     by_type = {family.model_type: family for family in FAMILIES.values()}
     known = ", ".join(by_type)
@@ -66,10 +67,12 @@ def config_to_hf(
       UserError: the config computes what the family's models cannot.
     """
     family = FAMILIES[config.family]
-    values = {theirs: getattr(config, ours) for ours, theirs in family.keys.items()}
-    values[family.keys["activation"]] = next(
-        (name for name, ours in family.activations.items() if ours == config.activation), config.activation
-    )
+    values = {theirs: value_at(config, ours) for ours, theirs in family.keys.items()}
+    if "activation" in family.keys:
+        values[family.keys["activation"]] = next(
+            (name for name, ours in family.activations.items() if ours == config.activation),
+            config.activation,
+        )
     for special in family.specials:
         values |= special.write(config, pad_token_id)
     task = family.task(config.head)
@@ -81,7 +84,7 @@ def config_to_hf(
         "model_type": family.model_type,
         **values,
         "pad_token_id": pad_token_id,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": config.mlm_head.tied,
     }
     _check_expressed(config, raw)
     return raw
@@ -91,18 +94,21 @@ def _check_expressed(config: ModelConfig, raw: Mapping[str, Any]) -> None:
     """What config.json says, read again, must be the config: all that is computed has a place in it."""
     hint = "train with that, or choose another model.family"
     found = _read(raw, Reader(raw, f"an export as {config.family!r}", hint, hint))
-    for field in dataclasses.fields(ModelConfig):
-        ours, theirs = getattr(config, field.name), getattr(found, field.name)
-        if field.name in ("preset", "head", *EXECUTION, *_OF_THE_FILES) or ours == theirs:
+    for (key, ours, field), (_, theirs, _) in zip(walk(config), walk(found), strict=True):
+        if key in ("preset", *EXECUTION, *_OF_THE_FILES) or ours == theirs:
             continue
-        if (field.name == "sharing" and config.family == "albert") or field.name == "groups":
+        if (key == "sharing" and config.family == "albert") or key == "groups":
             continue  # written unshared, a layer each: the same function
+        if key == "pattern" and reaches(config) == reaches(found):
+            continue
+        if not _is_read(config, field.metadata["needs"]):
+            continue
         raise UserError(
-            f"model.{field.name}={ours!r} must be {theirs!r} to be exported as {config.family!r}, whose models"
+            f"model.{key}={ours!r} must be {theirs!r} to be exported as {config.family!r}, whose models"
             f" have nothing else: {hint}"
         )
     head, read = normal(config.head), normal(found.head)
-    for name in ("kind", "labels", "hidden") if FAMILIES[config.family].task(head) else ():
+    for name in ("kind", "labels", "hidden", "pooling") if FAMILIES[config.family].task(head) else ():
         ours, theirs = getattr(head, name), getattr(read, name)
         if ours != theirs:
             raise UserError(
@@ -129,11 +135,11 @@ def config_from_hf(raw: Mapping[str, Any], *, place: str) -> ModelConfig:
 def named(config: ModelConfig) -> ModelConfig:
     """The config with the name of the published model whose function it is, if there is one: of two the one
     that it also has the vocabulary and dropout of."""
-    free = {"preset", "head", "vocab_size", *EXECUTION, *_OF_THE_FILES}
-    fields = [field.name for field in dataclasses.fields(ModelConfig)]
+    free = {"preset", "vocab_size", *EXECUTION, *_OF_THE_FILES}
 
     def differences(preset: ModelConfig) -> set[str]:
-        return {name for name in fields if getattr(preset, name) != getattr(config, name)}
+        pairs = zip(walk(preset), walk(config), strict=True)
+        return {key for (key, ours, _), (_, theirs, _) in pairs if ours != theirs}
 
     alike = [preset for preset in PRESETS.values() if differences(preset) <= free]
     nearest = min(alike, key=lambda preset: len(differences(preset) - {"preset"}), default=config)
@@ -142,9 +148,9 @@ def named(config: ModelConfig) -> ModelConfig:
 
 def _read(raw: Mapping[str, Any], reader: Reader) -> ModelConfig:
     family = family_of(raw, place=reader.place)
-    defaults = {theirs: getattr(ModelConfig(), ours) for ours, theirs in family.keys.items()}
+    defaults = {theirs: value_at(ModelConfig(), ours) for ours, theirs in family.keys.items()}
     filled = {**defaults, "pad_token_id": 0, **family.required, **family.defaults, **raw}
-    reader = dataclasses.replace(reader, raw=filled)
+    reader = dataclasses.replace(reader, raw=filled, given=frozenset(raw))
     for key, value in family.required.items():
         reader.choice(key, (value,))
     values: dict[str, Any] = dict(family.fixed)
@@ -153,13 +159,24 @@ def _read(raw: Mapping[str, Any], reader: Reader) -> ModelConfig:
     heads = values["num_heads"]
     if values["hidden_size"] % heads:
         reader.fail(family.keys["hidden_size"], f"a multiple of {family.keys['num_heads']}={heads}")
+    if values.get("positions") == "rotary" and values["hidden_size"] // heads % 2:
+        reader.fail(family.keys["hidden_size"], f"an even multiple of {family.keys['num_heads']}={heads}")
     for special in family.specials:
         values |= special.read(reader)
     architecture = class_of(reader)
     task = next((task for task in family.tasks if task.name == architecture), None)
     values["head"] = read_head(reader, task) if task else HeadConfig()
     name = next(name for name, member in FAMILIES.items() if member is family)
-    return ModelConfig(family=name, **values)  # type: ignore[arg-type]
+    return replaced(ModelConfig(family=name), values)  # type: ignore[arg-type]
+
+
+def _is_read(config: ModelConfig, needs: str) -> bool:
+    """Whether a model's option with the condition `needs` does anything."""
+    key, _, needed = needs.removeprefix("model.").partition("=")
+    if not needs:
+        return True
+    value = value_at(config, key)
+    return needed in value if isinstance(value, tuple) else value == needed
 
 
 def _field(reader: Reader, ours: str, key: str, family: Family) -> Any:

@@ -1,114 +1,24 @@
 """The families that Hugging Face names: one entry each, of tensor names, config.json and model classes.
 
-A family's names are those of its modules: our module -> its module, to whose name ".weight" or ".bias" is added,
-or our parameter -> the tensor's whole name.
+`family` says what an entry holds; those of the last years' families are in `modern`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from bert_jax.config.head import HeadConfig
 from bert_jax.interop.config_fields import (
     EMBEDDING_WIDTH,
     LAYER_GROUPS,
     POSITIONS_AFTER_PAD,
     RELATIVE,
     SECOND_DEBERTA,
-    Special,
 )
-from bert_jax.interop.task_classes import TaskClass, form_of, task_classes
+from bert_jax.interop.family import KEYS, MLM, PAIR, POOLER, REQUIRED, RTD, Family, classes, layers, without
+from bert_jax.interop.modern import MODERNBERT, NEOBERT
+from bert_jax.interop.task_classes import TaskClass, task_classes
 from bert_jax.models.parameters import LAYER
-
-_POOLER, _MLM, _PAIR, _RTD = "bert/pooler", "mlm_head", "pair_head", "rtd_head"
-
-# Our field -> config.json's key.
-_KEYS = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "mlp_size": "intermediate_size",
-    "max_positions": "max_position_embeddings",
-    "type_vocab_size": "type_vocab_size",
-    "activation": "hidden_act",
-    "layer_norm_eps": "layer_norm_eps",
-    "initializer_range": "initializer_range",
-    "dropout_rate": "hidden_dropout_prob",
-    "attention_dropout_rate": "attention_probs_dropout_prob",
-}
-
-# Keys that change what is computed, and the only value under which we compute the same.
-_REQUIRED = {
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "tie_word_embeddings": True,
-}
-
-_GELUS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Family:
-    """A family of Hugging Face's models.
-
-    model_type: in config.json.
-    prefix: of the encoder's tensors; BertModel and its like save them without.
-    names: see the module's docstring; a layer is {i} on both sides.
-    fused: (our parameters, tensor, its axes with Q for which of them): several of ours in one tensor.
-    tied: second name of a tensor -> its first.
-    renamed: start of an older tensor's name -> start of the present one.
-    architectures: (class, the heads it has), the first taken of which all heads are there.
-    tasks: the classes with a task head, whose tensors have names of their own in each.
-    keys: our field -> key of config.json; specials: what is not as simple.
-    activations: hidden_act -> ours; of two names for one the first is written.
-    fixed: our fields that the family has no key for, where they differ from `ModelConfig()`.
-    defaults: what transformers takes for a key that is left out, where `ModelConfig()` has something else.
-    required: keys that change what is computed -> the only value that is computed here.
-    pooler_is_settled: the encoder is published without its pooler as a rule: a file that lacks it has none.
-    """
-
-    model_type: str
-    prefix: str
-    names: Mapping[str, str]
-    fused: tuple[tuple[tuple[str, ...], str, str], ...] = ()
-    tied: Mapping[str, str]
-    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    architectures: tuple[tuple[str, frozenset[str]], ...]
-    tasks: tuple[TaskClass, ...]
-    keys: Mapping[str, str] = dataclasses.field(default_factory=lambda: _KEYS)
-    specials: tuple[Special, ...] = ()
-    activations: Mapping[str, str] = dataclasses.field(default_factory=lambda: _GELUS)
-    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    required: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _REQUIRED)
-    pooler_is_settled: bool = False
-
-    def task(self, head: HeadConfig) -> TaskClass | None:
-        """The class for a task head; None where the head has no parameters."""
-        form = form_of(head.kind)
-        return next((task for task in self.tasks if task.form == form), None)
-
-    def names_with(self, head: HeadConfig) -> Mapping[str, str]:
-        """`names`, and those of a task head's modules."""
-        task = self.task(head)
-        return {**self.names, **task.names} if task else self.names
-
-
-def _classes(**heads: tuple[str, ...]) -> tuple[tuple[str, frozenset[str]], ...]:
-    return tuple((name.rstrip("_"), frozenset(parts)) for name, parts in heads.items())
-
-
-def _without(mapping: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if key not in keys}
-
-
-def _layers(layer: str, names: Mapping[str, str]) -> dict[str, str]:
-    return {LAYER + ours: f"{layer}.{theirs}" for ours, theirs in names.items()}
-
 
 _BERT_LAYER = {
     "attention/query": "attention.self.query",
@@ -140,7 +50,7 @@ _DISTILBERT_LAYER = {
     "mlp_out": "ffn.lin2",
     "mlp_norm": "output_layer_norm",
 }
-_DEBERTA_LAYER = _without(_BERT_LAYER, "attention/query", "attention/key", "attention/value") | {
+_DEBERTA_LAYER = without(_BERT_LAYER, "attention/query", "attention/key", "attention/value") | {
     "attention/query/bias": "attention.self.q_bias",
     "attention/value/bias": "attention.self.v_bias",
     "attention/position_key": "attention.self.pos_proj",
@@ -162,7 +72,7 @@ def _encoder(prefix: str, layer: str, layer_names: Mapping[str, str]) -> dict[st
         "bert/embeddings/position": f"{embeddings}.position_embeddings.weight",
         "bert/embeddings/type": f"{embeddings}.token_type_embeddings.weight",
         "bert/embeddings/norm": f"{embeddings}.LayerNorm",
-        **_layers(f"{prefix}.{layer}", layer_names),
+        **layers(f"{prefix}.{layer}", layer_names),
     }
 
 
@@ -182,7 +92,7 @@ _DEBERTA: dict[str, Any] = {
         f"{_CLS_HEAD}.transform.": f"{_DEBERTA_HEAD}.",
         f"{_CLS_HEAD}.bias": f"{_DEBERTA_HEAD}.bias",
     },
-    "required": _without(_REQUIRED, "position_embedding_type")
+    "required": without(REQUIRED, "position_embedding_type")
     | {"relative_attention": True, "position_biased_input": False, "talking_head": False},
     "pooler_is_settled": True,
 }
@@ -224,11 +134,11 @@ FAMILIES: dict[str, Family] = {
             f"{_CLS_HEAD}.decoder.weight": "bert.embeddings.word_embeddings.weight",
             f"{_CLS_HEAD}.decoder.bias": f"{_CLS_HEAD}.bias",
         },
-        architectures=_classes(
-            BertForPreTraining=(_POOLER, _MLM, _PAIR),
-            BertForMaskedLM=(_MLM,),
-            BertForNextSentencePrediction=(_POOLER, _PAIR),
-            BertModel=(_POOLER,),
+        architectures=classes(
+            BertForPreTraining=(POOLER, MLM, PAIR),
+            BertForMaskedLM=(MLM,),
+            BertForNextSentencePrediction=(POOLER, PAIR),
+            BertModel=(POOLER,),
             BertModel_=(),
         ),
         tasks=task_classes("Bert"),
@@ -245,9 +155,9 @@ FAMILIES: dict[str, Family] = {
             "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
             "lm_head.decoder.bias": "lm_head.bias",
         },
-        architectures=_classes(RobertaForMaskedLM=(_MLM,), RobertaModel=(_POOLER,), RobertaModel_=()),
+        architectures=classes(RobertaForMaskedLM=(MLM,), RobertaModel=(POOLER,), RobertaModel_=()),
         tasks=task_classes("Roberta", **_CLASSIFICATION_HEAD, hidden="tanh"),
-        keys=_without(_KEYS, "max_positions"),
+        keys=without(KEYS, "max_positions"),
         specials=(POSITIONS_AFTER_PAD,),
         activations={"gelu": "gelu"},  # the head's, whatever hidden_act says
         defaults={"vocab_size": 50265, "max_position_embeddings": 512, "pad_token_id": 1},
@@ -267,10 +177,10 @@ FAMILIES: dict[str, Family] = {
             "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
             "predictions.decoder.bias": "predictions.bias",
         },
-        architectures=_classes(
-            AlbertForPreTraining=(_POOLER, _MLM, _PAIR),
-            AlbertForMaskedLM=(_MLM,),
-            AlbertModel=(_POOLER,),
+        architectures=classes(
+            AlbertForPreTraining=(POOLER, MLM, PAIR),
+            AlbertForMaskedLM=(MLM,),
+            AlbertModel=(POOLER,),
             AlbertModel_=(),
         ),
         tasks=task_classes("Albert", ("classifier_dropout_prob", "hidden_dropout_prob")),
@@ -288,7 +198,7 @@ FAMILIES: dict[str, Family] = {
             "attention_probs_dropout_prob": 0.0,
             "classifier_dropout_prob": 0.1,
         },
-        required=_REQUIRED | {"inner_group_num": 1},
+        required=REQUIRED | {"inner_group_num": 1},
     ),
     "electra": Family(
         model_type="electra",
@@ -303,7 +213,7 @@ FAMILIES: dict[str, Family] = {
             "rtd_head/output": "discriminator_predictions.dense_prediction",
         },
         tied={"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
-        architectures=_classes(ElectraForPreTraining=(_RTD,), ElectraForMaskedLM=(_MLM,), ElectraModel=()),
+        architectures=classes(ElectraForPreTraining=(RTD,), ElectraForMaskedLM=(MLM,), ElectraModel=()),
         tasks=task_classes("Electra", **_CLASSIFICATION_HEAD, hidden="gelu"),
         specials=(EMBEDDING_WIDTH,),
         activations={"gelu": "gelu"},  # the generator's head's, whatever hidden_act says
@@ -323,7 +233,7 @@ FAMILIES: dict[str, Family] = {
             **_mlm("vocab_transform", "vocab_layer_norm", "vocab_projector.bias"),
         },
         tied={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
-        architectures=_classes(DistilBertForMaskedLM=(_MLM,), DistilBertModel=()),
+        architectures=classes(DistilBertForMaskedLM=(MLM,), DistilBertModel=()),
         tasks=task_classes(
             "DistilBert",
             ("seq_classif_dropout",),
@@ -332,7 +242,7 @@ FAMILIES: dict[str, Family] = {
             tagging_dropout=("dropout",),
             span_dropout=("qa_dropout",),
         ),
-        keys=_without(_KEYS, "type_vocab_size", "layer_norm_eps")
+        keys=without(KEYS, "type_vocab_size", "norm.eps")
         | {
             "hidden_size": "dim",
             "num_layers": "n_layers",
@@ -342,7 +252,7 @@ FAMILIES: dict[str, Family] = {
             "dropout_rate": "dropout",
             "attention_dropout_rate": "attention_dropout",
         },
-        fixed={"pooler": "none", "type_vocab_size": 0, "layer_norm_eps": 1e-12},
+        fixed={"pooler": "none", "type_vocab_size": 0, "norm.eps": 1e-12},
         # sinusoidal_pos_embds says how the position table was first filled; the file has the table.
         defaults={"n_layers": 6, "seq_classif_dropout": 0.2, "qa_dropout": 0.1},
     ),
@@ -356,10 +266,10 @@ FAMILIES: dict[str, Family] = {
                 "HQK D",
             ),
         ),
-        architectures=_classes(DebertaForMaskedLM=(_MLM,), DebertaModel=()),
+        architectures=classes(DebertaForMaskedLM=(MLM,), DebertaModel=()),
         tasks=_deberta_tasks("Deberta"),
         specials=(RELATIVE,),
-        fixed={"attention": "disentangled", "key_bias": False},
+        fixed={"positions": "disentangled", "relative.key_bias": False},
         defaults={"vocab_size": 50265, **_DEBERTA_DEFAULTS},
         **_DEBERTA,
     ),
@@ -371,10 +281,10 @@ FAMILIES: dict[str, Family] = {
             "bert/encoder/convolution": "deberta.encoder.conv.conv",
             "bert/encoder/convolution/norm": "deberta.encoder.conv.LayerNorm",
         },
-        architectures=_classes(DebertaV2ForMaskedLM=(_MLM,), DebertaV2Model=()),
+        architectures=classes(DebertaV2ForMaskedLM=(MLM,), DebertaV2Model=()),
         tasks=_deberta_tasks("DebertaV2"),
         specials=(RELATIVE, SECOND_DEBERTA),
-        fixed={"attention": "disentangled"},
+        fixed={"positions": "disentangled"},
         defaults={
             **_DEBERTA_DEFAULTS,
             "vocab_size": 128100,
@@ -391,5 +301,7 @@ FAMILIES: dict[str, Family] = {
         },
         **_DEBERTA,
     ),
+    "modernbert": MODERNBERT,
+    "neobert": NEOBERT,
 }
 """By `ModelConfig.family`."""

@@ -14,6 +14,7 @@ import numpy as np
 import safetensors
 
 from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import replaced
 from bert_jax.errors import UserError
 from bert_jax.interop import config_json, names, sentence_transformers
 from bert_jax.interop.families import FAMILIES, Family
@@ -88,9 +89,9 @@ def settled(config: ModelConfig, tensors: Collection[str]) -> ModelConfig:
     is_settled = family.pooler_is_settled or config.head.kind != "none"
     if is_settled and not has_pooler and not needs_pooler:
         config = dataclasses.replace(config, pooler="none")
-    if config.attention == "disentangled":
+    if config.positions == "disentangled":
         has_positions = family.names["bert/embeddings/position"] in tensors
-        config = dataclasses.replace(config, enhanced_mask_decoder=has_positions)
+        config = replaced(config, {"relative.mask_decoder": has_positions})
     return config
 
 
@@ -197,7 +198,7 @@ def _check_tensors(
                 )
             hint = (
                 " (vocab_size and the embeddings disagree)"
-                if stored.endswith("word_embeddings.weight")
+                if entry.ours == ("bert/embeddings/token",)
                 else ""
             )
             raise UserError(

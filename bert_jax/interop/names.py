@@ -17,7 +17,7 @@ from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop.config_fields import written_layers
 from bert_jax.interop.families import FAMILIES, Family
-from bert_jax.models.parameters import HEADS, LAYER, TABLE, flatten, head, nest, part, sizes
+from bert_jax.models.parameters import HEADS, LAYER, TABLE, Parameter, flatten, head, nest, part, sizes
 
 __all__ = ["HEADS", "Entry", "canonical", "from_hf", "heads_in", "listed", "table", "to_hf"]
 
@@ -79,22 +79,23 @@ def table(config: ModelConfig) -> tuple[Entry, ...]:
     family, lengths = FAMILIES[config.family], sizes(config)
     layers, modules = written_layers(config), family.names_with(config.head)
 
-    def rows() -> Iterator[tuple[tuple[str, ...], str, str, str]]:
+    def rows() -> Iterator[tuple[Parameter, tuple[str, ...], str, str]]:
         for paths, theirs, their_axes in family.fused:
             first = next(row for row in TABLE.rows if row.path == paths[0])
-            yield paths, theirs, first.axes, their_axes
+            yield first, paths, theirs, their_axes
         for row in TABLE.rows:
             name = _name(modules, row.path)
             if name and row.exists(config):
-                yield (row.path,), name, row.axes, row.torch
+                yield row, (row.path,), name, row.torch
 
     def entries() -> Iterator[Entry]:
-        for paths, theirs, our_axes, their_axes in rows():
+        for row, paths, theirs, their_axes in rows():
+            our_axes = row.axes
             all_lengths = {**lengths, _FUSED: len(paths)}
             if not paths[0].startswith(LAYER):
                 yield Entry(paths, theirs, our_axes, their_axes, all_lengths)
                 continue
-            for written in range(layers):
+            for written in (i for i in range(layers) if row.in_layer(config, i)):
                 owner = config.owner(part(paths[0]), written * config.num_layers // layers)
                 ours = tuple(path.format(i=owner) for path in paths)
                 yield Entry(ours, theirs.format(i=written), our_axes, their_axes, all_lengths)

@@ -1,6 +1,6 @@
 """Our own format: the config and the weights under this package's names, nothing translated.
 
-bert_jax.json       {"format": 1, "heads": ["mlm", "pair"], "model": {the fields of ModelConfig}}
+bert_jax.json       {"format": 2, "heads": ["mlm", "pair"], "model": {the fields of ModelConfig}}
 model.safetensors   a tensor a parameter, named by its path: bert/encoder/layer_0/mlp_in/kernel
 tokenizer.json ...  as `Tokenizer.save` writes them, where there is a tokenizer
 """
@@ -20,7 +20,8 @@ import safetensors
 from safetensors.numpy import load_file, save_file
 
 from bert_jax.atomic import export_folder
-from bert_jax.config.head import OF_TEXTS, HeadConfig
+from bert_jax.config import older
+from bert_jax.config.head import OF_TEXTS
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.models import bert, inference
@@ -29,7 +30,7 @@ from bert_jax.text import files
 from bert_jax.text.tokenizer import Tokenizer
 
 CONFIG_FILE, WEIGHTS_FILE = "bert_jax.json", "model.safetensors"
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save_native(
@@ -121,17 +122,17 @@ def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
     form = f'{{"format": {_FORMAT}, "heads": [...], "model": {{...}}}}'
     if not isinstance(raw, dict) or raw.keys() != {"format", "heads", "model"}:
         raise UserError(f"{path}: must hold {form}: export it again")
-    if raw["format"] != _FORMAT:
+    if raw["format"] not in (1, _FORMAT):
         raise UserError(
-            f"{path}: format={raw['format']!r} must be {_FORMAT}, the one that this version reads: open it with"
+            f"{path}: format={raw['format']!r} must be at most {_FORMAT}, the newest that this version reads: open it with"
             " the bert_jax that wrote it"
         )
     if not isinstance(raw["model"], dict) or _fault(raw["heads"], list[inference.Head]):
         raise UserError(
             f"{path}: must hold {form} with heads out of {', '.join(inference.HEADS)}: export it again"
         )
-    older = {"head": dataclasses.asdict(HeadConfig())}  # a file from before task heads has no entry
-    config = _made(ModelConfig, older | raw["model"], place=f"{path}: model")
+    model = raw["model"] if raw["format"] == _FORMAT else _of_first_format(raw["model"])
+    config = _made(ModelConfig, model, place=f"{path}: model")
     head = config.head
     if head.kind in OF_TEXTS and head.hidden == "pooler" and config.pooler == "none":
         raise UserError(
@@ -139,6 +140,20 @@ def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
             " 'none': export it again"
         )
     return config, tuple(raw["heads"])
+
+
+def _of_first_format(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Its options had no groups, and of those that came later it has the defaults."""
+    found = older.current_model(model)
+    for field in dataclasses.fields(ModelConfig):
+        if field.name in _LATER:
+            found.setdefault(field.name, field.default)
+        elif dataclasses.is_dataclass(field.default) and not isinstance(field.default, type):
+            found[field.name] = dataclasses.asdict(field.default) | found.get(field.name, {})
+    return found
+
+
+_LATER = ("mlp", "biases", "pattern", "window", "initializer", "dropout_at")
 
 
 def _made(schema: type[Any], raw: Any, *, place: str) -> Any:

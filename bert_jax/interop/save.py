@@ -97,7 +97,7 @@ def save_hf(
         and (architecture, heads | {_POOLER}) in FAMILIES[config.family].architectures,
         left=tuple(head for head in names.heads_in(params) if head not in heads),
         repeated=tuple(path for path, count in held.items() if count > 1),
-        ignored=("bert/embeddings/position",) if config.enhanced_mask_decoder else (),
+        ignored=("bert/embeddings/position",) if config.relative.mask_decoder else (),
     )
 
 

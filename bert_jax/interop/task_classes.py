@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from bert_jax.config.head import OF_TEXTS, HeadConfig, HeadKind
+from bert_jax.config.head import OF_TEXTS, HeadConfig, HeadKind, Hidden
 from bert_jax.interop.config_fields import Reader
 
-Hidden = Literal["pooler", "tanh", "gelu", "relu"]
 Form = Literal["text", "tagging", "span"]
 """What a class is for: the kinds that read one state of a text share one."""
 
@@ -32,7 +31,8 @@ class TaskClass:
 
     name: as config.json's `architectures` has it.
     names: our module -> its module.
-    hidden: what [CLS] passes before the output layer; of a class for texts alone.
+    hidden: what a state passes before the output layer; of a class for tokens "pooler", nothing, or "transform".
+    pooling: key of config.json that says which state of a text is read; empty: that of [CLS].
     dropout: keys of config.json, of which the first that is not null is the head's dropout; (): it has none.
     """
 
@@ -41,6 +41,7 @@ class TaskClass:
     names: Mapping[str, str]
     hidden: Hidden = "pooler"
     dropout: tuple[str, ...] = ()
+    pooling: str = ""
 
     @property
     def heads(self) -> frozenset[str]:
@@ -114,6 +115,7 @@ def read_head(reader: Reader, task: TaskClass) -> HeadConfig:
         kind=kind,
         labels=labels,
         hidden=task.hidden,
+        pooling=reader.choice(task.pooling, ("cls", "mean")) if task.pooling else "cls",
         dropout_rate=reader.rate(given[0]) if given else 0.0,
     )
     return normal(head)
@@ -128,6 +130,8 @@ def write_head(head: HeadConfig, task: TaskClass, *, shared: frozenset[str]) -> 
         entries["label2id"] = {label: i for i, label in enumerate(labels)}
     if head.kind in ("multilabel", "regression"):
         entries["problem_type"] = next(name for name, kind in _KINDS.items() if kind == head.kind)
+    if task.pooling:
+        entries[task.pooling] = head.pooling
     if task.dropout and task.dropout[0] not in shared:
         entries[task.dropout[0]] = head.dropout_rate
     return entries
@@ -139,7 +143,7 @@ def normal(head: HeadConfig) -> HeadConfig:
     return dataclasses.replace(
         head,
         labels=() if is_nameless else head.labels,
-        hidden=head.hidden if head.kind in OF_TEXTS else "pooler",
+        hidden=head.hidden if head.kind in OF_TEXTS or head.hidden == "transform" else "pooler",
     )
 
 

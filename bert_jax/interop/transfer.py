@@ -15,6 +15,7 @@ import numpy as np
 
 from bert_jax.config.head import HeadConfig
 from bert_jax.config.model import EXECUTION, ModelConfig
+from bert_jax.config.options import walk
 from bert_jax.errors import UserError
 from bert_jax.interop.names import listed
 from bert_jax.models.parameters import flatten, head, nest
@@ -24,12 +25,10 @@ from bert_jax.text.tokenizer import Tokenizer
 # activation is compared where both have one.
 _FREE = (
     "preset", "family", "vocab_size", "max_positions", "position_offset", "type_vocab_size", "pooler",
-    "enhanced_mask_decoder", "head",
+    "relative.mask_decoder", "mlm_head.tied", "head",
 )  # fmt: skip
-_DISENTANGLED = (
-    "relative_span", "relative_buckets", "relative_terms", "relative_projections", "relative_norm", "key_bias",
-    "convolution",
-)  # fmt: skip
+_OF_POSITIONS = {"disentangled": "relative.", "rotary": "rotary."}
+"""The groups of options that say more of a kind of positions."""
 
 _TOKEN = "bert/embeddings/token"
 
@@ -100,16 +99,17 @@ class _Rows:
 def differences(config: ModelConfig, *, to: ModelConfig) -> dict[str, tuple[Any, Any]]:
     """Field -> (value of `to`, of `config`) wherever `to` must be as `config` to take its parameters."""
     skipped = {*EXECUTION, *_FREE}
-    if config.attention == to.attention == "absolute":
-        skipped.update(_DISENTANGLED)
     if config.sharing == to.sharing == "none":
         skipped.add("groups")
     if "none" not in (config.pooler, to.pooler):
         skipped.remove("pooler")
+    unread = tuple(
+        group for kind, group in _OF_POSITIONS.items() if kind not in (config.positions, to.positions)
+    )
     return {
-        field.name: (getattr(to, field.name), getattr(config, field.name))
-        for field in dataclasses.fields(ModelConfig)
-        if field.name not in skipped and getattr(to, field.name) != getattr(config, field.name)
+        key: (ours, theirs)
+        for (key, ours, _), (_, theirs, _) in zip(walk(to), walk(config), strict=True)
+        if key not in skipped and not key.startswith(unread) and ours != theirs
     }
 
 
@@ -163,8 +163,12 @@ def adapt(
       UserError: the two compute different functions; vocabularies that cannot be matched.
     """
     check_architecture(config, to=to, place=place)
-    source, wanted = _flat(params), _flat(fresh)
-    fitting = {path for path in source if head(path) != "task_head" or is_same_task(config.head, to.head)}
+    source, wanted = _with_transform(_flat(params), config, to), _flat(fresh)
+    fitting = {
+        path
+        for path in source
+        if head(path) != "task_head" or to.head.hidden == "transform" or is_same_task(config.head, to.head)
+    }
     words = _vocabulary(config, tokenizer, to, to_tokenizer, place)
     tables = {
         _TOKEN: words,
@@ -194,6 +198,23 @@ def adapt(
         left=_grouped(source.keys() - shared),
     )
     return nest(made), report
+
+
+_TRANSFORM = {"mlm_head/dense/": "task_head/dense/", "mlm_head/layer_norm/": "task_head/norm/"}
+
+
+def _with_transform(
+    source: dict[str, np.ndarray], config: ModelConfig, to: ModelConfig
+) -> dict[str, np.ndarray]:
+    """The source with the start of its MLM head as that of a task head which begins from there."""
+    if to.head.hidden != "transform" or is_same_task(config.head, to.head):
+        return source
+    encoder = {path: leaf for path, leaf in source.items() if head(path) != "task_head"}
+    for old, new in _TRANSFORM.items():
+        moved = {path: leaf for path, leaf in encoder.items() if path.startswith(old)}
+        encoder = {path: leaf for path, leaf in encoder.items() if path not in moved}
+        encoder |= {new + path.removeprefix(old): leaf for path, leaf in moved.items()}
+    return encoder
 
 
 def _vocabulary(

@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
+from bert_jax.models.alibi import biases
 from bert_jax.models.layers import Params, dense, dropout
+from bert_jax.models.local import blocked_attention, near, saves
+from bert_jax.models.rotary import Rotation, rotate
 
 Array = jax.Array
 
@@ -26,7 +29,7 @@ class Internals:
     """What a layer's attention computes on its way; None: not asked for. Distillation and inspection read it."""
 
     queries_BLHK: Array | None = None
-    """projected, not scaled"""
+    """projected, with rotary positions turned, not scaled"""
     keys_BTHK: Array | None = None
     values_BTHK: Array | None = None
     scores_BHLT: Array | None = None
@@ -48,6 +51,12 @@ class AttentionMask:
     """bool; axis L is 1 where all queries of a row attend to the same keys"""
     lengths_B: Array | None
     """tokens before the padding, for kernels that take a length; None for packed rows"""
+    pack_ids_BL: Array
+    """which example of its row a token belongs to; 0: padding"""
+
+    def within(self, window: int) -> Array:
+        """bool [B, 1, L, T]: the keys that are also at most `window` tokens away."""
+        return self.allowed_B1LT & near(self.pack_ids_BL.shape[1], window=window)
 
 
 def attention_mask(pack_ids_BL: Array, *, packed: bool) -> AttentionMask:
@@ -58,10 +67,10 @@ def attention_mask(pack_ids_BL: Array, *, packed: bool) -> AttentionMask:
     keys_B1T = pack_ids_BL[:, None, :]
     if not packed:
         lengths_B = jnp.sum(pack_ids_BL > 0, axis=-1, dtype=jnp.int32)
-        return AttentionMask((keys_B1T > 0)[:, None], lengths_B)
+        return AttentionMask((keys_B1T > 0)[:, None], lengths_B, pack_ids_BL)
     queries_BL1 = pack_ids_BL[:, :, None]
     same_BLT = (queries_BL1 == keys_B1T) | (queries_BL1 == 0)
-    return AttentionMask(((keys_B1T > 0) & same_BLT)[:, None], None)
+    return AttentionMask(((keys_B1T > 0) & same_BLT)[:, None], None, pack_ids_BL)
 
 
 def self_attention(
@@ -71,23 +80,37 @@ def self_attention(
     config: ModelConfig,
     mask: AttentionMask,
     keys_B: Array | None,
+    is_local: bool = False,
+    turn: Rotation | None = None,
     record: frozenset[Item] = frozenset(),
 ) -> tuple[Array, Internals]:
     """The output [B, L, D] and what `record` asks for.
 
-    keys_B: dropout keys of the probabilities. cuDNN's kernel gives neither scores nor probabilities: a layer that
-    records one of them is computed by XLA.
+    keys_B: dropout keys of the probabilities. is_local: only tokens within `config.window` are attended to. turn: of
+    queries and keys, with rotary positions. cuDNN's kernel and local attention in blocks give neither scores nor
+    probabilities of the row: a layer that records one of them is computed without.
     """
     q_BLHK = dense(params["query"], x_BLD)
     k_BTHK = dense(params["key"], x_BLD)
     v_BTHK = dense(params["value"], x_BLD)
+    if turn is not None:
+        q_BLHK, k_BTHK = (rotate(x, turn, pairs=config.rotary.pairs) for x in (q_BLHK, k_BTHK))
     scores_BHLT = att_BHLT = None
-    if config.attention_backend == "cudnn" and not record & {"scores", "probabilities"}:
+    length, rate, scale = x_BLD.shape[1], config.attention_dropout_rate, config.head_dim**-0.5
+    needs_all = bool(record & {"scores", "probabilities"}) or config.positions == "alibi"
+    if is_local and saves(length, window=config.window) and not needs_all:
+        y_BLHK = blocked_attention(
+            q_BLHK * scale, k_BTHK, v_BTHK, pack_ids_BL=mask.pack_ids_BL, window=config.window, rate=rate,
+            keys_B=keys_B,
+        )  # fmt: skip
+    elif config.attention_backend == "cudnn" and not needs_all and not is_local:
         y_BLHK = _cudnn_attention(q_BLHK, k_BTHK, v_BTHK, mask)
     else:
-        scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK * config.head_dim**-0.5, k_BTHK)
-        rate = config.attention_dropout_rate
-        y_BLHK, att_BHLT = attend(scores_BHLT, v_BTHK, mask=mask, rate=rate, keys_B=keys_B)
+        scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK * scale, k_BTHK)
+        if config.positions == "alibi":
+            scores_BHLT = scores_BHLT.astype(jnp.float32) + biases(length, heads=config.num_heads)
+        allowed_B1LT = mask.within(config.window) if is_local else mask.allowed_B1LT
+        y_BLHK, att_BHLT = attend(scores_BHLT, v_BTHK, allowed_B1LT=allowed_B1LT, rate=rate, keys_B=keys_B)
     internals = Internals.of(
         record, queries_BLHK=q_BLHK, keys_BTHK=k_BTHK, values_BTHK=v_BTHK, scores_BHLT=scores_BHLT,
         probabilities_BHLT=att_BHLT,
@@ -96,15 +119,15 @@ def self_attention(
 
 
 def attend(
-    scores_BHLT: Array, v_BTHK: Array, *, mask: AttentionMask, rate: float, keys_B: Array | None
+    scores_BHLT: Array, v_BTHK: Array, *, allowed_B1LT: Array, rate: float, keys_B: Array | None
 ) -> tuple[Array, Array]:
     """softmax(scores) V (Vaswani et al. 2017, eq. 1; the scores are scaled already), with dropout of the
     probabilities: the values' average [B, L, H, K], and the probabilities [B, H, L, T] before dropout.
 
-    The softmax is over the keys that `mask` allows, in float32.
+    The softmax is over the allowed keys, in float32.
     """
     floor = jnp.finfo(jnp.float32).min
-    scores_BHLT = jnp.where(mask.allowed_B1LT, scores_BHLT.astype(jnp.float32), floor)
+    scores_BHLT = jnp.where(allowed_B1LT, scores_BHLT.astype(jnp.float32), floor)
     att_BHLT = jax.nn.softmax(scores_BHLT, axis=-1).astype(v_BTHK.dtype)
     return jnp.einsum("BHLT,BTHK->BLHK", dropout(att_BHLT, rate, keys_B), v_BTHK), att_BHLT
 

@@ -116,11 +116,11 @@ class Bert(nn.Module):
             keys_B=None if keys is None else keys.embeddings_B,
         )
         mask = attention_mask(pack_ids_BL, packed=batch["first_BP"].shape[1] > 1)
-        absolute_BLD = self.embeddings.positions(positions_BL) if self.config.enhanced_mask_decoder else None
+        absolute_BLD = self.embeddings.positions(positions_BL) if self.config.relative.mask_decoder else None
         encoded = self.encoder(
             x_BLD,
             mask,
-            pack_ids_BL=pack_ids_BL,
+            positions_BL=positions_BL,
             keys=keys,
             absolute_BLD=absolute_BLD,
             record=record,
@@ -181,8 +181,12 @@ class BertWithHeads(nn.Module):
         keys_B2 = None if dropout_key is None else head_dropout_keys(dropout_key, batch["example_ids_B"])
         if head.kind not in OF_TEXTS:
             return dataclasses.replace(output, token_logits_BLC=self.task_head(output.hidden_BLD, keys_B2))
-        pooled_BPD = output.pooled_BPD if head.hidden == "pooler" else None
-        x_BPD = gather(output.hidden_BLD, batch["first_BP"]) if pooled_BPD is None else pooled_BPD
+        if head.hidden == "pooler" and output.pooled_BPD is not None:
+            x_BPD = output.pooled_BPD
+        else:
+            x_BPD = pooled_embedding(
+                output.hidden_BLD, batch["pack_ids_BL"], batch["first_BP"], pooling=head.pooling
+            ).astype(output.hidden_BLD.dtype)
         return dataclasses.replace(output, class_logits_BPC=self.task_head(x_BPD, keys_B2))
 
 

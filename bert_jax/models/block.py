@@ -8,18 +8,20 @@ from collections.abc import Mapping
 import flax.struct
 import jax
 
-from bert_jax.config.model import ModelConfig, Part
+from bert_jax.config.model import ModelConfig, Part, Reach
 from bert_jax.models.attention import AttentionMask, Internals, Item, self_attention
 from bert_jax.models.deberta import disentangled_attention
-from bert_jax.models.layers import ACTIVATIONS, Params, dense, dropout, layer_norm
+from bert_jax.models.feedforward import feedforward
+from bert_jax.models.layers import Params, dropout, norm
+from bert_jax.models.rotary import Rotation
 
 Array = jax.Array
 
 PARTS: dict[Part, tuple[str, ...]] = {
     "attention": ("attention", "attention_norm"),
-    "ffn": ("mlp_in", "mlp_out", "mlp_norm"),
+    "ffn": ("mlp_in", "mlp_gated_in", "mlp_out", "mlp_norm"),
 }
-"""The parameters of a layer by the part that layers may share (ALBERT, section 3.1)."""
+"""The parameters that a layer may have, by the part that layers may share (ALBERT, section 3.1)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +30,17 @@ class LayerSpec:
 
     owners: Mapping[Part, int]
     """the layer that holds the parameters of each part: itself, or the first of those that share them"""
+    reach: Reach
+    """which tokens its queries attend to"""
+    is_first_without_norm: bool
+    """whether its attention reads the embeddings as they are, where the other layers normalise what they read"""
     convolution: bool
     """whether a convolution of its input is added to its output (the v2 release of DeBERTa)"""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it has, or lacks, what no other layer does."""
+        return self.convolution or self.is_first_without_norm
 
 
 def layer_pattern(config: ModelConfig) -> tuple[LayerSpec, ...]:
@@ -37,7 +48,9 @@ def layer_pattern(config: ModelConfig) -> tuple[LayerSpec, ...]:
     return tuple(
         LayerSpec(
             owners={part: config.owner(part, i) for part in PARTS},
-            convolution=config.convolution > 0 and i == 0,
+            reach=config.reach(i),
+            is_first_without_norm=i == 0 and not config.norm.first,
+            convolution=i == 0 and config.relative.convolution > 0,
         )
         for i in range(config.num_layers)
     )
@@ -48,8 +61,10 @@ class LayerContext:
     """What every layer reads beside its own input."""
 
     mask: AttentionMask
-    relative_RD: Array | None
-    """DeBERTa's relative table; None with absolute positions"""
+    relative_RD: Array | None = None
+    """DeBERTa's relative table; None with other positions"""
+    turns: Mapping[Reach, Rotation] | None = None
+    """rotary positions of the layers of each reach; None with other positions"""
 
 
 @flax.struct.dataclass
@@ -70,35 +85,43 @@ def layer(
     x_BLD: Array,
     *,
     config: ModelConfig,
+    reach: Reach,
     context: LayerContext,
     keys: LayerKeys,
     queries_BLD: Array | None = None,
     record: frozenset[Item] = frozenset(),
 ) -> tuple[Array, Internals]:
-    """A layer with LayerNorm after each residual (post-LN; Vaswani et al. 2017, section 3.1; Devlin et al. 2019, A.2):
+    """A layer with a norm after each residual sum (Vaswani et al. 2017, section 3.1; Devlin et al. 2019, A.2):
 
-      a = LayerNorm(x + dropout(attention(x)))
-      y = LayerNorm(a + dropout(mlp(a)))
+      a = norm(x + dropout(attention(x)))
+      y = norm(a + dropout(mlp(a)))
+
+    or before each block (Xiong et al. 2020, table 1):
+
+      a = x + dropout(attention(norm(x)))
+      y = a + dropout(mlp(norm(a)))
 
     Returns y [B, L, D] and what `record` asks for of its attention.
 
     queries_BLD: what queries are projected from and what takes the first residual, in place of `x_BLD`, which then
     gives keys and values alone (the enhanced mask decoder).
     """
+    is_before = config.norm.place == "before"
 
-    def add_and_norm(norm: str, residual_BLD: Array, y_BLD: Array, keys_B: Array | None) -> Array:
-        y_BLD = dropout(y_BLD, config.dropout_rate, keys_B)
-        return layer_norm(params[norm], residual_BLD + y_BLD, eps=config.layer_norm_eps)
+    def normed(name: str, x: Array, *, where: bool) -> Array:
+        """Normalised where this is the place; the first layer may have no norm of its own."""
+        return norm(params[name], x, config=config.norm) if where and name in params else x
 
     residual_BLD = x_BLD if queries_BLD is None else queries_BLD
     y_BLD, internals = _attention(
-        params["attention"], x_BLD, config=config, context=context, keys=keys, queries_BLD=queries_BLD,
-        record=record,
+        params["attention"], normed("attention_norm", x_BLD, where=is_before), config=config, reach=reach,
+        context=context, keys=keys, queries_BLD=queries_BLD, record=record,
     )  # fmt: skip
-    x_BLD = add_and_norm("attention_norm", residual_BLD, y_BLD, keys.attention_B)
-    y_BLF = ACTIVATIONS[config.activation](dense(params["mlp_in"], x_BLD))
-    y_BLD = dense(params["mlp_out"], y_BLF)
-    return add_and_norm("mlp_norm", x_BLD, y_BLD, keys.mlp_B), internals
+    x_BLD = residual_BLD + dropout(y_BLD, config.dropout("attention"), keys.attention_B)
+    x_BLD = normed("attention_norm", x_BLD, where=not is_before)
+    y_BLD = feedforward(params, normed("mlp_norm", x_BLD, where=is_before), config=config)
+    x_BLD = x_BLD + dropout(y_BLD, config.dropout("mlp"), keys.mlp_B)
+    return normed("mlp_norm", x_BLD, where=not is_before), internals
 
 
 def _attention(
@@ -106,18 +129,22 @@ def _attention(
     x_BLD: Array,
     *,
     config: ModelConfig,
+    reach: Reach,
     context: LayerContext,
     keys: LayerKeys,
     queries_BLD: Array | None,
     record: frozenset[Item],
 ) -> tuple[Array, Internals]:
     """The attention that the config names, with what it needs of context and keys."""
+    is_local = reach == "local"
     if context.relative_RD is None:
+        turn = None if context.turns is None else context.turns[reach]
         return self_attention(
-            params, x_BLD, config=config, mask=context.mask, keys_B=keys.probabilities_B, record=record
+            params, x_BLD, config=config, mask=context.mask, keys_B=keys.probabilities_B, is_local=is_local,
+            turn=turn, record=record,
         )  # fmt: skip
     relative_RD = dropout(context.relative_RD[None], config.dropout_rate, keys.relative_1)[0]
     return disentangled_attention(
         params, x_BLD, config=config, mask=context.mask, relative_RD=relative_RD,
-        keys_B=keys.probabilities_B, queries_BLD=queries_BLD, record=record,
+        keys_B=keys.probabilities_B, is_local=is_local, queries_BLD=queries_BLD, record=record,
     )  # fmt: skip

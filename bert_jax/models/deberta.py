@@ -44,8 +44,8 @@ def _table_index(span: int, buckets: int) -> tuple[int, ...]:
 
 def relative_index(length: int, config: ModelConfig) -> Array:
     """The index into the relative table of every distance from -(length - 1) to length - 1, [2 length - 1]."""
-    span = config.relative_span
-    index = jnp.asarray(_table_index(span, config.relative_buckets), jnp.int32)
+    span = config.relative.span
+    index = jnp.asarray(_table_index(span, config.relative.buckets), jnp.int32)
     # An array even where the length is known: under `jax.export` it may be a symbol.
     return index[jnp.clip(jnp.arange(1 - length, length), -span, span) + span]
 
@@ -65,8 +65,8 @@ def skew(x_BHLU: Array) -> Array:
 def relative_table(params: Params, *, config: ModelConfig) -> Array:
     """The embeddings of distances [R, D] as every layer reads them: v2 normalizes them."""
     table_RD = params["table"]
-    if config.relative_norm:
-        table_RD = layer_norm(params["norm"], table_RD, eps=config.layer_norm_eps)
+    if config.relative.norm:
+        table_RD = layer_norm(params["norm"], table_RD, eps=config.norm.eps)
     return table_RD.astype(config.dtype)
 
 
@@ -78,12 +78,13 @@ def disentangled_attention(
     mask: AttentionMask,
     relative_RD: Array,
     keys_B: Array | None,
+    is_local: bool = False,
     queries_BLD: Array | None = None,
     record: frozenset[Item] = frozenset(),
 ) -> tuple[Array, Internals]:
     """Attention whose scores sum content to content, content to position and position to content (eq. 4):
 
-      (Qc_i . Kc_j + Qc_i . Kr_d + Kc_j . Qr_d) / sqrt((1 + relative_terms) K),  d = delta(i, j)
+      (Qc_i . Kc_j + Qc_i . Kr_d + Kc_j . Qr_d) / sqrt((1 + terms) K),  d = delta(i, j)
 
     Eq. 4 has delta(j, i) in its last term. The released code, and with it every published weight, reads
     delta(i, j) there: it gathers Kc_j . Qr at span - bucket(j - i) for key j and query i, then transposes, and
@@ -93,10 +94,11 @@ def disentangled_attention(
     Returns the output [B, L, D] and what `record` asks for; queries and keys are the content's, scores the sum.
 
     relative_RD: the relative table; its dropout is the caller's. keys_B: dropout keys of the probabilities.
-    queries_BLD: what queries are projected from in place of `x_BLD` (the enhanced mask decoder, section 3.2).
+    is_local: only tokens within `config.window` are attended to; scores are computed for all. queries_BLD: what queries
+    are projected from in place of `x_BLD` (the enhanced mask decoder, section 3.2).
     """
-    shared = config.relative_projections == "shared"
-    scale = ((1 + len(config.relative_terms)) * config.head_dim) ** -0.5
+    shared = config.relative.projections == "shared"
+    scale = ((1 + len(config.relative.terms)) * config.head_dim) ** -0.5
     content_BLHK = dense(params["query"], x_BLD if queries_BLD is None else queries_BLD)
     q_BLHK = content_BLHK * scale
     k_BTHK = dense(params["key"], x_BLD)
@@ -104,19 +106,20 @@ def disentangled_attention(
     index_U = relative_index(x_BLD.shape[1], config)
     # The terms are summed in float32: each is of the size of the sum.
     scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK, k_BTHK).astype(jnp.float32)
-    if "c2p" in config.relative_terms:
+    if "c2p" in config.relative.terms:
         k_RHK = dense(params["key" if shared else "position_key"], relative_RD)
         k_UHK = _of_distances(k_RHK, index_U[::-1])
         c2p_BHLT = skew(jnp.einsum("BLHK,UHK->BHLU", q_BLHK, k_UHK))
         scores_BHLT += c2p_BHLT.astype(jnp.float32)
-    if "p2c" in config.relative_terms:
+    if "p2c" in config.relative.terms:
         q_RHK = dense(params["query" if shared else "position_query"], relative_RD) * scale
         q_UHK = _of_distances(q_RHK, index_U)
         p2c_BHTL = skew(jnp.einsum("BTHK,UHK->BHTU", k_BTHK, q_UHK))
         scores_BHLT += p2c_BHTL.swapaxes(-1, -2).astype(jnp.float32)
 
     rate = config.attention_dropout_rate
-    y_BLHK, att_BHLT = attend(scores_BHLT, v_BTHK, mask=mask, rate=rate, keys_B=keys_B)
+    allowed_B1LT = mask.within(config.window) if is_local else mask.allowed_B1LT
+    y_BLHK, att_BHLT = attend(scores_BHLT, v_BTHK, allowed_B1LT=allowed_B1LT, rate=rate, keys_B=keys_B)
     internals = Internals.of(
         record, queries_BLHK=content_BLHK, keys_BTHK=k_BTHK, values_BTHK=v_BTHK, scores_BHLT=scores_BHLT,
         probabilities_BHLT=att_BHLT,
@@ -143,7 +146,7 @@ def convolution(
     x_BLD: the encoder's input; layer_BLD: the first layer's output. A tap that would read another example or
     padding reads zero; the output at padding is never used.
     """
-    taps, length = config.convolution, x_BLD.shape[1]
+    taps, length = config.relative.convolution, x_BLD.shape[1]
     reach = taps // 2
     padded_BLD = jnp.pad(x_BLD, ((0, 0), (reach, reach), (0, 0)))
     padded_BL = jnp.pad(pack_ids_BL, ((0, 0), (reach, reach)))
@@ -155,4 +158,4 @@ def convolution(
     y_BLD = jnp.einsum("BLWD,WDO->BLO", near_BLWD, params["kernel"].astype(config.dtype))
     y_BLD = y_BLD + params["bias"].astype(config.dtype)[None, None]
     y_BLD = layer_BLD + gelu(dropout(y_BLD, config.dropout_rate, keys_B))
-    return layer_norm(params["norm"], y_BLD, eps=config.layer_norm_eps)
+    return layer_norm(params["norm"], y_BLD, eps=config.norm.eps)

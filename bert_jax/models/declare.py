@@ -1,16 +1,18 @@
 """How a linen module declares parameters: from their rows in the table, so that each is described once.
 
 `init` makes them and `apply` looks them up; both give a nested dict, which pure functions then take. Matrices and
-tables begin as a normal cut at two standard deviations (`tf.truncated_normal_initializer` in BERT's code), scales as
-one, biases as zero; all are float32.
+tables begin as `model.initializer` says, by default as a normal cut at two standard deviations
+(`tf.truncated_normal_initializer` in BERT's code), scales as one, biases as zero; all are float32.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
@@ -55,7 +57,21 @@ class _Group(nn.Module):
         return declare(self, self.rows, config=self.config)
 
 
+def _uniform(bound: float) -> nn.initializers.Initializer:
+    def initializer(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return initializer
+
+
 def _initializer(row: Parameter, config: ModelConfig) -> nn.initializers.Initializer:
+    spread = config.initializer_range
+    if row.path.endswith("/position_scale"):  # tables of 0.02 and waves of 1 would drown the tokens
+        return nn.initializers.constant(config.embedding_width**-0.5)
     if row.kind != "vector":
-        return nn.initializers.truncated_normal(config.initializer_range)
+        if config.initializer == "uniform":
+            return _uniform(spread)
+        if config.initializer == "megatron" and row.adds_to_residual:
+            spread /= math.sqrt(2 * config.num_layers)
+        return nn.initializers.truncated_normal(spread)
     return nn.initializers.ones if row.path.endswith("/scale") else nn.initializers.zeros

@@ -7,6 +7,7 @@ both. The price: the scan stacks them in each step, a copy of the layers' parame
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -17,12 +18,13 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config.model import ModelConfig, Part
+from bert_jax.config.model import ModelConfig, Part, Reach
 from bert_jax.models.attention import AttentionMask, Internals, Item
 from bert_jax.models.block import PARTS, LayerContext, LayerKeys, LayerSpec, layer, layer_pattern
 from bert_jax.models.deberta import convolution, relative_table
 from bert_jax.models.declare import declare, rows_below
-from bert_jax.models.layers import Params, dropout_keys
+from bert_jax.models.layers import Params, dropout_keys, norm
+from bert_jax.models.rotary import rotation
 
 Array = jax.Array
 LayerFunction = Callable[..., tuple[Array, Internals]]
@@ -69,7 +71,7 @@ class Encoded:
     """The encoder's output."""
 
     hidden_states: tuple[Array, ...]
-    """num_layers + 1 of [B, L, D], the input first"""
+    """num_layers + 1 of [B, L, D], the input first; a norm after the last layer is in the last one"""
     internals: Mapping[int, Internals]
     """of the attention of every layer that was to be recorded"""
     decoder_BLD: Array
@@ -87,7 +89,7 @@ class Encoder(nn.Module):
         x_BLD: Array,
         mask: AttentionMask,
         *,
-        pack_ids_BL: Array,
+        positions_BL: Array,
         keys: DropoutKeys | None,
         absolute_BLD: Array | None = None,
         record: Record = MappingProxyType({}),
@@ -97,28 +99,32 @@ class Encoder(nn.Module):
         if self.is_initializing():  # the parameters are made; of the output only the shapes matter
             return Encoded((x_BLD,) * (self.config.num_layers + 1), {}, x_BLD)
         return encode(
-            params, x_BLD, config=self.config, mask=mask, pack_ids_BL=pack_ids_BL, keys=keys,
+            params, x_BLD, config=self.config, mask=mask, positions_BL=positions_BL, keys=keys,
             absolute_BLD=absolute_BLD, record=record,
         )  # fmt: skip
 
     def _parameters(self) -> Params:
-        """{"layers": for every layer the parameters that it holds and those that it shares, "relative",
-        "convolution"}, the last two where the config has them."""
+        """{"layers": for every layer the parameters that it holds and those that it shares, "norm", "relative",
+        "convolution"}, the last three where the config has them."""
         config, pattern = self.config, layer_pattern(self.config)
         rows = rows_below("bert/encoder", config)
         layer_rows = rows.pop("layer_{i}")
+        names = {part: [name for name in PARTS[part] if name in layer_rows] for part in PARTS}
         held = {
             f"layer_{i}": {
-                name: layer_rows[name] for part in PARTS if spec.owners[part] == i for name in PARTS[part]
+                name: layer_rows[name] for part in PARTS if spec.owners[part] == i for name in names[part]
             }
             for i, spec in enumerate(pattern)
         }
+        if pattern[0].is_first_without_norm:
+            del held["layer_0"]["attention_norm"]
         params = declare(self, rows | held, config=config)
         layers = [
             {
                 name: params[f"layer_{spec.owners[part]}"][name]
-                for part, names in PARTS.items()
-                for name in names
+                for part in PARTS
+                for name in names[part]
+                if name in params[f"layer_{spec.owners[part]}"]
             }
             for spec in pattern
         ]
@@ -131,24 +137,24 @@ def encode(
     *,
     config: ModelConfig,
     mask: AttentionMask,
-    pack_ids_BL: Array,
+    positions_BL: Array,
     keys: DropoutKeys | None,
     absolute_BLD: Array | None,
     record: Record,
 ) -> Encoded:
-    """The layers of `layer_pattern` one after the other, then the enhanced mask decoder where there is one.
+    """The layers of `layer_pattern` one after the other, then a norm where layers have theirs before their blocks, or
+    the enhanced mask decoder where there is one.
 
     params: as `Encoder` declares them. absolute_BLD: position embeddings, for the enhanced mask decoder alone.
     record: layers whose attention's internals are given.
     """
     pattern, layers = layer_pattern(config), params["layers"]
-    relative_RD = relative_table(params["relative"], config=config) if "relative" in params else None
-    context = LayerContext(mask, relative_RD)
+    context = _context(params, config=config, mask=mask, positions_BL=positions_BL)
 
     @functools.cache
-    def apply(items: frozenset[Item]) -> LayerFunction:
-        """`layer`, which XLA inlines; traced and lowered once for all layers that record the same."""
-        function = functools.partial(layer, config=config, context=context, record=items)
+    def apply(items: frozenset[Item], reach: Reach) -> LayerFunction:
+        """`layer`, which XLA inlines; traced and lowered once for all layers that are alike."""
+        function = functools.partial(layer, config=config, reach=reach, context=context, record=items)
         return jax.jit(jax.checkpoint(function) if config.remat else function)
 
     plain = frozenset[Item]()
@@ -158,47 +164,73 @@ def encode(
     internals: dict[int, Internals] = {}
     for piece in _pieces(pattern, config, record):
         if piece.stop - piece.start > 1:
+            functions = [
+                functools.partial(layer, config=config, reach=spec.reach, context=context)
+                for spec in pattern[piece][: len(config.pattern)]
+            ]
             states += _scan(
-                functools.partial(layer, config=config, context=context), layers[piece], states[-1], pattern=pattern[piece], keys=layer_keys[piece],
+                functions, layers[piece], states[-1], pattern=pattern[piece], keys=layer_keys[piece],
                 remat=config.remat,
             )  # fmt: skip
             continue
         i = piece.start
-        y_BLD, found = apply(record.get(i, plain))(layers[i], states[-1], keys=layer_keys[i])
+        y_BLD, found = apply(record.get(i, plain), pattern[i].reach)(
+            layers[i], states[-1], keys=layer_keys[i]
+        )
         if pattern[i].convolution:
             y_BLD = convolution(
-                params["convolution"], states[-1], config=config, layer_BLD=y_BLD, pack_ids_BL=pack_ids_BL,
+                params["convolution"], states[-1], config=config, layer_BLD=y_BLD, pack_ids_BL=mask.pack_ids_BL,
                 keys_B=None if keys is None else keys.convolution_B,
             )  # fmt: skip
         states.append(y_BLD)
         if i in record:
             internals[i] = found
 
+    if "norm" in params:
+        states[-1] = norm(params["norm"], states[-1], config=config.norm)
     decoder_BLD = states[-1]
     if absolute_BLD is not None:
         decoder_keys = layer_keys[len(pattern) :]
         decoder_BLD = _mask_decoder(
-            apply(plain), layers[-1], states[-2], absolute_BLD=absolute_BLD, keys=decoder_keys
+            apply(plain, pattern[-1].reach),
+            layers[-1],
+            states[-2],
+            absolute_BLD=absolute_BLD,
+            keys=decoder_keys,
         )
     return Encoded(tuple(states), internals, decoder_BLD)
 
 
+def _context(
+    params: Params, *, config: ModelConfig, mask: AttentionMask, positions_BL: Array
+) -> LayerContext:
+    relative_RD = relative_table(params["relative"], config=config) if "relative" in params else None
+    if config.positions != "rotary":
+        return LayerContext(mask, relative_RD)
+    bases: dict[Reach, float] = {"global": config.rotary.base, "local": config.rotary.local_base}
+    turns = {
+        reach: rotation(positions_BL, base=bases[reach], head_dim=config.head_dim)
+        for reach in dict.fromkeys(config.pattern)
+    }
+    return LayerContext(mask, turns=turns)
+
+
 def _pieces(pattern: Sequence[LayerSpec], config: ModelConfig, record: Record) -> Iterator[slice]:
-    """The layers in order: with a scan, runs of layers that are alike; one by one those that differ from the rest or
-    are recorded, and without a scan all."""
-    start = 0
-    for i, spec in enumerate(pattern):
-        if config.layers == "loop" or spec.convolution or i in record:
-            if start < i:
-                yield slice(start, i)
-            yield slice(i, i + 1)
-            start = i + 1
-    if start < len(pattern):
-        yield slice(start, len(pattern))
+    """The layers in order: with a scan, runs of whole periods of the pattern of reaches; one by one what is left over,
+    layers that differ from the rest or are recorded, and without a scan all."""
+    period, start = len(config.pattern), 0
+    alone = [i for i, spec in enumerate(pattern) if config.layers == "loop" or spec.is_alone or i in record]
+    for stop in [*alone, len(pattern)]:
+        whole = (stop - start) // period * period
+        if whole > period:
+            yield slice(start, start + whole)
+            start += whole
+        yield from (slice(i, i + 1) for i in range(start, min(stop + 1, len(pattern))))
+        start = stop + 1
 
 
 def _scan(
-    apply: LayerFunction,
+    functions: Sequence[LayerFunction],
     layers: Sequence[Params],
     x_BLD: Array,
     *,
@@ -206,34 +238,63 @@ def _scan(
     keys: Sequence[LayerKeys],
     remat: bool,
 ) -> list[Array]:
-    """The states of `layers` by one compiled layer, whose parameters are stacked for this step.
+    """The states of `layers` by one compiled period, whose layers' parameters are stacked for this step.
 
-    A part that layers share is stacked once for each owner, and a layer picks it by index.
+    functions: one for each layer of a period.
     """
-    own: dict[str, Any] = {}
-    shared: dict[Part, Any] = {}
-    index: dict[Part, Array] = {}
-    for part, names in PARTS.items():
-        owners = [spec.owners[part] for spec in pattern]
-        unique = sorted(set(owners))
-        first = [layers[owners.index(owner)] for owner in unique]
-        stacked = _stack([{name: params[name] for name in names} for params in first])
-        if len(unique) == len(owners):
-            own |= stacked
-        else:
-            shared[part], index[part] = stacked, jnp.asarray([unique.index(owner) for owner in owners])
+    period = len(functions)
+    places = [_Stacked.of(layers[q::period], pattern[q::period], keys[q::period]) for q in range(period)]
 
-    def body(x_BLD: Array, inputs: Any) -> tuple[Array, Array]:
-        params, index, keys = inputs
-        for part, stacked in shared.items():
-            params = params | jax.tree.map(lambda leaf, i=index[part]: leaf[i], stacked)
-        y_BLD, _ = apply(params, x_BLD, keys=keys)
-        return y_BLD, y_BLD
+    def body(x_BLD: Array, inputs: Any) -> tuple[Array, list[Array]]:
+        states = []
+        for apply, place, (own, index, layer_keys) in zip(functions, places, inputs, strict=True):
+            x_BLD, _ = apply(place.layer(own, index), x_BLD, keys=layer_keys)
+            states.append(x_BLD)
+        return x_BLD, states
 
     if remat:
         body = jax.checkpoint(body, prevent_cse=False)
-    _, states_NBLD = jax.lax.scan(body, x_BLD, (own, index, _stack(keys)))
-    return list(states_NBLD)
+    _, states_NBLD = jax.lax.scan(body, x_BLD, [(place.own, place.index, place.keys) for place in places])
+    return [state for states in zip(*states_NBLD, strict=True) for state in states]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stacked:
+    """The layers at one place of every period, leaves with a leading axis N.
+
+    A part that layers share is stacked once for each owner, and a layer picks it by index.
+    """
+
+    own: dict[str, Any]
+    shared: dict[Part, Any]
+    index: dict[Part, Array]
+    keys: Any
+
+    @classmethod
+    def of(
+        cls, layers: Sequence[Params], pattern: Sequence[LayerSpec], keys: Sequence[LayerKeys]
+    ) -> _Stacked:
+        own: dict[str, Any] = {}
+        shared: dict[Part, Any] = {}
+        index: dict[Part, Array] = {}
+        for part, names in PARTS.items():
+            owners = [spec.owners[part] for spec in pattern]
+            unique = sorted(set(owners))
+            first = [layers[owners.index(owner)] for owner in unique]
+            present = [name for name in names if name in first[0]]
+            stacked = _stack([{name: params[name] for name in present} for params in first])
+            if len(unique) == len(owners):
+                own |= stacked
+            else:
+                shared[part], index[part] = stacked, jnp.asarray([unique.index(owner) for owner in owners])
+        return cls(own, shared, index, _stack(keys))
+
+    def layer(self, own: Params, index: Mapping[Part, Array]) -> Params:
+        """The parameters of the layer whose own ones and indexes of shared ones these are."""
+        picked = dict(own)
+        for part, stacked in self.shared.items():
+            picked |= jax.tree.map(lambda leaf, i=index[part]: leaf[i], stacked)
+        return picked
 
 
 def _stack(trees: Sequence[Any]) -> Any:

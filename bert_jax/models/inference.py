@@ -30,7 +30,7 @@ Array = jax.Array
 Head = Literal["mlm", "pair", "rtd"]
 HEADS: tuple[Head, ...] = typing.get_args(Head)
 
-BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+BUCKETS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
 """Lengths that texts are padded to: few, for each is compiled, and close, for padding is computed too."""
 _ROWS = 64
 """Rows of a device that are computed together, at most."""

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.random import threefry_2x32
 
+from bert_jax.config.model import NormConfig
+
 Array = jax.Array
 Params = Mapping[str, Any]
 """Nested parameters: names to arrays or to further parameters."""
@@ -40,17 +42,36 @@ def dense(params: Params, x: Array, *, inputs: int = 1) -> Array:
 
 
 def layer_norm(params: Params, x: Array, *, eps: float) -> Array:
-    """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis (Ba et al. 2016, eq. 3 and 4).
+    """(x - mean) / sqrt(variance + eps) * scale + bias over the last axis (Ba et al. 2016, eq. 3 and 4); the bias where
+    there is one.
 
     Computed in float32 whatever the type of `x`, which the result has. The variance is the mean of squared
     differences: E[x^2] - E[x]^2 would lose digits.
     """
-    scale, bias = (params[name].reshape((1,) * (x.ndim - 1) + (-1,)) for name in ("scale", "bias"))
+    scale, bias = (_vector(params, name, x.ndim) for name in ("scale", "bias"))
     x_float32 = x.astype(jnp.float32)
     mean = x_float32.mean(-1, keepdims=True)
     variance = jax.lax.square(x_float32 - mean).mean(-1, keepdims=True)
-    y = (x.astype(jnp.float32) - mean) * (jax.lax.rsqrt(variance + eps) * scale) + bias
+    y = (x.astype(jnp.float32) - mean) * (jax.lax.rsqrt(variance + eps) * scale)
+    return (y if bias is None else y + bias).astype(x.dtype)
+
+
+def rms_norm(params: Params, x: Array, *, eps: float) -> Array:
+    """x / sqrt(mean of squares + eps) * scale over the last axis (Zhang and Sennrich 2019, eq. 4), in float32."""
+    x_float32 = x.astype(jnp.float32)
+    square = jax.lax.square(x_float32).mean(-1, keepdims=True)
+    y = x_float32 * (jax.lax.rsqrt(square + eps) * _vector(params, "scale", x.ndim))
     return y.astype(x.dtype)
+
+
+def norm(params: Params, x: Array, *, config: NormConfig) -> Array:
+    """The normalisation that the config names."""
+    return (rms_norm if config.kind == "rms" else layer_norm)(params, x, eps=config.eps)
+
+
+def _vector(params: Params, name: str, axes: int) -> Any:
+    """A parameter of the last of so many axes; None where there is none."""
+    return params[name].reshape((1,) * (axes - 1) + (-1,)) if name in params else None
 
 
 def dropout_keys(key: Array, example_ids_B: Array, sites: int) -> Array:

@@ -36,6 +36,10 @@ def _always(config: ModelConfig) -> bool:
     return True
 
 
+def _never(config: ModelConfig) -> bool:
+    return False
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parameter:
     """One parameter of the model, or one of every layer, whose path then holds {i}."""
@@ -48,6 +52,12 @@ class Parameter:
     kind: Kind
     exists: Callable[[ModelConfig], bool] = _always
     """whether a model of a config has it (of a head: once it has the head)"""
+    adds_to_residual: bool = False
+    """whether it makes what a layer adds to its input, or an output of the model: Megatron's smaller start"""
+
+    def in_layer(self, config: ModelConfig, layer: int) -> bool:
+        """Whether a model of `config`, which has it, has it in this layer."""
+        return layer > 0 or config.norm.first or not self.path.startswith(f"{LAYER}attention_norm/")
 
     @property
     def decays(self) -> bool:
@@ -134,10 +144,21 @@ Exists = Callable[[ModelConfig], bool]
 
 
 def _dense(
-    path: str, ins: str, outs: str, exists: Exists = _always, *, bias: Exists = _always
+    path: str,
+    ins: str,
+    outs: str,
+    exists: Exists = _always,
+    *,
+    bias: Exists = _always,
+    adds_to_residual: bool = False,
 ) -> Iterator[Parameter]:
     yield Parameter(
-        path=f"{path}/kernel", axes=ins + outs, torch=f"{outs} {ins}", kind="matrix", exists=exists
+        path=f"{path}/kernel",
+        axes=ins + outs,
+        torch=f"{outs} {ins}",
+        kind="matrix",
+        exists=exists,
+        adds_to_residual=adds_to_residual,
     )
     yield Parameter(
         path=f"{path}/bias", axes=outs, torch=outs, kind="vector", exists=lambda c: exists(c) and bias(c)
@@ -145,6 +166,19 @@ def _dense(
 
 
 def _norm(path: str, axis: str, exists: Exists = _always) -> Iterator[Parameter]:
+    """Of `model.norm`."""
+    yield Parameter(path=f"{path}/scale", axes=axis, torch=axis, kind="vector", exists=exists)
+    yield Parameter(
+        path=f"{path}/bias",
+        axes=axis,
+        torch=axis,
+        kind="vector",
+        exists=lambda c: exists(c) and c.norm.has_bias,
+    )
+
+
+def _layer_norm(path: str, axis: str, exists: Exists) -> Iterator[Parameter]:
+    """Always LayerNorm with a bias."""
     for leaf in ("scale", "bias"):
         yield Parameter(path=f"{path}/{leaf}", axes=axis, torch=axis, kind="vector", exists=exists)
 
@@ -154,11 +188,11 @@ def _table(path: str, axes: str, exists: Exists = _always) -> Parameter:
 
 
 def _is_disentangled(config: ModelConfig) -> bool:
-    return config.attention == "disentangled"
+    return config.positions == "disentangled"
 
 
 def _has_positions(config: ModelConfig) -> bool:
-    return not _is_disentangled(config) or config.enhanced_mask_decoder
+    return config.positions == "absolute" or (_is_disentangled(config) and config.relative.mask_decoder)
 
 
 def _has_pooler(config: ModelConfig) -> bool:
@@ -166,19 +200,35 @@ def _has_pooler(config: ModelConfig) -> bool:
 
 
 def _has_convolution(config: ModelConfig) -> bool:
-    return _is_disentangled(config) and config.convolution > 0
+    return _is_disentangled(config) and config.relative.convolution > 0
 
 
 def _projects(term: str) -> Exists:
     def exists(config: ModelConfig) -> bool:
-        separate = config.relative_projections == "separate"
-        return _is_disentangled(config) and separate and term in config.relative_terms
+        separate = config.relative.projections == "separate"
+        return _is_disentangled(config) and separate and term in config.relative.terms
 
     return exists
 
 
+def _biases(config: ModelConfig) -> bool:
+    return config.biases
+
+
 def _key_bias(config: ModelConfig) -> bool:
-    return config.key_bias
+    return config.biases and config.relative.key_bias
+
+
+def _is_gated(config: ModelConfig) -> bool:
+    return config.mlp != "gelu"
+
+
+def _is_plain(config: ModelConfig) -> bool:
+    return not _is_gated(config)
+
+
+def _transforms(config: ModelConfig) -> bool:
+    return config.mlm_head.transform
 
 
 TABLE = ParameterTable(
@@ -186,20 +236,28 @@ TABLE = ParameterTable(
         _table("bert/embeddings/token", "VE"),
         _table("bert/embeddings/position", "SE", _has_positions),
         _table("bert/embeddings/type", "YE", lambda c: c.type_vocab_size > 0),
-        *_norm("bert/embeddings/norm", "E"),
+        Parameter(
+            path="bert/embeddings/position_scale",
+            axes="1",
+            kind="vector",
+            exists=lambda c: c.positions == "sinusoidal",
+        ),
+        *_norm("bert/embeddings/norm", "E", lambda c: c.norm.embeddings),
         *_dense("bert/embeddings/projection", "E", "D", lambda c: c.embedding_size > 0),
-        *_dense(f"{LAYER}attention/query", "D", "HK"),
+        *_dense(f"{LAYER}attention/query", "D", "HK", bias=_biases),
         *_dense(f"{LAYER}attention/key", "D", "HK", bias=_key_bias),
-        *_dense(f"{LAYER}attention/value", "D", "HK"),
+        *_dense(f"{LAYER}attention/value", "D", "HK", bias=_biases),
         *_dense(f"{LAYER}attention/position_key", "D", "HK", _projects("c2p"), bias=_key_bias),
-        *_dense(f"{LAYER}attention/position_query", "D", "HK", _projects("p2c")),
-        *_dense(f"{LAYER}attention/output", "HK", "D"),
+        *_dense(f"{LAYER}attention/position_query", "D", "HK", _projects("p2c"), bias=_biases),
+        *_dense(f"{LAYER}attention/output", "HK", "D", bias=_biases, adds_to_residual=True),
         *_norm(f"{LAYER}attention_norm", "D"),
-        *_dense(f"{LAYER}mlp_in", "D", "F"),
-        *_dense(f"{LAYER}mlp_out", "F", "D"),
+        *_dense(f"{LAYER}mlp_in", "D", "F", _is_plain, bias=_biases),
+        *_dense(f"{LAYER}mlp_gated_in", "D", "2F", _is_gated, bias=_never),
+        *_dense(f"{LAYER}mlp_out", "F", "D", bias=_biases, adds_to_residual=True),
         *_norm(f"{LAYER}mlp_norm", "D"),
+        *_norm("bert/encoder/norm", "D", lambda c: c.norm.place == "before"),
         _table("bert/encoder/relative/table", "RD", _is_disentangled),
-        *_norm("bert/encoder/relative/norm", "D", lambda c: _is_disentangled(c) and c.relative_norm),
+        *_layer_norm("bert/encoder/relative/norm", "D", lambda c: _is_disentangled(c) and c.relative.norm),
         Parameter(
             path="bert/encoder/convolution/kernel",
             axes="WDd",
@@ -210,15 +268,30 @@ TABLE = ParameterTable(
         Parameter(
             path="bert/encoder/convolution/bias", axes="d", torch="d", kind="vector", exists=_has_convolution
         ),
-        *_norm("bert/encoder/convolution/norm", "D", _has_convolution),
+        *_layer_norm("bert/encoder/convolution/norm", "D", _has_convolution),
         *_dense("bert/pooler/dense", "D", "d", _has_pooler),
-        *_dense("mlm_head/dense", "D", "E"),
-        *_norm("mlm_head/layer_norm", "E"),
+        *_dense("mlm_head/dense", "D", "E", _transforms, bias=_biases, adds_to_residual=True),
+        *_norm("mlm_head/layer_norm", "E", _transforms),
+        Parameter(
+            path="mlm_head/decoder",
+            axes="VE",
+            torch="V E",
+            kind="table",
+            exists=lambda c: not c.mlm_head.tied,
+            adds_to_residual=True,
+        ),
         Parameter(path="mlm_head/bias", axes="V", torch="V", kind="vector"),
         *_dense("pair_head/dense", "D", "2", _has_pooler),
         *_dense("rtd_head/dense", "D", "d"),
         *_dense("rtd_head/output", "D", "1"),
-        *_dense("task_head/dense", "D", "d", lambda c: c.head.has_dense),
+        *_dense(
+            "task_head/dense",
+            "D",
+            "d",
+            lambda c: c.head.has_dense,
+            bias=lambda c: c.biases or c.head.hidden != "transform",
+        ),
+        *_norm("task_head/norm", "D", lambda c: c.head.has_dense and c.head.hidden == "transform"),
         *_dense("task_head/output", "D", "C", lambda c: c.head.outputs > 0),
     )
 )
@@ -230,7 +303,7 @@ def sizes(config: ModelConfig) -> dict[str, int]:
     return {
         "V": config.vocab_size, "E": config.embedding_width, "D": config.hidden_size, "d": config.hidden_size,
         "H": config.num_heads, "K": config.head_dim, "F": config.mlp_size, "S": config.position_rows,
-        "Y": config.type_vocab_size, "R": config.relative_rows, "W": config.convolution,
+        "Y": config.type_vocab_size, "R": config.relative.rows, "W": config.relative.convolution,
         "C": config.head.outputs, "1": 1, "2": 2,
     }  # fmt: skip
 

@@ -49,20 +49,23 @@ class Teacher:
 def trimmed(config: ModelConfig, params: Mapping[str, Any], needs: Needs, *, dtype: str) -> Teacher:
     """The teacher that gives what `needs` says: layers above the last one that is read are gone.
 
-    Layers that share parameters, and DeBERTa's mask decoder, stay whole.
+    Layers that share parameters, DeBERTa's mask decoder and encoders with a norm after the last layer stay whole.
 
     dtype: of parameters and computation.
     """
     wants_task = "task" in needs.heads
     reads_pooler = wants_task and config.head.hidden == "pooler" and config.head.outputs > 0
     depth = config.num_layers if needs.heads else max(needs.states, max(needs.record, default=-1) + 1)
-    cut = config.sharing == "none" and depth < config.num_layers
+    # Of states that are normalised before each block, only the last one passes the final norm.
+    cut = config.sharing == "none" and config.norm.place == "after" and depth < config.num_layers
     config = dataclasses.replace(
         config,
         num_layers=max(1, depth) if cut else config.num_layers,
         pooler=config.pooler if reads_pooler else "none",
         head=config.head if wants_task else HeadConfig(),
-        enhanced_mask_decoder=config.enhanced_mask_decoder and "mlm" in needs.heads,
+        relative=dataclasses.replace(
+            config.relative, mask_decoder=config.relative.mask_decoder and "mlm" in needs.heads
+        ),
         dropout_rate=0.0,
         attention_dropout_rate=0.0,
         dtype=dtype,  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import Any
 
 from bert_jax import atomic
 from bert_jax import config as configs
+from bert_jax.config import older
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.sweeps.definition import Column, Plan, Published, Sweep, Trial, Variant
 from bert_jax.training.workdir import FREE
@@ -115,16 +116,18 @@ def _from_dict(saved: Mapping[str, Any]) -> Plan:
     sweep |= {name: tuple(sweep[name]) for name in ("seeds", "probes", "measures")}
     sweep |= {"variants": tuple(Variant(**variant) for variant in sweep["variants"]), "published": published}
     trials = tuple(
-        Trial(variant=each["variant"], seed=each["seed"], config=configs.resolve(each["config"]))
+        Trial(
+            variant=each["variant"], seed=each["seed"], config=configs.resolve(older.current(each["config"]))
+        )
         for each in map(_renamed, saved["trials"])
     )
     return Plan(
         file=saved["file"],
         sweep=Sweep(**sweep),
-        reference=configs.resolve(saved["reference"]),
+        reference=configs.resolve(older.current(saved["reference"])),
         trials=trials,
         tasks={
-            name: configs.resolve(config, configs.FinetuneConfig)
+            name: configs.resolve(older.current(config), configs.FinetuneConfig)
             for name, config in saved.get("tasks", {}).items()
         },
     )

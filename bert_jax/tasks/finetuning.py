@@ -21,11 +21,13 @@ import numpy as np
 from bert_jax.batch import BatchSource, Host, Split
 from bert_jax.config import FinetuneConfig, HeadConfig, ModelConfig
 from bert_jax.config.finetune import settled, tuned_model
-from bert_jax.config.head import HeadKind
+from bert_jax.config.head import HeadKind, Hidden
+from bert_jax.config.options import replaced
 from bert_jax.config.phases import borders
 from bert_jax.config.schema import PhaseConfig
 from bert_jax.errors import ConfigError
 from bert_jax.interop import native
+from bert_jax.interop.families import FAMILIES
 from bert_jax.models import bert
 from bert_jax.models.flops import training_flops
 from bert_jax.tasks.predicted import Confusion, Judged
@@ -289,6 +291,12 @@ class Finetuning(Task):
         native.write_config(workdir, self.model)
 
 
+def hidden_of(model: ModelConfig, kind: HeadKind) -> Hidden:
+    """What a state passes before the output layer in the class that Hugging Face has for the family."""
+    task = FAMILIES[model.family].task(HeadConfig(kind=kind))
+    return "pooler" if task is None else task.hidden
+
+
 def headed(
     config: FinetuneConfig, model: ModelConfig, head: HeadConfig, *, pooler: bool = False
 ) -> ModelConfig:
@@ -296,8 +304,8 @@ def headed(
     kept: Any = model.pooler if pooler else "none"
     if pooler and kept == "none":  # its parameters begin fresh
         kept = _POOLER.get(model.family, "tanh")
-    if model.enhanced_mask_decoder:  # its absolute positions are of no use to a task head
-        model = dataclasses.replace(model, enhanced_mask_decoder=False, position_offset=0)
+    if model.relative.mask_decoder:  # its absolute positions are of no use to a task head
+        model = replaced(model, {"relative.mask_decoder": False, "position_offset": 0})
     return tuned_model(config, dataclasses.replace(model, pooler=kept, head=head))
 
 

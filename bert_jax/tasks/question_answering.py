@@ -21,7 +21,7 @@ from bert_jax.models import bert
 from bert_jax.objectives.span import span_objective
 from bert_jax.objectives.sums import Objective
 from bert_jax.scoring.spans import squad_scores, token_f1
-from bert_jax.tasks.finetuning import Finetuning, TaskData, headed
+from bert_jax.tasks.finetuning import Finetuning, TaskData, headed, hidden_of
 from bert_jax.tasks.predicted import Judged
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -94,7 +94,7 @@ class QuestionAnswering(Finetuning):
 
     @classmethod
     def with_head(cls, config: FinetuneConfig, model: ModelConfig, labels: tuple[str, ...]) -> ModelConfig:
-        return headed(config, model, HeadConfig(kind="span"))
+        return headed(config, model, HeadConfig(kind="span", hidden=hidden_of(model, "span")))
 
     @property
     def objective(self) -> Objective:

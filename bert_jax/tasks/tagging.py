@@ -25,7 +25,7 @@ from bert_jax.scoring.entities import (
     entities,
     entity_scores,
 )
-from bert_jax.tasks.finetuning import Finetuning, headed
+from bert_jax.tasks.finetuning import Finetuning, headed, hidden_of
 from bert_jax.tasks.predicted import Confusion, Judged
 from bert_jax.text.tokenizer import Tokenizer
 
@@ -141,7 +141,9 @@ class Tagging(Finetuning):
 
     @classmethod
     def with_head(cls, config: FinetuneConfig, model: ModelConfig, labels: tuple[str, ...]) -> ModelConfig:
-        return headed(config, model, HeadConfig(kind="tagging", labels=labels))
+        return headed(
+            config, model, HeadConfig(kind="tagging", labels=labels, hidden=hidden_of(model, "tagging"))
+        )
 
     @property
     def objective(self) -> Objective:

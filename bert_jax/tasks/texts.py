@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bert_jax.config import FinetuneConfig, HeadConfig, ModelConfig
-from bert_jax.errors import UserError
+from bert_jax.config.head import OF_TEXTS
+from bert_jax.errors import ConfigError, UserError
 from bert_jax.models import bert
 from bert_jax.objectives.sums import Objective
 from bert_jax.objectives.texts import text_objective
 from bert_jax.scoring.classes import classification_scores, confusion_matrix, multilabel_scores
 from bert_jax.scoring.regression import regression_scores
-from bert_jax.tasks.finetuning import Finetuning, headed
+from bert_jax.tasks.finetuning import Finetuning, headed, hidden_of
 from bert_jax.tasks.predicted import Confusion, Judged, by_sequence
 from bert_jax.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from bert_jax.data.labelled.examples import Examples, TextExample
     from bert_jax.data.labelled.features import Features
-
-# What reads a text's [CLS] state in the classes of Hugging Face: the pooler, or a layer of the head's own.
-_HIDDEN = {"roberta": "tanh", "electra": "gelu", "distilbert": "relu"}
 
 
 class _Texts(Finetuning):
@@ -76,8 +74,17 @@ class _Texts(Finetuning):
 
     @classmethod
     def with_head(cls, config: FinetuneConfig, model: ModelConfig, labels: tuple[str, ...]) -> ModelConfig:
-        hidden: Any = _HIDDEN.get(model.family, "pooler")
-        head = HeadConfig(kind=cls.head_kind, labels=labels, hidden=hidden)
+        hidden = hidden_of(model, cls.head_kind)
+        if config.task.pooling == "mean" and hidden == "pooler":
+            raise ConfigError(
+                [
+                    f"config.task.pooling='mean' must be 'auto' or 'cls' for a {model.family} model, whose pooler reads the"
+                    " state of [CLS]"
+                ]
+            )
+        was = model.head.pooling if model.head.kind in OF_TEXTS else "cls"
+        pooling = was if config.task.pooling == "auto" else config.task.pooling
+        head = HeadConfig(kind=cls.head_kind, labels=labels, hidden=hidden, pooling=pooling)
         return headed(config, model, head, pooler=hidden == "pooler")
 
     @property

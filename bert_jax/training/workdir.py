@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from bert_jax import atomic, hub, locks
 from bert_jax import config as configs
-from bert_jax.config import RunConfig
+from bert_jax.config import RunConfig, older
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.hub import ModelId, Source
 
@@ -26,7 +26,7 @@ FREE = (
     "parallel.", "checkpoint.", "log.",
 )  # fmt: skip
 CONFIG_FILE = "config.json"
-FORMAT = 2
+FORMAT = 3
 """2: `identity` instead of `corpus`, and `config.phases`. 1, without a number, is read too."""
 
 
@@ -135,19 +135,19 @@ def read(path: Path, kind: type[Config] = RunConfig) -> Saved[Config]:  # type: 
     found = saved.get("format", 1)
     if found == 1:
         saved = _from_first_format(saved)
-    elif found != FORMAT:
+    elif found not in (2, FORMAT):
         raise UserError(
             f"{file}: format={found!r} must be at most {FORMAT}, the newest that this version reads: use the bert_jax"
             " that wrote it"
         )
     try:
-        config = configs.resolve(saved["config"], RunConfig)
+        config = configs.resolve(older.current(saved["config"]), RunConfig)
         identity = dict(saved["identity"])
         init = tuple(
             ModelId(**source) if isinstance(source, dict) else Path(source)
             for source in saved.get("init") or ()
         )
-    except (ValueError, KeyError, TypeError, ConfigError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise UserError(f"{file}: not a run's configuration: {error!r}") from error
     if not isinstance(config, kind):
         raise UserError(

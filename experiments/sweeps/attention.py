@@ -12,20 +12,20 @@ from bert_jax.sweeps import Column, Published, Sweep, Variant, sized
 def get_sweep(size: str = "full") -> Sweep:
     values: dict[str, dict]
     if size == "tiny":
-        relative = {"model.attention": "disentangled", "model.relative_span": 64}
+        relative = {"model.positions": "disentangled", "model.relative.span": 64}
         values = {
-            "absolute": {"model.attention": "absolute"},
+            "absolute": {"model.positions": "absolute"},
             "disentangled": relative,
-            "no_c2p": {**relative, "model.relative_terms": ("p2c",)},
-            "no_p2c": {**relative, "model.relative_terms": ("c2p",)},
+            "no_c2p": {**relative, "model.relative.terms": ("p2c",)},
+            "no_p2c": {**relative, "model.relative.terms": ("c2p",)},
         }
     else:
         values = {
             "absolute": {"model.preset": "roberta-base"},
             "disentangled": {"model.preset": "deberta-base"},
-            "no_decoder": {"model.enhanced_mask_decoder": False},
-            "no_c2p": {"model.relative_terms": ("p2c",)},
-            "no_p2c": {"model.relative_terms": ("c2p",)},
+            "no_decoder": {"model.relative.mask_decoder": False},
+            "no_c2p": {"model.relative.terms": ("p2c",)},
+            "no_p2c": {"model.relative.terms": ("c2p",)},
         }
     titles = {
         "RoBERTa (reimplemented)": "absolute",

@@ -38,7 +38,7 @@ def config_of(preset, *, sentence_objective="none", **values):
 @pytest.mark.parametrize(
     ("changes", "faults"),
     [
-        ({"preset": "deberta-base"}, ["config.model.enhanced_mask_decoder=True"]),
+        ({"preset": "deberta-base"}, ["config.model.relative.mask_decoder=True"]),
         ({"preset": "roberta-base", "sentence_objective": "nsp"}, ["'roberta'", "sentence_objective='nsp'"]),
         ({"preset": "bert-tiny", "objective": {"name": "rtd"}}, ["config.objective.name='rtd'"]),
     ],

@@ -57,7 +57,10 @@ RULES = [
             ({"tuning__unfreeze_steps": 5}, "whose head has nothing to train"),
         ]
     ],
-    ({"task__pooling": "cls"}, "pooling='cls' must go with config.task.kind='similarity'"),
+    (
+        {"task__pooling": "cls", "task__kind": "tagging"},
+        "pooling='cls' must go with config.task.kind='classification' or 'multilabel' or 'regression' or 'similarity'",
+    ),
     ({"task__label_high": 5.0}, "label_high=5.0 must go with config.task.kind='similarity'"),
     ({"task__loss": "cosent"}, "loss='cosent' must go with config.task.kind='similarity'"),
 ]  # fmt: skip

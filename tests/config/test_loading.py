@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -39,8 +40,8 @@ def resolved(**changes) -> PretrainConfig:
     """`resolved(data__path="x")` is the configuration that sets config.data.path alone."""
     raw = base().to_dict()
     for name, value in changes.items():
-        *group, field = name.split("__")
-        (raw[group[0]] if group else raw)[field] = value
+        *groups, field = name.split("__")
+        functools.reduce(dict.__getitem__, groups, raw)[field] = value
     return resolve(raw)
 
 
@@ -71,7 +72,8 @@ _ONE_FIELD = [
     ("model.num_layers", 0, "> 0"),
     ("model.num_heads", 0, "> 0"),
     ("model.mlp_size", 0, "> 0"),
-    ("model.layer_norm_eps", 0.0, "> 0"),
+    ("model.norm.eps", 0.0, "> 0"),
+    ("model.window", 0, "> 0"),
     ("model.initializer_range", 0.0, "> 0"),
     ("optim.learning_rate", 0.0, "> 0"),
     ("optim.eps", 0.0, "> 0"),
@@ -140,6 +142,8 @@ RTD = {"objective__name": "rtd", "data__sentence_objective": "none"}
 @pytest.mark.parametrize(("key", "value", "rule"), _ONE_FIELD, ids=lambda v: str(v))
 def test_a_field_out_of_its_range_is_the_only_fault(key, value, rule):
     changes = {key.replace(".", "__"): value}
+    if key == "model.window":
+        changes |= {"model__pattern": ("global", "local")}
     if key.startswith("objective."):  # with "mlm" they do nothing, which is a fault as well
         changes |= RTD
     assert faults(**changes) == (f"config.{key}={value} must be {rule}",)
@@ -247,57 +251,129 @@ _SEVERAL_FIELDS = [
     ),
     *(
         (
-            {f"model__{field}": value},
-            f"config.model.{field}={value!r} must go with config.model.attention='disentangled', or it does"
+            {f"model__relative__{field}": value},
+            f"config.model.relative.{field}={value!r} must go with config.model.positions='disentangled', or it does"
             " nothing",
         )
         for field, value in {
-            "relative_span": 64,
-            "relative_buckets": 256,
-            "relative_terms": ("c2p",),
-            "relative_projections": "shared",
-            "relative_norm": True,
+            "span": 64,
+            "buckets": 256,
+            "terms": ("c2p",),
+            "projections": "shared",
+            "norm": True,
             "key_bias": False,
             "convolution": 3,
-            "enhanced_mask_decoder": True,
+            "mask_decoder": True,
         }.items()
     ),
     (
-        {"model__attention": "disentangled", "model__embedding_size": 128},
-        "config.model.embedding_size=128 must be 0 for config.model.attention='disentangled'",
+        {"model__positions": "disentangled", "model__embedding_size": 128},
+        "config.model.embedding_size=128 must be 0 for config.model.positions='disentangled'",
     ),
     (
-        {"model__attention": "disentangled", "model__position_offset": 2},
+        {"model__positions": "disentangled", "model__position_offset": 2},
         "config.model.position_offset=2 must be 0 without absolute positions"
-        " (config.model.attention='disentangled', enhanced_mask_decoder=False), or it does nothing",
+        " (config.model.positions='disentangled', relative.mask_decoder=False), or it does nothing",
     ),
     (
         {
-            "model__attention": "disentangled",
+            "model__positions": "disentangled",
             "model__attention_backend": "cudnn",
             "model__attention_dropout_rate": 0,
             "model__dtype": "bfloat16",
         },
-        "config.model.attention_backend='cudnn' must go with config.model.attention='absolute': the fused kernel"
-        " has no relative positions",
+        "config.model.attention_backend='cudnn' must go with config.model.positions absolute or rotary: the fused kernel"
+        " has no scores of its own for positions",
+    ),
+    (
+        {
+            "model__positions": "alibi",
+            "model__attention_backend": "cudnn",
+            "model__attention_dropout_rate": 0,
+            "model__dtype": "bfloat16",
+        },
+        "config.model.attention_backend='cudnn' must not go with config.model.positions='alibi': the fused kernel adds"
+        " no biases",
+    ),
+    (
+        {"model__positions": "rotary", "model__hidden_size": 36},
+        "config.model.hidden_size=36 / num_heads=12 = 3 must be even for config.model.positions='rotary', which turns"
+        " pairs",
+    ),
+    (
+        {"model__positions": "rotary", "model__position_offset": 2},
+        "config.model.position_offset=2 must be 0 for config.model.positions='rotary', or it does nothing",
+    ),
+    (
+        {"model__positions": "rotary", "model__rotary__local_base": 100.0},
+        "config.model.rotary.local_base=100.0 must go with a local layer in config.model.pattern=global, or it does"
+        " nothing",
+    ),
+    (
+        {"model__rotary__base": 100.0},
+        "config.model.rotary.base=100.0 must go with config.model.positions='rotary', or it does nothing",
+    ),
+    (
+        {"model__window": 8},
+        "config.model.window=8 must go with config.model.pattern='local', or it does nothing",
+    ),
+    ({"model__pattern": ()}, "config.model.pattern=() must name a reach: global, local or several"),
+    (
+        {"model__pattern": ("global",) * 13},
+        f"config.model.pattern={','.join(['global'] * 13)} must be at most config.model.num_layers=12 long",
+    ),
+    (
+        {"model__norm__kind": "rms", "model__norm__bias": False},
+        "config.model.norm.bias=False must go with config.model.norm.kind='layer', or it does nothing",
+    ),
+    (
+        {"model__norm__first": False},
+        "config.model.norm.first=False must go with config.model.norm.place='before', or it does nothing",
+    ),
+    (
+        {"model__norm__first": False, "model__norm__place": "before", "model__sharing": "all"},
+        "config.model.norm.first=False must go with config.model.sharing='none', not 'all': the first layer has not all"
+        " that the others have",
+    ),
+    (
+        {
+            "model__positions": "disentangled",
+            "model__relative__mask_decoder": True,
+            "model__norm__place": "before",
+        },
+        "config.model.relative.mask_decoder=True must go with config.model.norm.place='after': it applies the last layer"
+        " again, to states that no last norm has seen",
+    ),
+    (
+        {"model__mlm_head__transform": False, "model__embedding_size": 128},
+        "config.model.mlm_head.transform=False must go with config.model.embedding_size=0, not 128: the token table is"
+        " read at its own width",
+    ),
+    (
+        {"model__dropout_at": ()},
+        "config.model.dropout_at=() must be embeddings, attention, mlp or several, each once",
+    ),
+    (
+        {"model__dropout_at": ("attention",), "model__dropout_rate": 0},
+        "config.model.dropout_at=('attention',) must go with config.model.dropout_rate > 0, or it does nothing",
     ),
     *(
         (
-            {"model__attention": "disentangled", "model__relative_terms": terms},
-            f"config.model.relative_terms={terms} must be c2p, p2c or both, each once",
+            {"model__positions": "disentangled", "model__relative__terms": terms},
+            f"config.model.relative.terms={terms} must be c2p, p2c or both, each once",
         )
         for terms in ((), ("c2p", "c2p"))
     ),
     *(
         (
-            {"model__attention": "disentangled", "model__relative_buckets": buckets},
-            f"config.model.relative_buckets={buckets} must be 0, or even and < config.model.relative_span=512",
+            {"model__positions": "disentangled", "model__relative__buckets": buckets},
+            f"config.model.relative.buckets={buckets} must be 0, or even and < config.model.relative.span=512",
         )
         for buckets in (255, 512)
     ),
     (
-        {"model__attention": "disentangled", "model__convolution": 4},
-        "config.model.convolution=4 must be 0 or odd: taps lie around each token",
+        {"model__positions": "disentangled", "model__relative__convolution": 4},
+        "config.model.relative.convolution=4 must be 0 or odd: taps lie around each token",
     ),
     (
         {"parallel__fsdp": 3, "model__embedding_size": 128},
@@ -341,7 +417,7 @@ _SEVERAL_FIELDS = [
     (
         RTD | {"model__preset": "deberta-v3-base", "model__vocab_size": 30522},
         "config.objective.generator_width=0.25 must leave the generator config.model.hidden_size=768 (leaves 192)"
-        " for config.model.attention='disentangled' with config.objective.embedding_sharing='shared': set 1, or"
+        " for config.model.positions='disentangled' with config.objective.embedding_sharing='shared': set 1, or"
         " 'none'",
     ),
     (
@@ -399,9 +475,11 @@ def test_a_rule_over_several_fields_names_all_their_values(changes, fault):
     [
         ({"data__sequence_length": 0}, "config.data.sequence_length=0 must be >= 8"),
         ({"model__max_positions": 0}, "config.model.max_positions=0 must be > 0"),
-        ({"model__relative_span": 0}, "config.model.relative_span=0 must be > 0"),
-        ({"model__relative_buckets": -2}, "config.model.relative_buckets=-2 must be >= 0"),
-        ({"model__convolution": -1}, "config.model.convolution=-1 must be >= 0"),
+        ({"model__relative__span": 0}, "config.model.relative.span=0 must be > 0"),
+        ({"model__rotary__base": 1.0}, "config.model.rotary.base=1.0 must be > 1"),
+        ({"model__rotary__local_base": 0.5}, "config.model.rotary.local_base=0.5 must be > 1"),
+        ({"model__relative__buckets": -2}, "config.model.relative.buckets=-2 must be >= 0"),
+        ({"model__relative__convolution": -1}, "config.model.relative.convolution=-1 must be >= 0"),
         ({"model__groups": 0}, "config.model.groups=0 must be > 0"),
         ({"train__steps": 0}, "config.train.steps=0 must be > 0"),
         ({"masking__mask": 1.1}, "config.masking.mask=1.1 must be in [0, 1]"),
@@ -423,8 +501,9 @@ def test_a_configuration_written_before_an_option_came_has_its_default():
 def test_every_range_of_an_option_has_a_case_here():
     ranged = {key for key, _, field in walk(PretrainConfig()) if field.metadata["bounds"] != Bounds()}
     tried = {key for key, _, _ in _ONE_FIELD} | {"seed", "data.sequence_length", "model.max_positions"}
-    tried |= {"train.steps", "model.groups", "model.relative_span", "model.relative_buckets"}
-    tried |= {"model.convolution", "masking.mask", "masking.random", "masking.keep"}
+    tried |= {"train.steps", "model.groups", "model.relative.span", "model.relative.buckets"}
+    tried |= {"model.rotary.base", "model.rotary.local_base"}
+    tried |= {"model.relative.convolution", "masking.mask", "masking.random", "masking.keep"}
     assert ranged <= tried
 
 
@@ -445,11 +524,11 @@ def test_every_range_of_an_option_has_a_case_here():
         {"model__pooler": "none", "data__sentence_objective": "none"},
         {"model__sharing": "ffn", "model__groups": 6, "model__embedding_size": 64, "parallel__fsdp": 4},
         {
-            "model__attention": "disentangled",
-            "model__relative_span": 4,
-            "model__relative_buckets": 2,
-            "model__relative_terms": ["p2c"],
-            "model__convolution": 5,
+            "model__positions": "disentangled",
+            "model__relative__span": 4,
+            "model__relative__buckets": 2,
+            "model__relative__terms": ["p2c"],
+            "model__relative__convolution": 5,
         },
         {
             "model__attention_backend": "cudnn",
@@ -459,8 +538,8 @@ def test_every_range_of_an_option_has_a_case_here():
         RTD,
         RTD
         | {"data__packing": 4, "objective__generator_width": 0.01, "objective__embedding_sharing": "none"},
-        RTD | {"model__attention": "disentangled", "objective__generator_width": 1},
-        RTD | {"model__attention": "disentangled", "objective__embedding_sharing": "none"},
+        RTD | {"model__positions": "disentangled", "objective__generator_width": 1},
+        RTD | {"model__positions": "disentangled", "objective__embedding_sharing": "none"},
         {"train__steps": 10_001},
         {"train__steps": 1, "optim__schedule": "constant"},
         {"parallel__mode": "pmap", "parallel__data": 8},

@@ -9,6 +9,7 @@ from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
 from bert_jax.interop.config_json import config_from_hf, config_to_hf, family_of
 from bert_jax.interop.families import FAMILIES
+from tests.configs import changed
 
 _COMMON = {
     "attention_probs_dropout_prob": 0.1, "hidden_act": "gelu", "hidden_dropout_prob": 0.1,
@@ -21,6 +22,16 @@ _DEBERTA_V2 = _COMMON | {
     "max_relative_positions": -1, "position_biased_input": False, "vocab_size": 128100,
 }  # fmt: skip
 # What the hub's config.json say, as far as anything of it is computed.
+_MODERN = {
+    "architectures": ["ModernBertForMaskedLM"], "attention_bias": False, "attention_dropout": 0.0,
+    "bos_token_id": 50281, "classifier_activation": "gelu", "classifier_bias": False, "classifier_dropout": 0.0,
+    "classifier_pooling": "mean", "cls_token_id": 50281, "decoder_bias": True, "deterministic_flash_attn": False,
+    "embedding_dropout": 0.0, "eos_token_id": 50282, "hidden_activation": "gelu",
+    "initializer_cutoff_factor": 2.0, "initializer_range": 0.02, "local_attention": 128,
+    "max_position_embeddings": 8192, "mlp_bias": False, "mlp_dropout": 0.0, "model_type": "modernbert",
+    "norm_bias": False, "norm_eps": 1e-05, "pad_token_id": 50283, "sep_token_id": 50282,
+    "sparse_pred_ignore_index": -100, "sparse_prediction": False, "vocab_size": 50368,
+}  # fmt: skip
 PUBLISHED = {
     "roberta-base": _COMMON | {
         "model_type": "roberta", "layer_norm_eps": 1e-05, "max_position_embeddings": 514, "pad_token_id": 1,
@@ -51,13 +62,34 @@ PUBLISHED = {
         "intermediate_size": 6144, "num_attention_heads": 24, "num_hidden_layers": 48,
         "pos_att_type": ["p2c", "c2p"], "pooler_hidden_act": "gelu", "pooler_hidden_size": 1536,
     },
+    "modernbert-base": _MODERN | {
+        "global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "local_rope_theta": 10000.0,
+        "hidden_size": 768, "intermediate_size": 1152, "num_attention_heads": 12, "num_hidden_layers": 22,
+        "layer_norm_eps": 1e-05, "position_embedding_type": "absolute", "repad_logits_with_grad": False,
+        "reference_compile": None,
+    },
+    "modernbert-large": _MODERN | {  # as version 5 of transformers writes it
+        "layer_types": [("full" if i % 3 == 0 else "sliding") + "_attention" for i in range(28)],
+        "rope_parameters": {
+            "full_attention": {"rope_type": "default", "rope_theta": 160000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+        "hidden_size": 1024, "intermediate_size": 2624, "num_attention_heads": 16, "num_hidden_layers": 28,
+    },
+    "neobert": {
+        "architectures": ["NeoBERTLMHead"], "auto_map": {"AutoConfig": "model.NeoBERTConfig"},
+        "model_type": "neobert", "hidden_size": 768, "num_hidden_layers": 28, "num_attention_heads": 12,
+        "intermediate_size": 3072, "max_length": 4096, "norm_eps": 1e-05, "dim_head": 64, "vocab_size": 30522,
+        "pad_token_id": 0, "classifier_init_range": 0.02, "decoder_init_range": 0.02,
+        "embedding_init_range": 0.02,
+    },
 }  # fmt: skip
 
 
 def as_preset(found, preset):
     """The config with what only a checkpoint's tensors say taken from the preset."""
-    fields = {"pooler": preset.pooler, "enhanced_mask_decoder": preset.enhanced_mask_decoder}
-    return dataclasses.replace(found, **fields)
+    fields = {"pooler": preset.pooler, "relative__mask_decoder": preset.relative.mask_decoder}
+    return changed(found, **fields)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -66,7 +98,13 @@ def test_a_published_config_is_its_preset(name):
     assert as_preset(found, PRESETS[name]) == PRESETS[name]
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["mosaicbert-base", "crammed-bert"])
+def test_a_preset_that_is_of_no_family_is_not_written(name):
+    with pytest.raises(UserError, match=r"export(ed)? as 'bert'"):
+        config_to_hf(PRESETS[name], pad_token_id=0)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if not name.startswith(("mosaic", "crammed"))])
 def test_a_preset_comes_back_from_its_config_json(name):
     config = PRESETS[name]
     raw = config_to_hf(config, pad_token_id=max(0, config.position_offset - 1))

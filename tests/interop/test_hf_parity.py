@@ -26,6 +26,7 @@ from bert_jax.models.bert import parameter_count
 from bert_jax.models.parameters import nest
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
+from tests.configs import changed
 from tests.golden import drawn
 from tests.interop import computed
 
@@ -49,6 +50,10 @@ RELATIVE = ODD | {
     "relative_attention": True, "position_biased_input": False, "legacy": False, "pos_att_type": "p2c|c2p",
 }  # fmt: skip
 V3 = RELATIVE | {"position_buckets": 6, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+MODERN = ODD | {  # rows of several windows; a fourth layer is the next period's first
+    "num_hidden_layers": 4, "local_attention": 6, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1,
+    "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
 CASES = {
     "bert": ("BertForPreTraining", ODD),
     "bert-one-type": (
@@ -73,8 +78,10 @@ CASES = {
     "deberta-v2-separate": ("DebertaV2ForMaskedLM", RELATIVE | TWO | {"type_vocab_size": 2}),
     "deberta-v2-xlarge": ("DebertaV2ForMaskedLM", V3 | TWO | {"conv_kernel_size": 3, "conv_act": "gelu"}),
     "deberta-v3": ("DebertaV2ForMaskedLM", V3),
+    "modernbert": ("ModernBertForMaskedLM", MODERN),
+    "modernbert-global": ("ModernBertForMaskedLM", MODERN | {"global_attn_every_n_layers": 1}),
 }
-ONE_A_FAMILY = ("bert", "roberta", "albert", "electra", "distilbert", "deberta", "deberta-v3")
+ONE_A_FAMILY = ("bert", "roberta", "albert", "electra", "distilbert", "deberta", "deberta-v3", "modernbert")
 
 
 @functools.cache
@@ -110,7 +117,7 @@ def test_every_output_the_losses_and_every_gradient(case):
         computed.compute(config_of(case), weights_of(case), batch_of(case)), theirs, batch_of(case)
     )
     gradients = {name: found.pop(name) for name in list(found) if name.startswith("gradient/")}
-    limit = 5e-5 if config_of(case).attention == "disentangled" else 1e-5
+    limit = 5e-5 if config_of(case).positions == "disentangled" else 1e-5
     assert {name: difference for name, difference in found.items() if not difference < limit} == {}
     largest = max(np.abs(theirs[name]).max() for name in gradients)
     assert largest > 0.03
@@ -279,7 +286,7 @@ def test_the_older_name_of_debertas_head(case, tmp_path):
 
 @pytest.mark.parametrize("case", ["deberta", "deberta-v3"])
 def test_the_enhanced_mask_decoders_positions_go_out_and_come_back(case, tmp_path):
-    config = dataclasses.replace(config_of(case), enhanced_mask_decoder=True)
+    config = changed(config_of(case), relative__mask_decoder=True)
     params = names.from_hf(drawn.weights(config, ("mlm_head",), seed=3), config)
     assert params["bert"]["embeddings"]["position"].shape == (23, 96)
     report = save_hf(tmp_path / "a", params, config=config, tokenizer=trained())
@@ -410,6 +417,6 @@ def test_parameter_counts_of_the_presets(name):
     with torch.device("meta"):
         encoder = transformers.AutoModel.from_config(known, **options)
         whole = getattr(transformers, raw["architectures"][0])(known)
-    positions = config.position_rows * config.hidden_size if config.enhanced_mask_decoder else 0
+    positions = config.position_rows * config.hidden_size if config.relative.mask_decoder else 0
     theirs = [sum(math.prod(p.shape) for p in model.parameters()) for model in (encoder, whole)]
     assert count_of(config, heads) == (theirs[0] + positions, theirs[1] + positions)

@@ -384,7 +384,7 @@ def test_poolers_and_decoders_are_what_the_files_have(tmp_path):
         assert (report.missing, report.unexpected) == ((), ())
     folder = saved(tmp_path, "deberta")
     edit_tensors(folder, lambda t: t.pop("deberta.embeddings.position_embeddings.weight"))
-    assert not load_hf(folder)[0].enhanced_mask_decoder
+    assert not load_hf(folder)[0].relative.mask_decoder
 
 
 ZEROS = np.zeros((41, 12), np.float32)

@@ -159,7 +159,7 @@ def test_no_weights(folder):
             "model.pooler='relu' must be one of: tanh, gelu, none",
         ),
         (lambda raw: raw["model"].update(num_layers="1"), "model.num_layers='1' must be of type int"),
-        (lambda raw: raw["model"].update(relative_terms="c2p"), "model.relative_terms='c2p' must be a list"),
+        (lambda raw: raw["model"].update(relative_terms="c2p"), "model.relative.terms='c2p' must be a list"),
         (lambda raw: raw["model"].update(num_heads=0), "its fields make no model"),
         (lambda raw: raw["model"].update(head=3), "model.head=3 must be an object"),
         (

@@ -99,7 +99,7 @@ def refusal(config, tmp_path, heads=None):
         (variant("deberta", family="bert"), "type_vocab_size=0 must be a whole number > 0"),
         (
             variant("deberta", family="bert", type_vocab_size=2),
-            "model.attention='disentangled' must be 'absolute' to be exported as 'bert'",
+            "model.positions='disentangled' must be 'absolute' to be exported as 'bert'",
         ),
         (variant("bert", pooler="gelu"), "model.pooler='gelu' must be 'tanh' to be exported as 'bert'"),
         (variant("roberta", activation="gelu_tanh"), "hidden_act='gelu_tanh' must be 'gelu'"),
@@ -121,21 +121,24 @@ def refusal(config, tmp_path, heads=None):
             "model.type_vocab_size=2 must be 0 to be exported as 'distilbert'",
         ),
         (
-            variant("distilbert", layer_norm_eps=1e-5),
-            "model.layer_norm_eps=1e-05 must be 1e-12 to be exported as 'distilbert'",
-        ),
-        (variant("deberta", key_bias=True), "model.key_bias=True must be False to be exported as 'deberta'"),
-        (
-            variant("deberta", relative_projections="shared"),
-            "model.relative_projections='shared' must be 'separate' to be exported as 'deberta'",
+            variant("distilbert", norm__eps=1e-5),
+            "model.norm.eps=1e-05 must be 1e-12 to be exported as 'distilbert'",
         ),
         (
-            variant("deberta", relative_buckets=4),
-            "model.relative_buckets=4 must be 0 to be exported as 'deberta'",
+            variant("deberta", relative__key_bias=True),
+            "model.relative.key_bias=True must be False to be exported as 'deberta'",
         ),
         (
-            variant("deberta_v2", key_bias=False),
-            "model.key_bias=False must be True to be exported as 'deberta_v2'",
+            variant("deberta", relative__projections="shared"),
+            "model.relative.projections='shared' must be 'separate' to be exported as 'deberta'",
+        ),
+        (
+            variant("deberta", relative__buckets=4),
+            "model.relative.buckets=4 must be 0 to be exported as 'deberta'",
+        ),
+        (
+            variant("deberta_v2", relative__key_bias=False),
+            "model.relative.key_bias=False must be True to be exported as 'deberta_v2'",
         ),
     ],
 )

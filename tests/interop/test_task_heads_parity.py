@@ -1,7 +1,5 @@
 """Task heads = the installed transformers', live: its checkpoints read, ours opened by it, the same logits."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.load import load_hf
 from bert_jax.interop.save import save_hf
 from bert_jax.models import inference
+from tests.configs import changed
 from tests.golden import drawn
 from tests.interop.small import CONFIGS, TOKENIZER
 
@@ -40,6 +39,11 @@ SETTINGS = {
     },
     "deberta": _RELATIVE,
     "deberta_v2": _RELATIVE | {"position_buckets": 4, "share_att_key": True, "norm_rel_ebd": "layer_norm"},
+    "modernbert": _SIZES
+    | {
+        "num_hidden_layers": 3, "local_attention": 6, "classifier_pooling": "mean", "cls_token_id": 1,
+        "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2,
+    },
 }  # fmt: skip
 # Our kind -> the Auto class, and what config.json has of the labels.
 _LABELS = {"id2label": dict(enumerate(NAMES)), "label2id": {name: i for i, name in enumerate(NAMES)}}
@@ -53,8 +57,9 @@ KINDS = {
     "tagging": ("AutoModelForTokenClassification", _LABELS),
     "span": ("AutoModelForQuestionAnswering", {}),
 }
-HIDDEN = {"roberta": "tanh", "electra": "gelu", "distilbert": "relu"}
-"""Of a head of texts; "pooler" for the others."""
+HIDDEN = {"roberta": "tanh", "electra": "gelu", "distilbert": "relu", "modernbert": "transform"}
+"""Of a head of texts; "pooler" for the others. ModernBERT's heads of tokens have it too."""
+TEXTS = ("classification", "multilabel", "regression")
 
 LENGTHS = np.array([13, 7, 11])
 REAL_BL = np.arange(13) < LENGTHS[:, None]
@@ -135,7 +140,13 @@ def test_their_checkpoint_through_ours_and_back(family, kind, tmp_path):
     assert again.config.label2id == model.config.label2id
     inferred = "regression" if kind == "regression" else None  # by transformers at the first loss
     assert again.config.problem_type == (model.config.problem_type or inferred)
-    for key in ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "qa_dropout"):
+    for key in (
+        "classifier_dropout",
+        *(("classifier_pooling",) if kind in TEXTS else ()),
+        "classifier_dropout_prob",
+        "seq_classif_dropout",
+        "qa_dropout",
+    ):
         if getattr(model.config, key, None) is not None:
             assert getattr(again.config, key) == getattr(model.config, key), key
     assert load_hf(tmp_path / "ours")[0] == config
@@ -145,11 +156,16 @@ def test_their_checkpoint_through_ours_and_back(family, kind, tmp_path):
 @pytest.mark.parametrize("family", SETTINGS)
 def test_our_model_opened_by_theirs(family, kind, tmp_path):
     labels = ("neg", "neu", "pos") if kind not in ("regression", "span") else ()
-    hidden = HIDDEN.get(family, "pooler")
+    hidden = HIDDEN.get(family, "pooler") if kind in TEXTS or family == "modernbert" else "pooler"
     head = HeadConfig(kind=kind, labels=labels, hidden=hidden, dropout_rate=0.25)
     pooler = {"deberta": "gelu", "deberta_v2": "tanh"}.get(family, CONFIGS[family].pooler)
-    config = dataclasses.replace(
-        CONFIGS[family], num_layers=1, max_positions=13, head=head, pooler=pooler, enhanced_mask_decoder=False
+    config = changed(
+        CONFIGS[family],
+        num_layers=3 if family == "modernbert" else 1,
+        max_positions=13,
+        head=head,
+        pooler=pooler,
+        relative__mask_decoder=False,
     )
     heads = FAMILIES[family].task(head).heads
     params = names.from_hf(drawn.weights(config, tuple(heads), seed=5), config)

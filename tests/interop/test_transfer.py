@@ -9,6 +9,7 @@ import pytest
 from bert_jax.config import TokenizerConfig
 from bert_jax.config.head import HeadConfig
 from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import replaced, value_at
 from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
 from bert_jax.interop import names
@@ -16,6 +17,7 @@ from bert_jax.interop.transfer import adapt, check_architecture
 from bert_jax.models.parameters import flatten, nest
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
+from tests.configs import changed
 
 TOKEN, POSITION, TYPE, BIAS = (
     "bert/embeddings/token", "bert/embeddings/position", "bert/embeddings/type", "mlm_head/bias",
@@ -47,7 +49,7 @@ PARAMS = make(CONFIG, 0)
 
 def run(*, config=CONFIG, params=PARAMS, source_tokenizer=CATS, to_tokenizer=CATS, without=(), **fields):
     """(source, fresh, made, report), the first three flat, of a run whose config has these fields besides."""
-    to = dataclasses.replace(config, **fields)
+    to = changed(config, **fields)
     fresh = make(to, 1, without)
     made, report = adapt(
         params, config, source_tokenizer, to=to, to_tokenizer=to_tokenizer, fresh=fresh, place="SOURCE"
@@ -225,13 +227,13 @@ def test_a_deberta_without_its_decoder_gets_fresh_positions():
     """As Hugging Face ships it."""
     sizes = {"vocab_size": 41, "hidden_size": 12, "num_layers": 2, "num_heads": 3, "mlp_size": 20}
     deberta = dataclasses.replace(PRESETS["deberta-base"], **sizes, max_positions=9)
-    shipped = dataclasses.replace(deberta, enhanced_mask_decoder=False, relative_span=8)
-    source, fresh, made, report = run(config=shipped, params=make(shipped, 0), enhanced_mask_decoder=True)
+    shipped = changed(deberta, relative__mask_decoder=False, relative__span=8)
+    source, fresh, made, report = run(config=shipped, params=make(shipped, 0), relative__mask_decoder=True)
     assert report.fresh == {"bert/embeddings": (POSITION,)}
     np.testing.assert_array_equal(made[POSITION], fresh[POSITION])
     assert_taken(source, made)
-    other = dataclasses.replace(shipped, relative_span=512)
-    with pytest.raises(UserError, match=r"^config.model.relative_span=8 must be 512 as in X: set --config"):
+    other = changed(shipped, relative__span=512)
+    with pytest.raises(UserError, match=r"^config.model.relative.span=8 must be 512 as in X: set --config"):
         check_architecture(other, to=shipped, place="X")
 
 
@@ -255,26 +257,26 @@ def test_another_architecture_is_refused_with_every_difference_and_the_flags_tha
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        ({"relative_span": 8, "key_bias": False}, {}),  # of attention that neither has
+        ({"relative__span": 8, "relative__key_bias": False}, {}),  # of attention that neither has
         ({"sharing": "none", "groups": 2}, {"groups": 1}),
         ({"pooler": "gelu"}, {"pooler": "none"}),
         ({"family": "roberta", "initializer_range": 0.1, "layers": "scan"}, {}),
     ],
 )
 def test_what_does_not_change_the_function_may_differ(theirs, ours):
-    config, to = dataclasses.replace(CONFIG, **theirs), dataclasses.replace(CONFIG, **ours)
+    config, to = changed(CONFIG, **theirs), changed(CONFIG, **ours)
     check_architecture(config, to=to, place="SOURCE")
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("pooler", "gelu"), ("layer_norm_eps", 1e-5), ("embedding_size", 6), ("groups", 2)]
+    ("field", "value"), [("pooler", "gelu"), ("norm.eps", 1e-5), ("embedding_size", 6), ("groups", 2)]
 )
 def test_what_changes_the_function_may_not(field, value):
     config = dataclasses.replace(CONFIG, sharing="all") if field == "groups" else CONFIG
     with pytest.raises(
-        UserError, match=f"config.model.{field}={value} must be {getattr(config, field)} as in"
+        UserError, match=f"config.model.{field}={value} must be {value_at(config, field)} as in"
     ):
-        check_architecture(config, to=dataclasses.replace(config, **{field: value}), place="SOURCE")
+        check_architecture(config, to=replaced(config, {field: value}), place="SOURCE")
 
 
 def test_parameters_that_are_not_their_configs_are_refused():

@@ -8,10 +8,10 @@ import numpy as np
 
 def delta(i, j, config):
     """Eq. 3; with buckets, the v2 release's make_log_bucket_position first."""
-    span, distance = config.relative_buckets or config.relative_span, i - j
-    middle = config.relative_buckets // 2
-    if config.relative_buckets and abs(distance) > middle:
-        growth = math.log(abs(distance) / middle) / math.log((config.relative_span - 1) / middle)
+    span, distance = config.relative.buckets or config.relative.span, i - j
+    middle = config.relative.buckets // 2
+    if config.relative.buckets and abs(distance) > middle:
+        growth = math.log(abs(distance) / middle) / math.log((config.relative.span - 1) / middle)
         bucket = math.ceil(growth * (middle - 1)) + middle
         distance = bucket if distance > 0 else -bucket
     if distance <= -span:
@@ -29,8 +29,8 @@ def loops(config, params, x, queries, table, *, real, row=delta):
     def project(name, value):
         return np.einsum("...D,DHK->...HK", value, params[name]["kernel"]) + params[name].get("bias", 0)
 
-    shared = config.relative_projections == "shared"
-    terms = config.relative_terms
+    shared = config.relative.projections == "shared"
+    terms = config.relative.terms
     q, k, v = project("query", queries), project("key", x), project("value", x)
     position_k = project("key" if shared else "position_key", table) if "c2p" in terms else None
     position_q = project("query" if shared else "position_query", table) if "p2c" in terms else None

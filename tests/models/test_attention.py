@@ -41,7 +41,7 @@ def test_attend_averages_the_values_of_allowed_keys_and_returns_probabilities_be
     y, att = attend(
         jnp.asarray(scores, jnp.float32),
         jnp.asarray(values, jnp.float32),
-        mask=mask,
+        allowed_B1LT=mask.allowed_B1LT,
         rate=rate,
         keys_B=keys_B,
     )

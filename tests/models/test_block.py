@@ -30,8 +30,8 @@ def params_of(config):
 
 def context_of(config):
     table = None
-    if config.attention == "disentangled":
-        table = jax.random.normal(jax.random.key(9), (config.relative_rows, 24))
+    if config.positions == "disentangled":
+        table = jax.random.normal(jax.random.key(9), (config.relative.rows, 24))
     return LayerContext(MASK, table)
 
 
@@ -57,7 +57,8 @@ def test_the_convolution_is_beside_the_first_layer_alone():
 
 def test_every_parameter_of_a_layer_is_in_one_part():
     names = [name for part in PARTS.values() for name in part]
-    assert sorted(names) == sorted(rows_below("bert/encoder/layer_{i}", VARIANTS["bert"]))
+    held = {name for variant in VARIANTS.values() for name in rows_below("bert/encoder/layer_{i}", variant)}
+    assert sorted(names) == sorted(held)
 
 
 def layer_norm(x, params, eps):
@@ -78,16 +79,25 @@ def test_layer_norm_comes_after_each_residual(name, with_queries):
         arguments |= {"relative_RD": context.relative_RD, "queries_BLD": queries}
         attended, found = disentangled_attention(params["attention"], x, **arguments)
     residual = np.asarray(queries if with_queries else x)
-    a = layer_norm(residual + np.asarray(attended), params["attention_norm"], config.layer_norm_eps)
+    a = layer_norm(residual + np.asarray(attended), params["attention_norm"], config.norm.eps)
     inner = np.asarray(gelu(jnp.asarray(a @ params["mlp_in"]["kernel"] + params["mlp_in"]["bias"])))
     mlp = inner @ params["mlp_out"]["kernel"] + params["mlp_out"]["bias"]
-    expected = layer_norm(a + mlp, params["mlp_norm"], config.layer_norm_eps)
+    expected = layer_norm(a + mlp, params["mlp_norm"], config.norm.eps)
     y, recorded = layer(
-        params, x, config=config, context=context, keys=LayerKeys(), queries_BLD=queries, record=ATTENTIONS
+        params,
+        x,
+        config=config,
+        reach="global",
+        context=context,
+        keys=LayerKeys(),
+        queries_BLD=queries,
+        record=ATTENTIONS,
     )
     np.testing.assert_allclose(y, expected, atol=2e-5)
     np.testing.assert_array_equal(recorded.probabilities_BHLT, found.probabilities_BHLT)
-    _, none = layer(params, x, config=config, context=context, keys=LayerKeys(), queries_BLD=queries)
+    _, none = layer(
+        params, x, config=config, reach="global", context=context, keys=LayerKeys(), queries_BLD=queries
+    )
     assert not jax.tree.leaves(none)
 
 
@@ -104,7 +114,7 @@ def test_every_dropout_site_has_a_key_of_its_own(name):
 
     @jax.jit
     def run(keys):
-        return layer(params, x, config=config, context=context, keys=keys)[0]
+        return layer(params, x, config=config, reach="global", context=context, keys=keys)[0]
 
     outputs = [run(LayerKeys()), *(run(LayerKeys(**{site: value})) for site, value in sites.items())]
     for i, one in enumerate(outputs):

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.config.model import ModelConfig
 from bert_jax.models import deberta, layers
 from bert_jax.models.attention import attention_mask
+from tests.configs import changed, model
 from tests.models.oracle_deberta import delta, loops
 from tests.models.variants import shapes_below
 
@@ -20,23 +20,23 @@ PACK_IDS = np.array([[1] * L, [1] * 9 + [0] * 4])
 REAL = PACK_IDS > 0
 
 # Spans shorter than L, so that distances are clamped on both sides.
-V1 = ModelConfig(
-    hidden_size=D, num_heads=H, attention="disentangled", relative_span=5, key_bias=False,
-    layer_norm_eps=1e-7, relative_projections="separate",
+V1 = model(
+    hidden_size=D, num_heads=H, positions="disentangled", relative__span=5, relative__key_bias=False,
+    norm__eps=1e-7, relative__projections="separate",
 )  # fmt: skip
-V2 = dataclasses.replace(
-    V1, family="deberta_v2", relative_span=9, relative_buckets=6, relative_projections="shared",
-    relative_norm=True, key_bias=True, convolution=3,
+V2 = changed(
+    V1, family="deberta_v2", relative__span=9, relative__buckets=6, relative__projections="shared",
+    relative__norm=True, relative__key_bias=True, relative__convolution=3,
 )  # fmt: skip
 CASES = {
     "v1": V1,
     "v2": V2,
-    "v1, c2p": dataclasses.replace(V1, relative_terms=("c2p",)),
-    "v1, p2c": dataclasses.replace(V1, relative_terms=("p2c",)),
-    "separate, buckets, biases": dataclasses.replace(V2, relative_projections="separate"),
-    "shared, no buckets": dataclasses.replace(V2, relative_buckets=0),
-    "shared, p2c, no key bias": dataclasses.replace(V2, relative_terms=("p2c",), key_bias=False),
-    "v1, a span longer than the row": dataclasses.replace(V1, relative_span=16),
+    "v1, c2p": changed(V1, relative__terms=("c2p",)),
+    "v1, p2c": changed(V1, relative__terms=("p2c",)),
+    "separate, buckets, biases": changed(V2, relative__projections="separate"),
+    "shared, no buckets": changed(V2, relative__buckets=0),
+    "shared, p2c, no key bias": changed(V2, relative__terms=("p2c",), relative__key_bias=False),
+    "v1, a span longer than the row": changed(V1, relative__span=16),
 }
 HUGGING_FACE = [name for name in CASES if name != "shared, p2c, no key bias"]
 
@@ -52,7 +52,7 @@ def filled(shapes, seed=0):
 def inputs(config):
     rng = np.random.default_rng(1)
     x, queries, weights = (rng.normal(size=(B, L, D)).astype(np.float32) for _ in range(3))
-    table = rng.normal(size=(config.relative_rows, D)).astype(np.float32)
+    table = rng.normal(size=(config.relative.rows, D)).astype(np.float32)
     return types.SimpleNamespace(x=x, queries=queries, table=table, weights=weights * REAL[..., None])
 
 
@@ -124,7 +124,7 @@ def test_indices_of_distances_drawn_by_hand():
     def indices(length, config):
         return np.asarray(deberta.relative_index(length, config)).tolist()
 
-    short = dataclasses.replace(V1, relative_span=2)
+    short = changed(V1, relative__span=2)
     assert indices(4, short) == [0, 0, 1, 2, 3, 3, 3]
     assert indices(1, short) == [2]
     # Buckets of 6: distances to 4 have an index of their own; 5 to 8 share one, and for keys behind, all that are
@@ -139,7 +139,7 @@ def test_indices_of_distances_drawn_by_hand():
 def test_indices_are_those_hugging_face_gathers(buckets, span, length):
     torch = pytest.importorskip("torch")
     modeling = pytest.importorskip("transformers.models.deberta_v2.modeling_deberta_v2")
-    config = dataclasses.replace(V2, relative_buckets=buckets, relative_span=span)
+    config = changed(V2, relative__buckets=buckets, relative__span=span)
     one = torch.zeros(1, length, 1)
     theirs = modeling.build_relative_position(one, one, bucket_size=buckets, max_position=span)[0]
     rows = torch.clamp(theirs + buckets, 0, 2 * buckets - 1).numpy()
@@ -182,18 +182,18 @@ def hugging_face(config):
     """Hugging Face's attention module for `config`, its function of relative positions, its tensors' names."""
     shape = {"hidden_size": D, "num_attention_heads": H, "hidden_dropout_prob": 0.0}
     shape |= {"attention_probs_dropout_prob": 0.0, "relative_attention": True}
-    shape |= {"pos_att_type": list(config.relative_terms), "max_relative_positions": config.relative_span}
-    if config.key_bias:
+    shape |= {"pos_att_type": list(config.relative.terms), "max_relative_positions": config.relative.span}
+    if config.relative.key_bias:
         from transformers import DebertaV2Config
         from transformers.models.deberta_v2 import modeling_deberta_v2 as modeling
 
-        shared = config.relative_projections == "shared"
-        buckets = config.relative_buckets or -1
+        shared = config.relative.projections == "shared"
+        buckets = config.relative.buckets or -1
         module = modeling.DisentangledSelfAttention(
             DebertaV2Config(**shape, share_att_key=shared, position_buckets=buckets)
         )
         place = functools.partial(
-            modeling.build_relative_position, bucket_size=buckets, max_position=config.relative_span
+            modeling.build_relative_position, bucket_size=buckets, max_position=config.relative.span
         )
         return module, place, names_of_v2
     from transformers import DebertaConfig
@@ -313,7 +313,7 @@ def test_bfloat16_stays_near_float32(case):
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_the_relative_table_is_a_parameter_through_layer_norm_where_asked(norm):
-    config = dataclasses.replace(V2, relative_norm=norm, dtype="bfloat16")
+    config = changed(V2, relative__norm=norm, dtype="bfloat16")
     params = filled(shapes_below("bert/encoder/relative", config))
     rows = np.asarray(params["table"], np.float64)
     assert rows.shape == (12, D) and set(params) == ({"table", "norm"} if norm else {"table"})
@@ -347,7 +347,7 @@ def test_the_convolution_and_its_gradients_are_hugging_faces(taps):
     modeling = pytest.importorskip("transformers.models.deberta_v2.modeling_deberta_v2")
     from transformers import DebertaV2Config
 
-    config = dataclasses.replace(V2, convolution=taps)
+    config = changed(V2, relative__convolution=taps)
     given, params = inputs(config), convolution_params(config)
 
     def loss(params, x, layer):
@@ -362,7 +362,7 @@ def test_the_convolution_and_its_gradients_are_hugging_faces(taps):
             conv_kernel_size=taps,
             conv_act="gelu",
             hidden_dropout_prob=0.0,
-            layer_norm_eps=1e-7,
+            norm__eps=1e-7,
         )
     )
     theirs = jax.tree.map(
@@ -380,7 +380,7 @@ def test_the_convolution_and_its_gradients_are_hugging_faces(taps):
 
 
 def test_a_convolution_keeps_to_each_example_and_drops_out_before_the_activation():
-    config = dataclasses.replace(V2, convolution=5, dropout_rate=0.5)
+    config = changed(V2, relative__convolution=5, dropout_rate=0.5)
     given, params = inputs(config), convolution_params(config)
     ids = np.array([[1] * 4 + [2] * 7 + [0] * 2, [3] + [1] * 12])
     keys_B = layers.dropout_keys(jax.random.key(0), jnp.arange(B, dtype=jnp.uint32), 1)[:, 0]

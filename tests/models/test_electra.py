@@ -244,7 +244,7 @@ def test_stand_alone_trees_have_the_tables_that_were_trained():
 @pytest.mark.parametrize("decoder", [False, True])
 def test_joining_is_the_inverse_of_standing_alone(sharing, decoder):
     """With an enhanced mask decoder, the generator alone has positions."""
-    emd = {"attention": "disentangled", "embedding_size": 0, "enhanced_mask_decoder": True}
+    emd = {"positions": "disentangled", "embedding_size": 0, "relative": {"mask_decoder": True}}
     config = make_config(sharing, model=emd if decoder else {}, objective={"generator_width": 1.0})
     rng = np.random.default_rng(3)
     shapes = jax.eval_shape(lambda: replaced.init_params(config, jax.random.key(0)))

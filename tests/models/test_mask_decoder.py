@@ -12,7 +12,7 @@ from tests.models.variants import VARIANTS, row
 
 def layer_norm(x, params, config):
     centred = x - x.mean(-1, keepdims=True)
-    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + config.layer_norm_eps)
+    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + config.norm.eps)
     return scaled * params["scale"] + params["bias"]
 
 
@@ -30,7 +30,7 @@ def decoder(params, config, penultimate, positions):
     bert = params["bert"]
     last = bert["encoder"][f"layer_{config.num_layers - 1}"]
     table = np.asarray(bert["encoder"]["relative"]["table"], np.float64)
-    if config.relative_norm:
+    if config.relative.norm:
         table = layer_norm(table, bert["encoder"]["relative"]["norm"], config)
     queries = penultimate + np.asarray(bert["embeddings"]["position"], np.float64)[positions]
     for _ in range(2):

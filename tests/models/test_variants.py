@@ -134,6 +134,7 @@ def test_sharing_equals_layers_that_hold_equal_parameters(name):
             leaf: shared["bert"]["encoder"][f"layer_{config.owner(part, i)}"][leaf]
             for part, names in PARTS.items()
             for leaf in names
+            if leaf in shared["bert"]["encoder"]["layer_0"]
         }
         for i in range(config.num_layers)
     }
@@ -153,21 +154,21 @@ def test_sharing_equals_layers_that_hold_equal_parameters(name):
     for part, names in PARTS.items():
         for owner in {config.owner(part, i) for i in range(config.num_layers)}:
             followers = [i for i in range(config.num_layers) if config.owner(part, i) == owner]
-            for leaf in names:
+            for leaf in (name for name in names if name in of_owners["layer_0"]):
                 total = jax.tree.map(lambda *g: sum(g), *(of_copies[f"layer_{i}"][leaf] for i in followers))
                 assert_close(of_owners[f"layer_{owner}"][leaf], total, 1e-5 * largest(of_owners))
 
 
 @every_variant
 def test_bfloat16_stays_near_float32(name):
-    """bfloat16 has eight bits of mantissa. After LayerNorm states are of unit scale, and two to four layers with
-    weights far from their initial values stay within 0.15 everywhere and 0.02 on average."""
+    """bfloat16 has eight bits of mantissa. After LayerNorm states are of unit scale, and two to eight layers with
+    weights far from their initial values stay within 0.15 everywhere and 0.03 on average."""
     low, full = forward(name, row(FIRST, SECOND), dtype="bfloat16"), forward(name, row(FIRST, SECOND))
     assert low.hidden_BLD.dtype == jnp.bfloat16
     assert low.mlm_logits_BMV.dtype == low.rtd_logits_BL.dtype == jnp.float32
     error = np.abs(low.hidden_BLD.astype(np.float32) - full.hidden_BLD)[:, :19]
     assert error.max() < 0.15
-    assert 1e-5 < error.mean() < 0.02
+    assert 1e-5 < error.mean() < 0.03
 
 
 @pytest.mark.parametrize("name", ["bert", "deberta-v2"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from bert_jax.config.model import ModelConfig
+from tests.configs import changed, model
 
 _SIZES = {
     "vocab_size": 50,
@@ -16,14 +15,19 @@ _SIZES = {
     "mlp_size": 40,
     "max_positions": 20,
 }
-_DEBERTA = {"attention": "disentangled", "type_vocab_size": 0, "pooler": "none", "relative_span": 6}
+_DEBERTA = {"positions": "disentangled", "type_vocab_size": 0, "pooler": "none", "relative__span": 6}
 _DEBERTA_V2 = {
-    **_DEBERTA, "family": "deberta_v2", "relative_span": 12, "relative_buckets": 6,
-    "relative_projections": "shared", "relative_norm": True,
+    **_DEBERTA, "family": "deberta_v2", "relative__span": 12, "relative__buckets": 6,
+    "relative__projections": "shared", "relative__norm": True,
+}  # fmt: skip
+
+_MODERN = {
+    "type_vocab_size": 0, "pooler": "none", "biases": False, "positions": "rotary", "norm__place": "before",
+    "norm__eps": 1e-5,
 }  # fmt: skip
 
 VARIANTS: dict[str, ModelConfig] = {
-    name: ModelConfig(preset=name, **{**_SIZES, **fields})
+    name: model(preset=name, **{**_SIZES, **fields})
     for name, fields in {
         "bert": {},
         "roberta": {"family": "roberta", "type_vocab_size": 1, "position_offset": 2, "pooler": "none"},
@@ -35,15 +39,27 @@ VARIANTS: dict[str, ModelConfig] = {
         "shared-ffn": {"sharing": "ffn"},
         "electra": {"family": "electra", "embedding_size": 10, "pooler": "none"},
         "distilbert": {"family": "distilbert", "type_vocab_size": 0, "pooler": "none"},
-        "deberta": {"family": "deberta", **_DEBERTA, "key_bias": False, "enhanced_mask_decoder": True},
-        "deberta-v2": {**_DEBERTA_V2, "convolution": 3, "enhanced_mask_decoder": True},
-        "deberta-v3": {**_DEBERTA_V2, "enhanced_mask_decoder": True, "pooler": "gelu"},
+        "deberta": {"family": "deberta", **_DEBERTA, "relative__key_bias": False, "relative__mask_decoder": True},
+        "deberta-v2": {**_DEBERTA_V2, "relative__convolution": 3, "relative__mask_decoder": True},
+        "deberta-v3": {**_DEBERTA_V2, "relative__mask_decoder": True, "pooler": "gelu"},
+        "modernbert": {
+            **_MODERN, "family": "modernbert", "mlp": "geglu", "norm__bias": False, "norm__first": False,
+            "rotary__base": 160_000.0, "pattern": ("global", "local", "local"), "window": 2, "num_layers": 8,
+        },
+        "neobert": {
+            **_MODERN, "family": "neobert", "mlp": "swiglu", "norm__kind": "rms", "norm__embeddings": False,
+            "rotary__pairs": "neighbours", "mlm_head__transform": False, "mlm_head__tied": False,
+        },
+        "mosaicbert": {"positions": "alibi", "mlp": "geglu", "pooler": "none"},
+        "crammed-bert": {
+            **_MODERN, "positions": "sinusoidal", "mlp": "geglu", "mlm_head__transform": False,
+        },
     }.items()
 }  # fmt: skip
 
 
 def variant(name: str, **fields) -> ModelConfig:
-    return dataclasses.replace(VARIANTS[name], **fields)
+    return changed(VARIANTS[name], **fields)
 
 
 def row(*examples: np.ndarray, length: int = 20, slots: int = 20) -> dict[str, np.ndarray]:

@@ -129,11 +129,16 @@ def test_same_as_one_device(devices, groups, reference):
     [
         {"embedding_size": 8, "sharing": "all", "num_layers": 2},
         {
-            "attention": "disentangled", "relative_span": 8, "relative_buckets": 4, "relative_norm": True,
-            "convolution": 3, "enhanced_mask_decoder": True, "pooler": "gelu",
+            "positions": "disentangled", "pooler": "gelu",
+            "relative": {"span": 8, "buckets": 4, "norm": True, "convolution": 3, "mask_decoder": True},
+        },
+        {
+            "positions": "rotary", "mlp": "geglu", "biases": False, "num_layers": 5, "pattern": ("global", "local"),
+            "window": 3, "layers": "scan", "dropout_at": ("attention",), "initializer": "megatron",
+            "norm": {"place": "before", "bias": False, "first": False},
         },
     ],
-    ids=["albert", "deberta"],
+    ids=["albert", "deberta", "modernbert"],
 )  # fmt: skip
 def test_variants_are_the_same_over_a_mesh(model):
     mesh = {"data": 2, "fsdp": 2, "tensor": 2}
