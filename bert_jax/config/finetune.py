@@ -8,6 +8,7 @@ from typing import Literal
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import option
+from bert_jax.config.phases import decay_steps
 from bert_jax.config.schema import CheckpointConfig, OptimConfig, PhaseConfig, RunConfig, TrainConfig
 
 TaskKind = Literal[
@@ -243,7 +244,9 @@ def settled(config: FinetuneConfig, *, examples: int, layers: int) -> FinetuneCo
     every = config.train.eval_every or max(1, math.ceil(epoch))
     every = min(every, steps)
     warmup = config.optim.warmup_steps or int(config.optim.warmup_share * steps)
-    if config.optim.schedule != "constant":
+    if config.optim.schedule == "wsd":
+        warmup = min(warmup, steps - decay_steps(config.optim, steps))
+    elif config.optim.schedule != "constant":
         warmup = min(warmup, steps - 1)
     changed = dataclasses.replace(
         config,

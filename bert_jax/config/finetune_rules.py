@@ -10,10 +10,10 @@ from bert_jax.config.phases import borders, schedule_pieces
 from bert_jax.config.run_rules import (
     batch_faults,
     effect_faults,
+    optim_faults,
     phase_value_faults,
     piece_faults,
     range_faults,
-    rate_faults,
     share_faults,
 )
 
@@ -25,7 +25,7 @@ def validate(config: FinetuneConfig) -> list[str]:
     return [
         *range_faults(config),
         *effect_faults(config),
-        *rate_faults(config.optim),
+        *optim_faults(config.optim),
         *batch_faults(config.train),
         *_task_faults(config),
         *_similarity_faults(config),
@@ -122,7 +122,7 @@ def _phases_faults(config: FinetuneConfig) -> Iterator[str]:
             if getattr(part, name) is not None:
                 yield f"{place}.{name}={getattr(part, name)} must be None: the phases of fine-tuning share their rows"
     own = [
-        *phase_value_faults(config.phases, places),
+        *phase_value_faults(config, places),
         *(share_faults(config, places) if config.train.steps else ()),
     ]
     yield from own

@@ -1,7 +1,12 @@
 """The phases of a run: parts with a row length, batch size, masking rate or learning rate of their own.
 
 BERT's rows of 128, then of 512 (Devlin et al. 2019, appendix A.2), are two. Steps, rows and the optimizer's state
-count over the whole run, so that a border changes nothing but the values that a phase names.
+count over the whole run, so that a border changes nothing but the values that a phase names. So a ramp of the batch
+size in equal steps (ModernBERT, appendix A) is one phase a size, as an experiment's
+
+    [{"share": 0.06 / 6, "batch_size": size} for size in range(768, 4609, 768)] + [{"share": 0.94}]
+
+of which each compiles a step of its own; the schedule of the learning rate runs on through them.
 """
 
 from __future__ import annotations
@@ -52,25 +57,38 @@ def borders(config: RunConfig) -> list[tuple[int, int]]:
     return list(zip([0, *stops], [*stops, config.train.steps], strict=True))
 
 
+PIECE_OPTIONS = (
+    "learning_rate",
+    "schedule",
+    "warmup_steps",
+    "floor",
+    "power",
+    "decay_share",
+    "decay_curve",
+)
+"""Options of a phase that begin a new piece of the schedule; `OptimConfig` has each by the same name."""
+
+
 def schedule_pieces(config: RunConfig) -> Iterator[tuple[int, int, OptimConfig]]:
     """(first step, last step + 1, values) of each piece of the learning-rate schedule."""
     starts, values = [0], [config.optim]
     for part, (start, _) in zip(config.phases, borders(config), strict=False):
-        if (part.learning_rate, part.schedule, part.warmup_steps) == (None, None, None):
+        given = {name: value for name in PIECE_OPTIONS if (value := getattr(part, name)) is not None}
+        if not given:
             continue
         before = values[-1]
-        piece = dataclasses.replace(
-            before,
-            learning_rate=before.learning_rate if part.learning_rate is None else part.learning_rate,
-            schedule=before.schedule if part.schedule is None else part.schedule,
-            warmup_steps=part.warmup_steps or 0,
-        )
         if start == 0:  # the run's own first piece
-            own = before.warmup_steps if part.warmup_steps is None else part.warmup_steps
-            starts, values, piece = [], [], dataclasses.replace(piece, warmup_steps=own)
+            starts, values, warmup = [], [], before.warmup_steps
+        else:
+            warmup = 0
         starts.append(start)
-        values.append(piece)
+        values.append(dataclasses.replace(before, **{"warmup_steps": warmup, **given}))
     return zip(starts, [*starts[1:], config.train.steps], values, strict=True)
+
+
+def decay_steps(optim: OptimConfig, steps: int) -> int:
+    """Updates at the end of a `wsd` piece of `steps` over which the rate falls; at least one."""
+    return max(1, round(optim.decay_share * steps))
 
 
 def token_slots(config: PretrainConfig) -> int:

@@ -10,11 +10,11 @@ from bert_jax.config.phases import borders, phases, schedule_pieces
 from bert_jax.config.run_rules import (
     batch_faults,
     effect_faults,
+    optim_faults,
     parallel_faults,
     phase_value_faults,
     piece_faults,
     range_faults,
-    rate_faults,
     share_faults,
 )
 from bert_jax.config.schema import DataConfig, MaskingConfig, PretrainConfig
@@ -35,7 +35,7 @@ def validate(config: PretrainConfig) -> list[str]:
 
 def _run_faults(config: PretrainConfig) -> Iterator[str]:
     yield from piece_faults(config.optim, config.train.steps, "config.optim", "config.train.steps")
-    yield from rate_faults(config.optim)
+    yield from optim_faults(config.optim)
     yield from parallel_faults(config.parallel, config.model)
     if config.model.vocab_size != config.tokenizer.vocab_size:
         yield (
@@ -51,7 +51,7 @@ def _phases_faults(config: PretrainConfig) -> Iterator[str]:
     if not config.phases:
         return
     parts = [f"config.phases[{place}]" for place in range(len(config.phases))]
-    own = [*phase_value_faults(config.phases, parts), *share_faults(config, parts)]
+    own = [*phase_value_faults(config, parts), *share_faults(config, parts)]
     yield from own
     if own:
         return

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import walk
-from bert_jax.config.phases import bad_pattern, borders
-from bert_jax.config.schema import OptimConfig, ParallelConfig, PhaseConfig, RunConfig, TrainConfig
+from bert_jax.config.phases import PIECE_OPTIONS, bad_pattern, borders, decay_steps
+from bert_jax.config.schema import OptimConfig, ParallelConfig, RunConfig, TrainConfig
 
 
 def range_faults(config: object, prefix: str = "config.") -> Iterator[str]:
@@ -33,8 +33,26 @@ def effect_faults(config: RunConfig) -> Iterator[str]:
 
 
 def piece_faults(optim: OptimConfig, steps: int, place: str, of: str) -> Iterator[str]:
-    if optim.schedule != "constant" and optim.warmup_steps >= steps:
+    """A piece of the schedule that has fewer steps than its warmup and its decay need."""
+    if optim.schedule == "wsd":
+        decay = decay_steps(optim, steps)
+        if optim.warmup_steps + decay > steps:
+            yield (
+                f"{place}.warmup_steps={optim.warmup_steps} must be <= {of}={steps} less the {decay} of"
+                f" decay_share={optim.decay_share:g}"
+            )
+    elif optim.schedule != "constant" and optim.warmup_steps >= steps:
         yield f"{place}.warmup_steps={optim.warmup_steps} must be < {of}={steps}"
+
+
+def optim_faults(optim: OptimConfig) -> Iterator[str]:
+    """What ranges and `needs` of the optimizer's options do not say."""
+    if optim.weight_decay_by != "rate" and not optim.weight_decay:
+        yield (
+            f"config.optim.weight_decay_by={optim.weight_decay_by!r} must go with config.optim.weight_decay > 0, or it"
+            " does nothing"
+        )
+    yield from rate_faults(optim)
 
 
 def rate_faults(optim: OptimConfig) -> Iterator[str]:
@@ -69,8 +87,17 @@ def parallel_faults(parallel: ParallelConfig, model: ModelConfig) -> Iterator[st
             yield f"config.model.{field}={width} must be a multiple of config.parallel.{axis}={size}"
 
 
-def phase_value_faults(configs: tuple[PhaseConfig, ...], places: list[str]) -> Iterator[str]:
-    for place, part in zip(places, configs, strict=True):
+def phase_value_faults(config: RunConfig, places: list[str]) -> Iterator[str]:
+    """Values of phases that are out of range, no regular expressions, or of a schedule that the phase does not have."""
+    needs = {field.name: field.metadata["needs"].partition("=")[2] for _, _, field in walk(config.optim)}
+    schedule = config.optim.schedule
+    for place, part in zip(places, config.phases, strict=True):
+        schedule = part.schedule or schedule
+        for name in PIECE_OPTIONS:
+            value, choices = getattr(part, name), needs[name].split("|")
+            if value is not None and needs[name] and schedule not in choices:
+                shown = " or ".join(map(repr, choices))
+                yield f"{place}.{name}={value!r} must go with the schedule {shown}, not {schedule!r}, or it does nothing"
         yield from range_faults(part, f"{place}.")
         for pattern in part.frozen:
             if reason := bad_pattern(pattern):

@@ -167,30 +167,68 @@ class ObjectiveConfig:
     )
 
 
-Schedule = Literal["linear", "bert_linear", "cosine", "constant"]
+Schedule = Literal["linear", "bert_linear", "cosine", "polynomial", "inverse_sqrt", "wsd", "constant"]
+DecayCurve = Literal["linear", "sqrt", "cosine"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     """The update rule and its learning-rate schedule."""
 
-    name: Literal["adamw", "bert_adam", "lamb"] = option(
+    name: Literal["adamw", "bert_adam", "lamb", "stable_adamw", "adafactor", "lion", "muon"] = option(
         "adamw",
         "adamw: with bias correction; bert_adam: Google's AdamWeightDecay, without; lamb: that with each matrix's"
-        " update scaled to the matrix's norm, for large batches (ALBERT)",
+        " update scaled to the matrix's norm, for large batches (ALBERT); stable_adamw: adamw with each tensor's step"
+        " bounded, which needs no clip_norm (ModernBERT: b2=0.98, clip_norm=0); adafactor: second moments of matrices"
+        " as rows and columns; lion: the sign of the momentum (a tenth of adamw's rate, b2=0.99); muon: orthogonal"
+        " updates for the matrices of the layers, adamw for the rest, at adamw's rate",
     )
     learning_rate: float = option(1e-4, "peak learning rate", gt=0)
     schedule: Schedule = option(
         "linear",
-        "after warmup: to zero linearly, along a cosine, or not; bert_linear: Google's code,"
-        " whose decay counts from step 0, so the rate steps down as warmup ends",
+        "after warmup: down to `floor` linearly, along a cosine or a polynomial; inverse_sqrt: as 1 / sqrt(update);"
+        " wsd: constant, then down at the end (trapezoidal); constant; bert_linear: Google's code, whose decay counts"
+        " from step 0, so the rate steps down as warmup ends",
     )
     warmup_steps: int = option(10_000, "updates of linear warmup", ge=0)
+    floor: float = option(
+        0.0,
+        "what the rate falls to, as a share of learning_rate",
+        ge=0,
+        lt=1,
+        needs="optim.schedule=linear|cosine|polynomial|wsd",
+    )
+    power: float = option(
+        2.0, "the rate falls as (1 - progress)^power", gt=0, needs="optim.schedule=polynomial"
+    )
+    decay_share: float = option(
+        0.1,
+        "the last share of the steps, over which the rate falls",
+        gt=0,
+        le=1,
+        needs="optim.schedule=wsd",
+    )
+    decay_curve: DecayCurve = option(
+        "linear",
+        "how the rate falls over decay_share; sqrt: as 1 - sqrt(progress) (ModernBERT)",
+        needs="optim.schedule=wsd",
+    )
     weight_decay: float = option(0.01, "decoupled decay; never on biases or LayerNorm", ge=0)
+    weight_decay_by: Literal["rate", "schedule"] = option(
+        "rate",
+        "a step takes off weight_decay times: the learning rate (PyTorch's AdamW); the learning rate / its peak, so that"
+        " the decay does not change with learning_rate (Loshchilov and Hutter 2019, algorithm 2; ModernBERT)",
+        needs="optim.name=adamw|bert_adam|stable_adamw|adafactor|lion|muon",
+    )
     clip_norm: float = option(1.0, "global gradient norm is cut to this; 0: never", ge=0)
-    b1: float = option(0.9, "decay of the first moment", ge=0, lt=1)
-    b2: float = option(0.999, "decay of the second moment", ge=0, lt=1)
-    eps: float = option(1e-6, "added to the root of the second moment", gt=0)
+    b1: float = option(0.9, "decay of the first moment; adafactor: 0 keeps none", ge=0, lt=1)
+    b2: float = option(0.999, "decay of the second moment; lion: of the momentum", ge=0, lt=1)
+    eps: float = option(
+        1e-6,
+        "added to the root of the second moment",
+        gt=0,
+        needs="optim.name=adamw|bert_adam|lamb|stable_adamw|muon",
+    )
     layer_decay: float = option(
         1.0,
         "the rate of each layer is this times that of the layer above it, the heads' being learning_rate (ULMFiT,"
@@ -263,8 +301,11 @@ class LogConfig:
 class PhaseConfig:
     """A part of the run and the values that hold in it alone; None: the run's own.
 
-    A phase that sets `learning_rate`, `schedule` or `warmup_steps` begins a new piece of the schedule, which lasts
-    until another phase begins one, or to the end of the run.
+    A phase that sets an option of the schedule (`learning_rate` to `decay_curve`) begins a new piece of it, which lasts
+    until another phase begins one, or to the end of the run. What it does not set is as in the piece before, but for
+    the warmup. `schedule=wsd,decay_share=1` is a piece of decay alone, from the rate of a constant piece before it.
+
+    Phases that set `batch_size` alone, with equal shares, are a ramp of the batch in equal steps.
     """
 
     share: float = option(1.0, "share of train.steps; those of all phases add up to 1", gt=0, le=1)
@@ -275,6 +316,10 @@ class PhaseConfig:
     learning_rate: float | None = option(None, "optim.learning_rate of the piece that begins here", gt=0)
     schedule: Schedule | None = option(None, "optim.schedule of the piece that begins here")
     warmup_steps: int | None = option(None, "optim.warmup_steps of the piece that begins here; None: 0", ge=0)
+    floor: float | None = option(None, "optim.floor of the piece that begins here", ge=0, lt=1)
+    power: float | None = option(None, "optim.power of the piece that begins here", gt=0)
+    decay_share: float | None = option(None, "optim.decay_share of the piece that begins here", gt=0, le=1)
+    decay_curve: DecayCurve | None = option(None, "optim.decay_curve of the piece that begins here")
     frozen: tuple[str, ...] = option(
         (), "regular expressions of parameter paths that stay as they are: ^bert/embeddings/, layer_[0-5]/"
     )

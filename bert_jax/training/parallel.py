@@ -19,7 +19,7 @@ from bert_jax.batch import Host
 from bert_jax.config import RunConfig
 from bert_jax.errors import ConfigError
 from bert_jax.models.parameters import TABLE, ParameterTable, path_name
-from bert_jax.training.optim import owner
+from bert_jax.training.groups import owner
 from bert_jax.training.state import TrainState
 
 _RULES: dict[str, str] = {"D": "fsdp", "d": "fsdp", "E": "fsdp", "H": "tensor", "F": "tensor"}

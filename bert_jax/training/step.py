@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from bert_jax.objectives.sums import Objective, Sums, add
-from bert_jax.training.optim import with_frozen
+from bert_jax.training.groups import with_frozen
 from bert_jax.training.state import TrainState
 
 Reduce = Callable[[Any], Any]

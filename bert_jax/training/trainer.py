@@ -26,10 +26,11 @@ from bert_jax.training import processes
 from bert_jax.training import state as states
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.groups import frozen_leaves
 from bert_jax.training.hardware import peak_flops
 from bert_jax.training.loop import Run, Stage, train
 from bert_jax.training.metrics import METRICS_FILE, MetricsLog, NoLog, read_metrics
-from bert_jax.training.optim import frozen_leaves, make_optimizer
+from bert_jax.training.optim import check_muon, make_optimizer
 from bert_jax.training.parallel import JitPlan, PmapPlan, make_plan
 from bert_jax.training.schedule import make_schedule
 from bert_jax.training.sinks import open_sinks
@@ -52,9 +53,12 @@ class Trainer:
 
     @classmethod
     def of(cls, task: Task, config: RunConfig, devices: Sequence[jax.Device] | None = None) -> Trainer:
-        """On `devices`, all by default. Raises `ConfigError` where they do not fit."""
+        """On `devices`, all by default. Raises `ConfigError` where they, or the optimizer, do not fit."""
         sizes = [phase.batch_size for phase in task.phases if not phase.packed]
         plan = make_plan(config, devices, table=task.table, batch_sizes=sizes)
+        if config.optim.name == "muon":
+            params = jax.eval_shape(task.init, jax.random.key(0))
+            check_muon(params, [phase.frozen for phase in task.phases], task.table)
         return cls(task, config, plan, make_optimizer(config, task.table))
 
     @functools.cached_property
