@@ -1,4 +1,4 @@
-"""Update rules against optax and against NumPy; schedules at their corners."""
+"""The optimizer of a run: what follows what, and which parameters decay."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,8 @@ import optax
 import pytest
 
 from bert_jax import config as configs
-from bert_jax.errors import ConfigError
 from bert_jax.models.bert import init_params
-from bert_jax.models.parameters import TABLE, Parameter, ParameterTable, path_name
+from bert_jax.models.parameters import TABLE, Parameter, ParameterTable
 from bert_jax.training import optim
 from bert_jax.training.schedule import make_schedule
 
@@ -107,28 +106,6 @@ def test_decay_spares_biases_and_layer_norms_of_the_real_model():
     assert acted_on == {"kernel", "token", "position", "type"}
 
 
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ("linear", {0: 1 / 11, 5: 6 / 11, 10: 1.0, 55: 0.5, 100: 0.0}),
-        ("cosine", {0: 1 / 11, 10: 1.0, 55: 0.5, 100: 0.0}),
-        ("constant", {0: 1 / 11, 10: 1.0, 99: 1.0}),
-        # The original steps down as warmup ends: 0.9 at step 9, then 1 - 10 / 100 at step 10, and 0 at 0.
-        ("bert_linear", {0: 0.0, 5: 0.5, 9: 0.9, 10: 0.9, 11: 0.89, 50: 0.5, 100: 0.0}),
-    ],
-)
-def test_schedules(schedule, expected):
-    rate = make_schedule(make_config(schedule=schedule, learning_rate=2.0))
-    for step, share in expected.items():
-        assert float(rate(step)) == pytest.approx(2 * share, abs=1e-6), step
-
-
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant", "bert_linear"])
-def test_without_warmup_the_first_step_is_at_the_peak(schedule):
-    rate = make_schedule(make_config(schedule=schedule, warmup_steps=0, learning_rate=2.0))
-    assert float(rate(0)) == pytest.approx(2.0)
-
-
 def test_clipping_bounds_the_gradient_before_adam():
     """Adam hides the scale of a gradient, so look at its first moment."""
     big = jax.tree.map(lambda g: 100 * g, tree(1))
@@ -136,79 +113,6 @@ def test_clipping_bounds_the_gradient_before_adam():
         optimizer = optim.make_optimizer(make_config(clip_norm=clip_norm), ROWS)
         _, state = optimizer.update(big, optimizer.init(tree(0)), tree(0))
         assert float(optax.tree.norm(state[1].mu)) == pytest.approx(0.1 * expected, rel=1e-5)
-
-
-# ---------------------------------------------------------------------------------------------
-# Groups
-# ---------------------------------------------------------------------------------------------
-
-
-def labels(rules):
-    params = jax.eval_shape(lambda: init_params(make_config().model, jax.random.key(0)))
-    tree = optim.group_labels(params, rules)
-    return {path_name(path): label for path, label in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def test_groups_come_from_kinds_and_path_patterns_and_the_first_rule_counts():
-    found = labels(
-        (
-            (r"layer_1/", "top"),
-            (lambda row: row.kind == "matrix", "muon"),
-            (lambda row: True, "adam"),
-        )
-    )
-    assert found["bert/encoder/layer_1/mlp_in/kernel"] == "top"
-    assert found["bert/encoder/layer_0/mlp_in/kernel"] == "muon"
-    assert found["bert/encoder/layer_0/attention/query/kernel"] == "muon"  # of three axes
-    assert found["bert/embeddings/token"] == found["bert/encoder/layer_0/mlp_in/bias"] == "adam"
-
-
-@pytest.mark.parametrize(
-    ("rules", "message"),
-    [
-        (((lambda row: row.kind == "matrix", "muon"),), r"parameter bert/\S+ is in no group"),
-        (((lambda row: True, "all"), (r"layer_7/", "top")), r"the rule 'layer_7/' of group 'top' covers no"),
-    ],
-)
-def test_groups_that_miss_a_parameter_or_cover_none_are_errors(rules, message):
-    with pytest.raises(ValueError, match=message):
-        labels(rules)
-
-
-def test_frozen_patterns_must_be_found_and_leave_something():
-    params = jax.eval_shape(lambda: init_params(make_config().model, jax.random.key(0)))
-    found = optim.frozen_leaves(params, ("^bert/embeddings/",))
-    assert sum(jax.tree.leaves(found)) == 5
-    for patterns, message in ((("layer_9/",), "frozen='layer_9/' must be found"), ((".",), "must leave")):
-        with pytest.raises(ConfigError, match=message):
-            optim.frozen_leaves(params, patterns)
-
-
-# ---------------------------------------------------------------------------------------------
-# Rates of their own
-# ---------------------------------------------------------------------------------------------
-
-
-def _factors(**fields):
-    config = make_config(**fields)
-    params = jax.eval_shape(lambda: init_params(config.model, jax.random.key(0)))
-    factors = optim.rate_factors(params, config.optim)
-    return {path_name(path): factor for path, factor in jax.tree_util.tree_leaves_with_path(factors)}
-
-
-def test_layer_decay_halves_the_rate_of_each_layer_below():
-    factors = _factors(layer_decay=0.5)  # bert-tiny has two layers
-    assert factors["mlm_head/dense/kernel"] == factors["bert/pooler/dense/kernel"] == 1.0
-    assert factors["bert/encoder/layer_1/mlp_in/kernel"] == 0.5
-    assert factors["bert/encoder/layer_0/attention/query/bias"] == 0.25
-    assert factors["bert/embeddings/token"] == factors["bert/embeddings/norm/scale"] == 0.125
-
-
-def test_explicit_rates_go_by_the_first_pattern_that_is_found():
-    factors = _factors(learning_rate=4e-5, rates=("layer_0/=1e-5", "encoder/=2e-5"))
-    assert factors["bert/encoder/layer_0/mlp_in/kernel"] == pytest.approx(0.25)
-    assert factors["bert/encoder/layer_1/mlp_in/kernel"] == pytest.approx(0.5)
-    assert factors["bert/embeddings/token"] == 1.0
 
 
 def test_a_rate_scales_the_whole_update_decay_included():
@@ -223,16 +127,3 @@ def test_a_rate_scales_the_whole_update_decay_included():
     ours, usual = update(rates), update(plain)
     assert np.allclose(ours["dense"]["kernel"], 0.2 * usual["dense"]["kernel"], rtol=1e-6)
     assert np.allclose(ours["norm"]["scale"], usual["norm"]["scale"], rtol=1e-6)
-
-
-def test_a_pattern_that_no_parameter_has_is_refused():
-    with pytest.raises(ConfigError, match=r"optim\.rates=layer_9/=1e-5.*bert/"):
-        _factors(rates=("layer_9/=1e-5",))
-
-
-@pytest.mark.parametrize(
-    ("rate", "rule"), [("layer_0/", "PATTERN=RATE"), ("layer_(=1e-5", "regular expression")]
-)
-def test_a_rate_that_does_not_parse_is_refused(rate, rule):
-    with pytest.raises(ConfigError, match=rule):
-        make_config(rates=(rate,))
