@@ -36,7 +36,7 @@ def piece_faults(optim: OptimConfig, steps: int, place: str, of: str) -> Iterato
     """A piece of the schedule that has fewer steps than its warmup and its decay need."""
     if optim.schedule == "wsd":
         decay = decay_steps(optim, steps)
-        if optim.warmup_steps + decay > steps:
+        if optim.decay_share <= 1 and optim.warmup_steps + decay > steps:
             yield (
                 f"{place}.warmup_steps={optim.warmup_steps} must be <= {of}={steps} less the {decay} of"
                 f" decay_share={optim.decay_share:g}"

@@ -126,6 +126,13 @@ def test_a_run_of_one_step_has_no_warmup():
     assert (whole.optim.warmup_steps, whole.train.eval_every) == (0, 1)
 
 
+def test_warmup_leaves_the_decay_of_wsd_its_steps():
+    options = {"optim__warmup_share": 0.5, "optim__schedule": "wsd", "optim__decay_share": 0.7}
+    whole = settled(config_of(train__steps=10, **options), examples=1000, layers=2)
+    assert whole.optim.warmup_steps == 3
+    assert configs.resolve(configs.to_dict(whole), FinetuneConfig) == whole
+
+
 @pytest.mark.parametrize(
     ("frozen", "patterns"),
     [("none", ()), ("embeddings", frozen_patterns(1)), ("encoder", frozen_patterns(13))],

@@ -77,6 +77,7 @@ _ONE_FIELD = [
     ("model.initializer_range", 0.0, "> 0"),
     ("optim.learning_rate", 0.0, "> 0"),
     ("optim.eps", 0.0, "> 0"),
+    ("optim.power", 0.0, "> 0"),
     ("parallel.fsdp", 0, "> 0"),
     ("parallel.tensor", 0, "> 0"),
     ("parallel.timeout", 0.0, "> 0"),
@@ -113,6 +114,8 @@ _ONE_FIELD = [
     ("model.attention_dropout_rate", 1.0, "in [0, 1)"),
     ("optim.b1", 1.0, "in [0, 1)"),
     ("optim.b2", 1.0, "in [0, 1)"),
+    ("optim.floor", 1.0, "in [0, 1)"),
+    ("optim.floor", -0.1, "in [0, 1)"),
     # in [0, 1]
     ("data.short_sequence_probability", 1.5, "in [0, 1]"),
     ("data.short_sequence_probability", -0.5, "in [0, 1]"),
@@ -123,6 +126,8 @@ _ONE_FIELD = [
     ("objective.generator_depth", 2.0, "in (0, 1]"),
     ("optim.layer_decay", 0.0, "in (0, 1]"),
     ("optim.layer_decay", 1.1, "in (0, 1]"),
+    ("optim.decay_share", 0.0, "in (0, 1]"),
+    ("optim.decay_share", 1.1, "in (0, 1]"),
     # in (0, 1)
     ("masking.rate", 1.0, "in (0, 1)"),
     ("masking.rarity", -0.1, "in [0, 2]"),
@@ -146,6 +151,8 @@ def test_a_field_out_of_its_range_is_the_only_fault(key, value, rule):
         changes |= {"model__pattern": ("global", "local")}
     if key.startswith("objective."):  # with "mlm" they do nothing, which is a fault as well
         changes |= RTD
+    if key in ("optim.decay_share", "optim.power"):  # nor do these with "linear"
+        changes["optim__schedule"] = "wsd" if key == "optim.decay_share" else "polynomial"
     assert faults(**changes) == (f"config.{key}={value} must be {rule}",)
 
 
@@ -221,6 +228,57 @@ _SEVERAL_FIELDS = [
             "optim__warmup_steps": 0,
         },
         "config.phases[1].warmup_steps=50 must be < the steps of its piece of the schedule=50",
+    ),
+    (
+        {"train__steps": 100, "optim__warmup_steps": 81, "optim__schedule": "wsd", "optim__decay_share": 0.2},
+        "config.optim.warmup_steps=81 must be <= config.train.steps=100 less the 20 of decay_share=0.2",
+    ),
+    (
+        {
+            "phases": (
+                {"share": 0.5},
+                {"share": 0.5, "schedule": "wsd", "decay_share": 1.0, "warmup_steps": 1},
+            ),
+            "train__steps": 100,
+            "optim__warmup_steps": 0,
+        },
+        "config.phases[1].warmup_steps=1 must be <= the steps of its piece of the schedule=50 less the 50 of decay_share=1",
+    ),
+    (
+        {"phases": ({"share": 0.5}, {"share": 0.5, "decay_share": 0.5})},
+        "config.phases[1].decay_share=0.5 must go with the schedule 'wsd', not 'linear', or it does nothing",
+    ),
+    (
+        {"phases": ({"share": 0.5, "schedule": "inverse_sqrt"}, {"share": 0.5, "floor": 0.1})},
+        "config.phases[1].floor=0.1 must go with the schedule 'linear' or 'cosine' or 'polynomial' or 'wsd', not"
+        " 'inverse_sqrt', or it does nothing",
+    ),
+    (
+        {"optim__power": 3.0},
+        "config.optim.power=3.0 must go with config.optim.schedule='polynomial', or it does nothing",
+    ),
+    (
+        {"optim__schedule": "constant", "optim__floor": 0.1},
+        "config.optim.floor=0.1 must go with config.optim.schedule='linear' or 'cosine' or 'polynomial' or 'wsd', or it"
+        " does nothing",
+    ),
+    (
+        {"optim__decay_curve": "sqrt"},
+        "config.optim.decay_curve='sqrt' must go with config.optim.schedule='wsd', or it does nothing",
+    ),
+    (
+        {"optim__name": "lion", "optim__eps": 1e-8},
+        "config.optim.eps=1e-08 must go with config.optim.name='adamw' or 'bert_adam' or 'lamb' or 'stable_adamw' or"
+        " 'muon', or it does nothing",
+    ),
+    (
+        {"optim__name": "lamb", "optim__weight_decay_by": "schedule"},
+        "config.optim.weight_decay_by='schedule' must go with config.optim.name='adamw' or 'bert_adam' or 'stable_adamw'"
+        " or 'adafactor' or 'lion' or 'muon', or it does nothing",
+    ),
+    (
+        {"optim__weight_decay": 0.0, "optim__weight_decay_by": "schedule"},
+        "config.optim.weight_decay_by='schedule' must go with config.optim.weight_decay > 0, or it does nothing",
     ),
     (
         {"phases": ({"share": 1.0, "frozen": ("(",)},)},
@@ -542,6 +600,12 @@ def test_every_range_of_an_option_has_a_case_here():
         RTD | {"model__positions": "disentangled", "objective__embedding_sharing": "none"},
         {"train__steps": 10_001},
         {"train__steps": 1, "optim__schedule": "constant"},
+        {"train__steps": 100, "optim__warmup_steps": 80, "optim__schedule": "wsd", "optim__decay_share": 0.2},
+        {
+            "optim__schedule": "wsd",
+            "phases": ({"share": 0.5}, {"share": 0.5, "decay_share": 1.0, "floor": 0.5}),
+        },
+        {"optim__name": "muon", "optim__eps": 1e-8, "optim__weight_decay_by": "schedule"},
         {"parallel__mode": "pmap", "parallel__data": 8},
         {"parallel__fsdp": 8, "parallel__tensor": 12},
         {"data__eval_fraction": 0, "optim__clip_norm": 0, "model__dropout_rate": 0, "train__eval_batches": 0},
@@ -611,7 +675,10 @@ def test_a_field_in_the_wrong_group_is_found_by_its_name():
         ({"data__path": 3}, "config.data.path=3 must be text"),
         ({"data__path": None}, "config.data.path=None must be text"),
         ({"model__layers": "unroll"}, "config.model.layers='unroll' must be one of: loop, scan"),
-        ({"optim__name": None}, "config.optim.name=None must be one of: adamw, bert_adam, lamb"),
+        (
+            {"optim__name": None},
+            "config.optim.name=None must be one of: adamw, bert_adam, lamb, stable_adamw, adafactor, lion, muon",
+        ),
         ({"data__weights": 1.0}, "config.data.weights=1.0 must be a sequence"),
         ({"data__weights": "1"}, "config.data.weights='1' must be a sequence"),
         (
@@ -896,7 +963,7 @@ def test_differences_name_each_field_that_differs_and_no_other():
 def test_every_key_is_described_in_order():
     rows = list(describe(resolve({})))
     assert [key for key, _, _ in rows] == known_keys()
-    assert ("optim.b2", 0.999, "decay of the second moment") in rows
+    assert ("optim.b2", 0.999, "decay of the second moment; lion: of the momentum") in rows
     assert all(meaning and "\n" not in meaning for _, _, meaning in rows)
 
 

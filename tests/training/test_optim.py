@@ -7,10 +7,13 @@ import optax
 import pytest
 
 from bert_jax import config as configs
+from bert_jax.errors import ConfigError
 from bert_jax.models.bert import init_params
 from bert_jax.models.parameters import TABLE, Parameter, ParameterTable
+from bert_jax.tasks.choose import task_of
 from bert_jax.training import optim
 from bert_jax.training.schedule import make_schedule
+from bert_jax.training.trainer import Trainer
 
 ROWS = ParameterTable(
     (
@@ -127,3 +130,35 @@ def test_a_rate_scales_the_whole_update_decay_included():
     ours, usual = update(rates), update(plain)
     assert np.allclose(ours["dense"]["kernel"], 0.2 * usual["dense"]["kernel"], rtol=1e-6)
     assert np.allclose(ours["norm"]["scale"], usual["norm"]["scale"], rtol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------
+# Muon's matrices
+# ---------------------------------------------------------------------------------------------
+
+NONE, LAYERS, FIRST = (), ("encoder/",), ("layer_0/",)
+
+
+@pytest.mark.parametrize("frozen", [(NONE,), (FIRST,), (LAYERS, FIRST), (LAYERS, NONE)], ids=str)
+def test_muon_with_a_matrix_to_train_in_some_phase_is_accepted(frozen):
+    params = jax.eval_shape(lambda: init_params(make_config().model, jax.random.key(0)))
+    optim.check_muon(params, frozen)
+
+
+def test_muon_with_nothing_to_update_is_refused():
+    params = jax.eval_shape(lambda: init_params(make_config().model, jax.random.key(0)))
+    with pytest.raises(
+        ConfigError, match=r"name='muon' must have a matrix of .*: every phase freezes them all"
+    ):
+        optim.check_muon(params, (LAYERS, LAYERS))
+    with pytest.raises(ConfigError, match=r"name='muon' must have a matrix of .*: the model has none"):
+        optim.check_muon(tree(0), (NONE,), ROWS)
+
+
+def test_a_trainer_asks_before_anything_is_compiled():
+    config = make_config(name="muon", warmup_steps=2)
+    frozen = {"share": 1.0, "frozen": LAYERS}
+    whole = configs.resolve(configs.to_dict(config) | {"phases": (frozen,)})
+    assert Trainer.of(task_of(config), config, jax.devices()[:1])
+    with pytest.raises(ConfigError, match="every phase freezes them all"):
+        Trainer.of(task_of(whole), whole, jax.devices()[:1])
