@@ -145,7 +145,8 @@ def test_no_moment_of_more_than_an_axis_is_on_every_device(name):
 def test_frozen_parameters_and_their_moments_stay_and_the_others_move_as_ever(name):
     frozen = ("layer_0/mlp", "embeddings/")
     running, free = Running(name, frozen=frozen), alone(name)
-    before, after, usual = running.start, running.go(running.start, 2), free.go(free.start, 2)
+    before = free.go(free.start, 2)  # with moments that would fade
+    after, usual = running.go(before, 4), free.go(before, 4)
     stays = named(frozen_leaves(before.params, frozen))
     for part in ("params", "opt_state"):
         first, last, freely = (named(getattr(state, part)) for state in (before, after, usual))

@@ -36,7 +36,8 @@ FLAT = MATRICES | {
 """Adafactor's, as [in, out] or [rows, width]."""
 DECAYED = FLAT.keys()
 RATE, DECAY, STEPS = 0.01, 0.1, 10
-B1, B2, EPS = 0.9, 0.98, 1e-6
+B1, B2, EPS = 0.9, 0.75, 0.1
+"""B2 so low that Adafactor's decay meets it within ten steps, EPS so high that it counts."""
 
 
 def make_config(**fields):
@@ -48,6 +49,7 @@ def make_config(**fields):
                 "learning_rate": RATE, "warmup_steps": 3, "schedule": "linear", "weight_decay": DECAY, "clip_norm": 0,
                 "b1": B1, "b2": B2,
             }
+            | ({"eps": EPS} if fields["name"] in ("adamw", "stable_adamw", "muon") else {})
             | fields,
         }
     )  # fmt: skip
@@ -183,7 +185,7 @@ def test_the_gradients_meet_stable_adamws_bound_in_part_of_the_steps():
     oracle = StableAdamW()
     oracle.run()
     assert 0.1 < np.mean(np.array(oracle.bounds) > 1) < 0.9
-    assert max(oracle.bounds) > 2
+    assert max(oracle.bounds) > 1.5
 
 
 @pytest.mark.parametrize("name", ORACLES)
