@@ -1,0 +1,48 @@
+"""ModernBERT's recipe at a tiny size: three phases, as one run that resumes anywhere."""
+
+import signal
+
+import pytest
+
+from bert_jax import config as configs
+from bert_jax.commands import pretrain
+from bert_jax.errors import Interrupted
+from tests.commands.test_pretrain import NO_DROPOUT, assert_same_run, changed, lines, stop_after
+
+PHASES = (
+    {"share": 0.4, "sequence_length": 16, "masking_rate": 0.3, "schedule": "constant"},
+    {"share": 0.3, "batch_size": 8, "masking_rate": 0.3, "learning_rate": 5e-4},
+    {
+        "share": 0.3, "batch_size": 8, "masking_rate": 0.15, "schedule": "wsd", "decay_share": 1.0,
+        "decay_curve": "sqrt", "floor": 0.1,
+    },
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe(prepared):
+    config = changed(
+        prepared,
+        model=NO_DROPOUT,
+        train={"steps": 10, "batch_size": 16, "log_every": 1, "eval_every": 5, "eval_batches": 1},
+        optim={
+            "name": "muon", "learning_rate": 1e-3, "warmup_steps": 2, "weight_decay_by": "schedule",
+            "weight_decay": 1e-3,
+        },
+    )  # fmt: skip
+    return configs.resolve(configs.to_dict(config) | {"phases": PHASES})
+
+
+@pytest.mark.slow
+def test_stopped_in_each_of_three_phases_it_resumes_to_the_same_run(recipe, tmp_path, monkeypatch):
+    pretrain.run(recipe, tmp_path / "straight")
+    rates = [line["learning_rate"] for line in lines(tmp_path / "straight") if line["split"] == "train"]
+    decay = [0.1 + 0.9 * (1 - (step / 3) ** 0.5) for step in range(3)]
+    assert rates == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3, 1e-3, *[5e-4] * 3, *(5e-4 * d for d in decay)])
+    for step in (2, 6, 9):
+        with monkeypatch.context() as patch:
+            stop_after(patch, step, signal.SIGTERM)
+            with pytest.raises(Interrupted, match=f"at step {step}: saved"):
+                pretrain.run(recipe, tmp_path / "run")
+    pretrain.run(recipe, tmp_path / "run")
+    assert_same_run(tmp_path / "run", tmp_path / "straight")
