@@ -17,7 +17,9 @@ from bert_jax.config.run_rules import (
     share_faults,
 )
 
-_OF_ROWS = ("sequence_length", "batch_size", "masking_rate", "packing")
+_OF_PRETRAINING = (
+    "sequence_length", "batch_size", "masking_rate", "packing", "rotary_base", "rotary_local_base",
+)  # fmt: skip
 
 
 def validate(config: FinetuneConfig) -> list[str]:
@@ -118,9 +120,9 @@ def _phases_faults(config: FinetuneConfig) -> Iterator[str]:
         return
     places = [f"config.phases[{number}]" for number in range(len(config.phases))]
     for place, part in zip(places, config.phases, strict=True):
-        for name in _OF_ROWS:
+        for name in _OF_PRETRAINING:
             if getattr(part, name) is not None:
-                yield f"{place}.{name}={getattr(part, name)} must be None: the phases of fine-tuning share their rows"
+                yield f"{place}.{name}={getattr(part, name)} must be None: the phases of fine-tuning share rows and model"
     own = [
         *phase_value_faults(config, places),
         *(share_faults(config, places) if config.train.steps else ()),

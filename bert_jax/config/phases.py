@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Iterator
 
+from bert_jax.config.options import replaced
 from bert_jax.config.schema import OptimConfig, PhaseConfig, PretrainConfig, RunConfig
 
 
@@ -48,6 +49,13 @@ def phases(config: PretrainConfig) -> tuple[ResolvedPhase, ...]:
         found.append(ResolvedPhase(of_phase, start, stop, first_row, part.frozen))
         first_row += (stop - start) * of_phase.train.batch_size
     return tuple(found)
+
+
+def config_at(config: PretrainConfig, step: int) -> PretrainConfig:
+    """The run's configuration with the values of the phase that made update `step` - 1, which a checkpoint of this step
+    was last trained with."""
+    found = [phase for phase in phases(config) if phase.start < step]
+    return found[-1].config if found else phases(config)[0].config
 
 
 def borders(config: RunConfig) -> list[tuple[int, int]]:
@@ -113,9 +121,11 @@ def _with_values(config: PretrainConfig, part: PhaseConfig) -> PretrainConfig:
     else:  # a number that was chosen: the phase has its share of it
         share = (length / data.sequence_length) * (rate / masking.rate)
         slots = math.ceil(round(masking.max_predictions * share, 6))
+    bases = {"rotary.base": part.rotary_base, "rotary.local_base": part.rotary_local_base}
     return dataclasses.replace(
         config,
         phases=(),
+        model=replaced(config.model, {key: base for key, base in bases.items() if base is not None}),
         data=dataclasses.replace(
             data, sequence_length=length, packing=data.packing if part.packing is None else part.packing
         ),

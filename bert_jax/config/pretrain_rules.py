@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bert_jax.config.electra import generator_config
+from bert_jax.config.model import ModelConfig
 from bert_jax.config.model_rules import model_faults
 from bert_jax.config.phases import borders, phases, schedule_pieces
 from bert_jax.config.run_rules import (
@@ -17,7 +18,7 @@ from bert_jax.config.run_rules import (
     range_faults,
     share_faults,
 )
-from bert_jax.config.schema import DataConfig, MaskingConfig, PretrainConfig
+from bert_jax.config.schema import DataConfig, MaskingConfig, PhaseConfig, PretrainConfig
 
 PAIR_FORMATS = ("segment_pair", "sentence_pair")
 
@@ -55,11 +56,23 @@ def _phases_faults(config: PretrainConfig) -> Iterator[str]:
     yield from own
     if own:
         return
+    for place, part in zip(parts, config.phases, strict=True):
+        yield from _base_faults(part, config.model, place)
     for place, phase in zip(parts, phases(config), strict=True):
         yield from (f"{place}: {fault}" for fault in _row_faults(phase.config))
     for start, stop, optim in schedule_pieces(config):
         place = next(p for p, (first, _) in zip(parts, borders(config), strict=True) if first == start)
         yield from piece_faults(optim, stop - start, place, "the steps of its piece of the schedule")
+
+
+def _base_faults(part: PhaseConfig, model: ModelConfig, place: str) -> Iterator[str]:
+    for name, reach in (("rotary_base", "global"), ("rotary_local_base", "local")):
+        value = getattr(part, name)
+        if value is not None and (model.positions != "rotary" or reach not in model.pattern):
+            yield (
+                f"{place}.{name}={value} must go with config.model.positions='rotary' and a {reach} layer in"
+                f" config.model.pattern={','.join(model.pattern)}, or it does nothing"
+            )
 
 
 # ---------------------------------------------------------------------------------------------

@@ -313,6 +313,8 @@ class PhaseConfig:
     batch_size: int | None = option(None, "train.batch_size of the phase", gt=0)
     masking_rate: float | None = option(None, "masking.rate of the phase", gt=0, lt=1)
     packing: int | None = option(None, "data.packing of the phase", gt=0)
+    rotary_base: float | None = option(None, "model.rotary.base of the phase", gt=1)
+    rotary_local_base: float | None = option(None, "model.rotary.local_base of the phase", gt=1)
     learning_rate: float | None = option(None, "optim.learning_rate of the piece that begins here", gt=0)
     schedule: Schedule | None = option(None, "optim.schedule of the piece that begins here")
     warmup_steps: int | None = option(None, "optim.warmup_steps of the piece that begins here; None: 0", ge=0)

@@ -93,9 +93,19 @@ class Distillation(Task):
 
     @property
     def objective(self) -> Objective:
+        return self._objective(self.student.objective, self.model)
+
+    def objective_in(self, phase: Phase) -> Objective:
+        if isinstance(self.student, Finetuning):
+            return self.objective
+        student = self.student.within(self.student.phases[self.phases.index(phase)])
+        return self._objective(student.objective, student.model)
+
+    def _objective(self, own: Objective, model: ModelConfig) -> Objective:
+        """own: of the student without a teacher."""
         heads = () if isinstance(self.student, Finetuning) else None
         apply = functools.partial(
-            bert.BertWithHeads(self.model, heads).apply, record=self.comparison.student_record()
+            bert.BertWithHeads(model, heads).apply, record=self.comparison.student_record()
         )
 
         def student(params: Any, batch: Any, dropout_key: Any) -> Any:
@@ -108,7 +118,7 @@ class Distillation(Task):
             return [teacher(constants[_name(number)], batch) for number, teacher in enumerate(self.teachers)]
 
         return distillation(
-            self.student.objective,
+            own,
             self.comparison.losses(),
             student=student,
             teachers=teachers,

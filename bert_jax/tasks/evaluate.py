@@ -104,7 +104,7 @@ def evaluate(workdir: Path, *, checkpoint: str = "last", part: Scored = "eval", 
         params = checkpoints.restore_params(trainer.abstract_state().params, step, without=(PROJECTION,))
     source = task.batches("eval", task.phases[-1], trainer.host())
     assert source is not None, "whoever opened the task saw that there are examples"
-    sums, predictions = trainer.evaluator(source).run(params)
+    sums, predictions = trainer.evaluator(source, task.phases[-1]).run(params)
     scores = {**task.objective.report(means(sums)), **task.score(predictions)}
     weights = {name: float(weight) for name, (_, weight) in sums.items()}
     if not isinstance(task, Finetuning):

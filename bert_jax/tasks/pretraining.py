@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import jax
 
@@ -49,6 +50,15 @@ class Pretraining(Task):
     def objective(self) -> Objective:
         model = bert.BertWithHeads(self.config.model)
         return pretraining(model.apply, with_pairs=self.config.data.sentence_objective != "none")
+
+    def objective_in(self, phase: Phase) -> Objective:
+        return self.within(phase).objective
+
+    def within(self, phase: Phase) -> Self:
+        """The task with the values of a phase, to ask for its model and objective."""
+        task = copy.copy(self)
+        task.config = phases(self.config)[self.phases.index(phase)].config
+        return task
 
     def init(self, key: jax.Array) -> Params:
         return bert.init_params(self.config.model, key)

@@ -92,6 +92,10 @@ class Task(abc.ABC):
     def objective(self) -> Objective:
         """What is minimised, and every metric."""
 
+    def objective_in(self, phase: Phase) -> Objective:
+        """What is minimised in a phase: another function where the phase changes the model, with the same metrics."""
+        return self.objective
+
     @abc.abstractmethod
     def init(self, key: jax.Array) -> Params:
         """Fresh float32 parameters; also called under `eval_shape`."""

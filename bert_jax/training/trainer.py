@@ -126,7 +126,7 @@ class Trainer:
         frozen = frozen_leaves(state.params, phase.frozen) if phase.frozen else None
         body = functools.partial(
             train_step,
-            objective=self.task.objective,
+            objective=self.task.objective_in(phase),
             optimizer=self.optimizer,
             accumulate=self.config.train.accumulate,
             frozen=frozen,
@@ -135,9 +135,9 @@ class Trainer:
         step.compile(state, self.plan.place(batch))
         return step
 
-    def evaluator(self, source: BatchSource, *, batches: int = 0) -> Evaluator:
-        """Evaluates parameters on the first `batches` batches of `source`; 0: all."""
-        return Evaluator(self, source, min(batches or source.count, source.count))
+    def evaluator(self, source: BatchSource, phase: Phase, *, batches: int = 0) -> Evaluator:
+        """Evaluates parameters as in `phase`, on the first `batches` batches of `source`; 0: all."""
+        return Evaluator(self, source, phase, min(batches or source.count, source.count))
 
     def host(self) -> Host:
         """Which part of a batch's rows this process feeds."""
@@ -152,7 +152,7 @@ class Trainer:
         held_out = self.task.batches("eval", phase, host)
         evaluate = None
         if held_out is not None:
-            evaluate = self.evaluator(held_out, batches=self.config.train.eval_batches).scores
+            evaluate = self.evaluator(held_out, phase, batches=self.config.train.eval_batches).scores
         return Stage(
             phase=phase,
             batches=source.iterate,
@@ -185,8 +185,9 @@ class CompiledStep:
 class Evaluator:
     """Runs held-out batches; compiled at its first use."""
 
-    def __init__(self, trainer: Trainer, source: BatchSource, batches: int):
+    def __init__(self, trainer: Trainer, source: BatchSource, phase: Phase, batches: int):
         self._trainer, self._source, self._batches = trainer, source, batches
+        self._objective = trainer.task.objective_in(phase)
         self._compiled: Callable[..., Any] | None = None
 
     def scores(self, params: Any) -> dict[str, float]:
@@ -198,7 +199,7 @@ class Evaluator:
     def run(self, params: Any) -> tuple[Sums, dict[str, np.ndarray]]:
         """(sum, weight) of every metric, and the predictions of all rows in their order, [rows, ...]."""
         trainer = self._trainer
-        body = functools.partial(eval_step, objective=trainer.task.objective)
+        body = functools.partial(eval_step, objective=self._objective)
         total: Sums | None = None
         predictions: list[Mapping[str, np.ndarray]] = []
         for batch in self._source.iterate(0, self._batches):

@@ -7,14 +7,20 @@ import pytest
 from bert_jax import config as configs
 from bert_jax.commands import pretrain
 from bert_jax.errors import Interrupted
+from bert_jax.tasks.load import load_workdir
 from tests.commands.test_pretrain import NO_DROPOUT, assert_same_run, changed, lines, stop_after
 
+MODEL = NO_DROPOUT | {
+    "num_layers": 4, "type_vocab_size": 0, "pooler": "none", "positions": "rotary", "mlp": "geglu", "biases": False,
+    "norm": {"place": "before", "bias": False, "first": False}, "pattern": ("global", "local", "local"),
+    "window": 4, "initializer": "megatron",
+}  # fmt: skip
 PHASES = (
     {"share": 0.4, "sequence_length": 16, "masking_rate": 0.3, "schedule": "constant"},
-    {"share": 0.3, "batch_size": 8, "masking_rate": 0.3, "learning_rate": 5e-4},
+    {"share": 0.3, "batch_size": 8, "masking_rate": 0.3, "learning_rate": 5e-4, "rotary_base": 160_000.0},
     {
         "share": 0.3, "batch_size": 8, "masking_rate": 0.15, "schedule": "wsd", "decay_share": 1.0,
-        "decay_curve": "sqrt", "floor": 0.1,
+        "decay_curve": "sqrt", "floor": 0.1, "rotary_base": 160_000.0,
     },
 )  # fmt: skip
 
@@ -23,7 +29,8 @@ PHASES = (
 def recipe(prepared):
     config = changed(
         prepared,
-        model=NO_DROPOUT,
+        model=MODEL,
+        data={"sentence_objective": "none"},
         train={"steps": 10, "batch_size": 16, "log_every": 1, "eval_every": 5, "eval_batches": 1},
         optim={
             "name": "muon", "learning_rate": 1e-3, "warmup_steps": 2, "weight_decay_by": "schedule",
@@ -46,3 +53,5 @@ def test_stopped_in_each_of_three_phases_it_resumes_to_the_same_run(recipe, tmp_
                 pretrain.run(recipe, tmp_path / "run")
     pretrain.run(recipe, tmp_path / "run")
     assert_same_run(tmp_path / "run", tmp_path / "straight")
+    bases = [load_workdir(tmp_path / "run", checkpoint=step)[0].rotary.base for step in ("last", "4")]
+    assert bases == [160_000.0, 10_000.0]  # each as it was last trained

@@ -114,7 +114,7 @@ def stepped(config, devices, **changes):
         state, sums = step(state, trainer.plan.place(batch))
         found.append(jax.device_get(sums))
     held_out = task.batches("eval", phase, trainer.plan.host())
-    return found, trainer.evaluator(held_out).scores(state.params)
+    return found, trainer.evaluator(held_out, phase).scores(state.params)
 
 
 @pytest.fixture(scope="module")

@@ -167,8 +167,8 @@ def test_an_evaluation_of_a_few_batches_scores_the_examples_it_saw_whole(made, t
     trainer = Trainer.of(task, task.config)
     source = task.evaluation(trainer.host())
     params = trainer.new_state().params
-    _, some = trainer.evaluator(source, batches=1).run(params)
-    _, whole = trainer.evaluator(source).run(params)
+    _, some = trainer.evaluator(source, task.phases[-1], batches=1).run(params)
+    _, whole = trainer.evaluator(source, task.phases[-1]).run(params)
     assert 0 < len(task.judged(some)) < len(task.judged(whole)) == 60
     guesses = {one.place: one.guess for one in task.judged(whole)}
     assert all(guesses[one.place] == one.guess for one in task.judged(some))
