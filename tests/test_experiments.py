@@ -164,7 +164,7 @@ def _parameters(model, objective):
 def test_the_sweeps_that_the_house_ships():
     assert [path.stem for path in SWEEPS] == [
         "attention", "depth_width", "mask_rate", "mask_split", "mask_unit", "nsp_vs_sop", "objective", "optimizer",
-        "packing", "sentence_format", "sharing", "static_vs_dynamic", "students",
+        "packing", "recipe", "sentence_format", "sharing", "static_vs_dynamic", "students",
     ]  # fmt: skip
 
 
