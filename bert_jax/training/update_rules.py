@@ -174,9 +174,9 @@ def is_muons(row: Parameter) -> bool:
 def scale_by_muon(table: ParameterTable = TABLE) -> optax.GradientTransformation:
     """Nesterov momentum made orthogonal by five Newton-Schulz steps (Jordan 2024), for matrices of any axes.
 
-    A kernel is the matrix [in, out] of its table's axes, all heads together. Updates are scaled by
-    0.2 * sqrt(max(in, out)), which gives them the RMS of AdamW's and so its learning rate and decay (Liu et al. 2025,
-    section 2.2).
+    A kernel is the matrix [in, out] of its table's axes: all heads together, a gate beside what it gates. Updates are
+    scaled by 0.2 * sqrt(max(in, out)), which gives them the RMS of AdamW's and so its learning rate and decay (Liu et
+    al. 2025, section 2.2).
     """
 
     def dimensions(updates: Any) -> Any:

@@ -208,6 +208,7 @@ def test_adafactor_without_a_first_moment_keeps_rows_columns_and_vectors_alone()
     [
         (f"{LAYER}attention/query/kernel", (4, 2, 3), (4, 6)),
         (f"{LAYER}attention/output/kernel", (2, 3, 4), (6, 4)),
+        (f"{LAYER}mlp_gated_in/kernel", (4, 2, 5), (4, 10)),
         (f"{LAYER}mlp_out/kernel", (8, 4), (8, 4)),
         ("bert/encoder/convolution/kernel", (3, 4, 5), (12, 5)),
         (f"{LAYER}attention/query/bias", (2, 3), (1, 6)),
@@ -219,3 +220,10 @@ def test_a_parameter_is_the_matrix_of_its_torch_layout_and_comes_back(path, shap
     assert axes.sizes(leaf) == sizes
     assert axes.flat(leaf).shape == (sizes if axes.inputs else sizes[1:])
     np.testing.assert_array_equal(axes.unflat(axes.flat(leaf), leaf), leaf)
+
+
+def test_every_matrix_and_table_has_inputs_and_outputs_and_vectors_have_outputs_alone():
+    for row in TABLE.rows:
+        axes = MatrixAxes.of(row)
+        assert axes.outputs, row.path
+        assert bool(axes.inputs) == (row.kind != "vector"), row.path
