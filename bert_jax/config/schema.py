@@ -143,6 +143,12 @@ class ObjectiveConfig:
         "mlm: the model predicts the masked tokens; rtd: a small generator does and fills them in, and the"
         " model tells which tokens it replaced (ELECTRA)",
     )
+    z_loss: float = option(
+        0.0,
+        "weight of log(Z)^2 beside the MLM loss, Z being the sum of exp(logits) of a masked token, the mean of all (PaLM,"
+        " section 5: 1e-4); of the generator's for rtd; 0: none",
+        ge=0,
+    )
     rtd_weight: float = option(
         50.0, "weight of the model's loss beside the generator's", gt=0, needs="objective.name=rtd"
     )

@@ -90,6 +90,7 @@ _ONE_FIELD = [
     ("masking.max_ngram", 0, "> 0"),
     ("masking.max_span", 0, "> 0"),
     ("masking.copies", 0, "> 0"),
+    ("objective.z_loss", -1e-4, ">= 0"),
     ("objective.rtd_weight", 0.0, "> 0"),
     ("objective.temperature", -1.0, "> 0"),
     # >= 0
