@@ -32,9 +32,7 @@ def rtd_sums(rtd_logits_BL: jax.Array, replaced_BL: jax.Array, batch: Batch) -> 
     }
 
 
-def replaced_token_detection(
-    forward: Callable[..., Any], *, weight: float, z_loss: float = 0.0
-) -> Objective:
+def replaced_token_detection(forward: Callable[..., Any], *, weight: float, z_loss: float = 0.0) -> Objective:
     """MLM of the generator + `weight` x RTD of the discriminator (eq. 3).
 
     Args:

@@ -18,7 +18,9 @@ def mlm_sums(mlm_logits_BMV: jax.Array, batch: Batch, *, with_z: bool = False) -
 
 def mlm_weights(batch: Batch, *, with_z: bool = False) -> dict[str, jax.Array]:
     """The weight of each loss of `mlm_sums`: the masked slots in use."""
-    return dict.fromkeys(("mlm_loss", "z_loss") if with_z else ("mlm_loss",), jnp.sum(batch["mlm_weights_BM"]))
+    return dict.fromkeys(
+        ("mlm_loss", "z_loss") if with_z else ("mlm_loss",), jnp.sum(batch["mlm_weights_BM"])
+    )
 
 
 def mlm_terms(z_scale: float) -> dict[str, float]:

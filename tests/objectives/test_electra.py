@@ -68,7 +68,9 @@ def test_the_loss_is_mlm_plus_fifty_times_rtd():
 
 
 def test_z_loss_is_of_the_generators_logits():
-    objective = replaced_token_detection(lambda params, batch, key: FakeOutput(params), weight=2.0, z_loss=0.5)
+    objective = replaced_token_detection(
+        lambda params, batch, key: FakeOutput(params), weight=2.0, z_loss=0.5
+    )
     loss, found = objective.loss(jnp.float32(0.5), {}, BATCH, None, objective.weights(BATCH))
     means = sums.means(found)
     logits_BMV = 0.5 * np.arange(24).reshape(3, 2, 4)
