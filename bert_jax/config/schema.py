@@ -173,6 +173,17 @@ class ObjectiveConfig:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """How a run begins with the model of --init."""
+
+    growth: Literal["none", "tile"] = option(
+        "none",
+        "none: --init has the sizes of the run's model; tile: it is smaller, and its axes, whole heads and layers are"
+        " repeated until they fill that (ModernBERT-large was made of base so)",
+    )
+
+
 Schedule = Literal["linear", "bert_linear", "cosine", "constant"]
 
 
@@ -321,3 +332,4 @@ class PretrainConfig(RunConfig):
     masking: MaskingConfig = MaskingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     model: ModelConfig = ModelConfig()
+    init: InitConfig = InitConfig()

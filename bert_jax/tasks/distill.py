@@ -123,6 +123,7 @@ def _student(
     experiment: str,
 ) -> Pretraining | Finetuning:
     if isinstance(config, PretrainConfig):
+        initialize.check_growth(config, has_source=bool(begin))
         return task_of(config, experiment=experiment)
     assert isinstance(config, FinetuneConfig)
     if not begin:

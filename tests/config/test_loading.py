@@ -507,7 +507,7 @@ def test_an_unknown_group_is_answered_with_the_groups():
     with pytest.raises(ConfigError) as caught:
         resolve({"optimizer": {}})
     assert str(caught.value) == (
-        "config.optimizer is unknown: known here: checkpoint, cleaning, data, log, masking, model, objective, optim,"
+        "config.optimizer is unknown: known here: checkpoint, cleaning, data, init, log, masking, model, objective, optim,"
         " parallel, phases, seed, tokenizer, train"
     )
 
