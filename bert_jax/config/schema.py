@@ -248,6 +248,14 @@ class TrainConfig:
     log_every: int = option(100, "steps between two train lines in metrics.jsonl", gt=0)
     eval_every: int = option(5_000, "steps between two evaluations on held-out documents", gt=0)
     eval_batches: int = option(50, "batches of one evaluation at most; 0: the whole held-out set", ge=0)
+    ema: float = option(
+        0.0,
+        "decay of an exponential average of the parameters, taken after every update, such as 0.999 (early updates count"
+        " more: min(ema, (1 + t) / (10 + t)) at update t, as TensorFlow's); held-out scores, the best checkpoint and every"
+        " model that is read from the workdir are then the average's; 0: none",
+        ge=0,
+        lt=1,
+    )
     patience: int = option(
         0, "the run ends after so many evaluations in a row without a better held-out score; 0: never", ge=0
     )

@@ -78,6 +78,8 @@ _ONE_FIELD = [
     ("parallel.fsdp", 0, "> 0"),
     ("parallel.tensor", 0, "> 0"),
     ("parallel.timeout", 0.0, "> 0"),
+    ("train.ema", 1.0, "in [0, 1)"),
+    ("train.ema", -0.5, "in [0, 1)"),
     ("train.accumulate", 0, "> 0"),
     ("train.batch_size", 0, "> 0"),
     ("train.log_every", 0, "> 0"),
