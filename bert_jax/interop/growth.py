@@ -57,7 +57,7 @@ def grow(params: Mapping[str, Any], config: ModelConfig, *, to: ModelConfig, pla
         for axis, letter in enumerate(row.axes):
             if letter in _TILED:
                 tiled = np.take(tiled, tile_origin(before[letter], after[letter]), axis=axis)
-        made.update(dict.fromkeys(_places(path, row.path, config, larger, origin), tiled))
+        made.update(dict.fromkeys(_places(path, row.path, larger, origin), tiled))
     return Grown(larger, nest(made), tuple(_lines(config, larger, origin)))
 
 
@@ -93,17 +93,18 @@ def _check(config: ModelConfig, larger: ModelConfig, place: str) -> None:
         raise UserError(f"{place}: does not grow into the run's model, whose {', '.join(smaller)}")
 
 
-def _places(
-    path: str, row: str, config: ModelConfig, larger: ModelConfig, origin: Sequence[int]
-) -> Iterator[str]:
-    """The paths in the larger model of what stands at `path`, of the table's `row`, in the smaller one."""
+def _places(path: str, row: str, larger: ModelConfig, origin: Sequence[int]) -> Iterator[str]:
+    """The paths in the larger model of what stands at `path`, of the table's `row`, in the smaller one.
+
+    Where layers share, the first of a group has the parameters, and it is made of the first of the same group.
+    """
     found = _LAYER.search(path)
     if not found:
         yield path
         return
     which = part(row)
     for layer, source in enumerate(origin):
-        if larger.owner(which, layer) == layer and config.owner(which, source) == int(found[1]):
+        if source == int(found[1]) and larger.owner(which, layer) == layer:
             yield f"{path[: found.start()]}/layer_{layer}/{path[found.end() :]}"
 
 

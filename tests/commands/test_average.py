@@ -17,6 +17,7 @@ from bert_jax.tasks.average import average as average_of
 from bert_jax.tasks.average import compare
 from bert_jax.tasks.load import load_model
 from bert_jax.tasks.saved_run import open_run
+from bert_jax.training.metrics import read_metrics
 from tests.commands.test_pretrain import changed
 from tests.commands.test_rtd import make_config
 from tests.tiny_models import save_tiny
@@ -30,6 +31,12 @@ def mean_of(workdir, steps):
     """{path: mean over the checkpoints}, in float64."""
     each = [flatten(jax.device_get(open_run(workdir).params(step))) for step in steps]
     return {path: np.mean([params[path].astype(np.float64) for params in each], axis=0) for path in each[0]}
+
+
+def last_scores(workdir, names):
+    """What the run itself found at its last step."""
+    line = [line for line in read_metrics(workdir / "metrics.jsonl") if line["split"] == "eval"][-1]
+    return {name: line[name] for name in names}
 
 
 def assert_are_the_mean(params, mean):
@@ -146,8 +153,10 @@ def test_what_is_no_run_or_not_free_is_one_line(straight, tmp_path, capsys):
 
 
 def test_of_two_encoders_either_one(prepared, tmp_path):
-    """Disentangled tables are differences in the run's parameters and whole in the encoder's."""
-    config = changed(make_config(prepared), objective={"embedding_sharing": "disentangled"})
+    """Disentangled tables are differences in the run's parameters and whole in the encoder's. With config.train.ema it is
+    the mean of averages, each scored as the run scored it."""
+    objective = {"embedding_sharing": "disentangled", "z_loss": 0.01}
+    config = changed(make_config(prepared), objective=objective, train={"ema": 0.5})
     pretrain.run(config, tmp_path / "run")
     mean = {path: leaf.astype(np.float32) for path, leaf in mean_of(tmp_path / "run", (3, 6)).items()}
     for part, cut in (
@@ -157,7 +166,9 @@ def test_of_two_encoders_either_one(prepared, tmp_path):
         found = average_of(tmp_path / "run", ("3", "6"), part=part)
         expected = flatten(jax.device_get(cut(nest(mean), "disentangled")))
         assert_are_the_mean(found.model.params, expected)
-    assert {"mlm_loss", "rtd_loss"} <= compare(tmp_path / "run", found).average.keys()
+    compared = compare(tmp_path / "run", found)
+    assert {"loss", "mlm_loss", "z_loss", "rtd_loss"} <= compared.average.keys()
+    assert compared.checkpoints[6] == pytest.approx(last_scores(tmp_path / "run", compared.average), rel=1e-5)
 
 
 def test_of_a_fine_tuned_run_with_its_head(tmp_path, monkeypatch):
@@ -175,6 +186,7 @@ def get_config():
     config.train.batch_size = 8
     config.train.steps = 4
     config.train.eval_every = 2
+    config.train.ema = 0.7
     config.checkpoint.keep = 2
     config.optim.learning_rate = 3e-3
     config.log.sinks = ()
@@ -192,6 +204,7 @@ def get_config():
     assert main(["finetune", *map(str, flags)]) == 0
     compared = average.run(tmp_path / "run", ("2", "4"), out=tmp_path / "out")
     assert compared.select.name == "accuracy" and "class_loss" in compared.average
+    assert compared.checkpoints[4] == pytest.approx(last_scores(tmp_path / "run", compared.average), rel=1e-5)
     assert_are_the_mean(load_model(tmp_path / "out").params, mean_of(tmp_path / "run", (2, 4)))
     assert {found.label for found in bert_jax.load(tmp_path / "out").classify(["the film was good"])} <= {
         "good",
