@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from bert_jax._version import __version__
 
 if TYPE_CHECKING:
-    from bert_jax.api import Model, finetune, load, pretrain
+    from bert_jax.api import Model, average, finetune, load, pretrain
     from bert_jax.config import load as load_config
 
-__all__ = ["Model", "__version__", "finetune", "load", "load_config", "pretrain"]
+__all__ = ["Model", "__version__", "average", "finetune", "load", "load_config", "pretrain"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "Model", "finetune", "pretrain"):
+    if name in ("load", "Model", "average", "finetune", "pretrain"):
         from bert_jax import api
 
         return getattr(api, name)

@@ -25,6 +25,7 @@ COMMANDS = {
     "plot": "draw the loss curves of one or more runs",
     "predict": "fill masks or embed sentences with a trained model",
     "augment": "copies of labelled texts with words that a masked language model proposes",
+    "average": "the mean of several checkpoints of a run, as a model",
     "export": "write a model for transformers, jax, TensorFlow Serving or this package",
     "probe": "score a checkpoint on held-out text and sentence pairs",
     "sweep": "run an ablation: every variant with every seed",

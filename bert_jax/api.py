@@ -32,6 +32,7 @@ from bert_jax.prediction.classify import Classification, classify
 from bert_jax.prediction.embed import embed
 from bert_jax.prediction.similarity import similarity
 from bert_jax.prediction.tag import TaggedText, tag
+from bert_jax.tasks.average import average as average_checkpoints
 from bert_jax.tasks.lists import finetune_lists
 from bert_jax.tasks.load import LoadedModel, load_model
 from bert_jax.tasks.run import pretrain
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
     from bert_jax.interop.load import LoadReport
 
 __all__ = [
-    "Answered", "Classification", "Finetuned", "Model", "Output", "Prediction", "TaggedText", "finetune", "load",
-    "pretrain",
+    "Answered", "Classification", "Finetuned", "Model", "Output", "Prediction", "TaggedText", "average",
+    "finetune", "load", "pretrain",
 ]  # fmt: skip
 
 _MASK = "[MASK]"
@@ -331,3 +332,17 @@ def load(directory: str | Path, *, checkpoint: str = "last", part: str | None = 
     """
     found = load_model(directory, checkpoint=checkpoint, part=part)
     return Model(found.config, jax.tree.map(jnp.asarray, found.params), found.tokenizer, found.report)
+
+
+def average(workdir: str | Path, checkpoints: Sequence[str | int], *, part: str | None = None) -> Model:
+    """The mean of the parameters of two or more checkpoints of a run, as a model.
+
+    Args:
+      checkpoints: steps, "best", "last", or "last:N" for the last N.
+      part: of a run of replaced-token detection, "discriminator" (as None) or "generator".
+
+    Raises:
+      UserError: no workdir; a checkpoint or a part that is not there; one checkpoint alone.
+    """
+    found = average_checkpoints(Path(workdir), [str(name) for name in checkpoints], part=part).model
+    return Model(found.config, jax.tree.map(jnp.asarray, found.params), found.tokenizer)

@@ -67,6 +67,14 @@ def folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def check_free(path: Path) -> None:
+    """Raises `UserError` where `path`, the folder of an export, is a file or holds something."""
+    if path.is_dir() and any(path.iterdir()):
+        raise UserError(f"{path}: is not empty; an export needs a new or an empty folder: name another one")
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; an export needs a new or an empty folder: name another one")
+
+
 @contextlib.contextmanager
 def export_folder(path: Path, *, faults: tuple[type[Exception], ...] = ()) -> Iterator[Path]:
     """As `folder`, for a `path` that the user named.
@@ -77,10 +85,7 @@ def export_folder(path: Path, *, faults: tuple[type[Exception], ...] = ()) -> It
     Raises:
       UserError: `path` is a file or holds something; it cannot be written.
     """
-    if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{path}: is not empty; an export needs a new or an empty folder: name another one")
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file; an export needs a new or an empty folder: name another one")
+    check_free(path)
     all_faults: tuple[type[Exception], ...] = (OSError, *faults)
     try:
         with folder(path) as partial:

@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR_or_ID",
         help="begin with the parameters of this model, and not with fresh ones: a workdir, an export, a Hugging"
         " Face directory or a google-research TF1 checkpoint, or a model id of the Hugging Face hub (ID@REVISION for"
-        " a branch, tag or commit; the run keeps the commit that it began with). Its layers must be the experiment's; vocabulary"
-        " (matched by token) and position table may be larger or smaller. What was taken is printed and kept"
+        " a branch, tag or commit; the run keeps the commit that it began with). Its layers must be the experiment's, or smaller"
+        " with --config.init.growth=tile; vocabulary (matched by token) and position table may be larger or smaller. What was taken is printed and kept"
         " in init.json; a run that resumes needs no --init. With config.objective.name=rtd: the workdir of such"
         " a run, of which both encoders are taken, or any model, as the discriminator, with --init-generator",
     )
@@ -51,9 +51,12 @@ def main(args: argparse.Namespace) -> None:
     config = load_config(args)
     configs.check_command(config, "pretrain", args.config)
     from bert_jax.tasks.choose import task_of
-    from bert_jax.tasks.initialize import check_flags
+    from bert_jax.tasks.initialize import check_flags, check_growth
+    from bert_jax.training.workdir import is_workdir
 
-    check_flags(task_of(config), args.init, args.init_generator)  # before others are waited for
+    # before others are waited for
+    check_flags(task_of(config), args.init, args.init_generator)
+    check_growth(config, has_source=args.init is not None or is_workdir(args.workdir))
     processes.start(spec)
     words = experiment_words(args)
     run(

@@ -78,6 +78,11 @@ def _pretraining_faults(config: DistilPretrainConfig) -> Iterator[str]:
     distil = config.distil
     if config.objective.name != "mlm":
         yield f"config.objective.name={config.objective.name!r} must be 'mlm' for distillation"
+    if config.objective.z_loss and not distil.hard:
+        yield (
+            f"config.objective.z_loss={config.objective.z_loss} must go with config.distil.hard > 0, or it does nothing:"
+            " it is part of the student's own loss"
+        )
     if distil.embedding != DistilConfig().embedding:
         yield f"config.distil.embedding={distil.embedding!r} must go with config.task.kind='similarity'"
     if "mean_of_classes" in distil.quirks:

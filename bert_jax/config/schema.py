@@ -143,6 +143,12 @@ class ObjectiveConfig:
         "mlm: the model predicts the masked tokens; rtd: a small generator does and fills them in, and the"
         " model tells which tokens it replaced (ELECTRA)",
     )
+    z_loss: float = option(
+        0.0,
+        "weight of log(Z)^2 beside the MLM loss, Z being the sum of exp(logits) of a masked token, the mean of all (PaLM,"
+        " section 5: 1e-4); of the generator's for rtd; 0: none",
+        ge=0,
+    )
     rtd_weight: float = option(
         50.0, "weight of the model's loss beside the generator's", gt=0, needs="objective.name=rtd"
     )
@@ -164,6 +170,17 @@ class ObjectiveConfig:
     )
     temperature: float = option(
         1.0, "the generator's logits are divided by this before it samples", gt=0, needs="objective.name=rtd"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """How a run begins with the model of --init."""
+
+    growth: Literal["none", "tile"] = option(
+        "none",
+        "none: --init has the sizes of the run's model; tile: it is smaller, and its axes, whole heads and layers are"
+        " repeated until they fill that (ModernBERT-large was made of base so)",
     )
 
 
@@ -269,6 +286,14 @@ class TrainConfig:
     log_every: int = option(100, "steps between two train lines in metrics.jsonl", gt=0)
     eval_every: int = option(5_000, "steps between two evaluations on held-out documents", gt=0)
     eval_batches: int = option(50, "batches of one evaluation at most; 0: the whole held-out set", ge=0)
+    ema: float = option(
+        0.0,
+        "decay of an exponential average of the parameters, taken after every update, such as 0.999 (early updates count"
+        " more: min(ema, (1 + t) / (10 + t)) at update t, as TensorFlow's); held-out scores, the best checkpoint and every"
+        " model that is read from the workdir are then the average's; 0: none",
+        ge=0,
+        lt=1,
+    )
     patience: int = option(
         0, "the run ends after so many evaluations in a row without a better held-out score; 0: never", ge=0
     )
@@ -362,3 +387,4 @@ class PretrainConfig(RunConfig):
     masking: MaskingConfig = MaskingConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     model: ModelConfig = ModelConfig()
+    init: InitConfig = InitConfig()

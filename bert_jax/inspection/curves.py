@@ -19,6 +19,7 @@ from bert_jax.training.metrics import read_metrics
 _PANELS = {
     "mlm_loss": "MLM loss (nats per masked token)",
     "mlm_accuracy": "MLM accuracy",
+    "z_loss": "z-loss (log Z squared, unweighted)",
     "rtd_loss": "RTD loss (nats per token)",
     "rtd_accuracy": "RTD accuracy",
     "rtd_recall": "RTD recall of replaced tokens",

@@ -10,7 +10,7 @@ from bert_jax.inspection.curves import draw_curves
 from bert_jax.training.metrics import METRICS_FILE, read_metrics
 
 _SHOWN = (
-    "mlm_loss", "mlm_accuracy", "pair_loss", "pair_accuracy", "rtd_loss", "rtd_recall", "soft_loss", "hidden_cosine_loss",
+    "mlm_loss", "mlm_accuracy", "z_loss", "pair_loss", "pair_accuracy", "rtd_loss", "rtd_recall", "soft_loss", "hidden_cosine_loss",
     "hidden_mse_loss", "attention_mse_loss", "attention_kl_loss", "query_relation_loss", "key_relation_loss",
     "value_relation_loss",
 )  # fmt: skip

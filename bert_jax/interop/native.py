@@ -34,15 +34,24 @@ _FORMAT = 2
 
 
 def save_native(
-    folder: str | Path, params: Mapping[str, Any], *, config: ModelConfig, tokenizer: Tokenizer | None
+    folder: str | Path,
+    params: Mapping[str, Any],
+    *,
+    config: ModelConfig,
+    tokenizer: Tokenizer | None,
+    notes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Writes a folder for `load_native`; it appears whole or not at all.
+
+    notes: by name, JSON files to write beside, that nothing here reads.
 
     Raises:
       UserError: the folder is taken or cannot be written.
     """
     with export_folder(Path(folder), faults=(safetensors.SafetensorError,)) as partial:
         write(partial, params, config=config, tokenizer=tokenizer)
+        for name, values in (notes or {}).items():
+            files.write_json(partial / name, values)
 
 
 def write(

@@ -47,12 +47,15 @@ class InitReport:
     """the run's tensors that the source lacks"""
     left: Mapping[str, tuple[str, ...]]
     """the source's tensors that the run has no place for"""
+    grown: tuple[str, ...] = ()
+    """a sentence for each size in which the source is smaller"""
     unread: tuple[str, ...] = ()
     """the file's names of tensors that no model here has, such as a classifier's"""
 
     def lines(self) -> list[str]:
         """For a terminal."""
         lines = [f"taken: {self.tensors:,} tensors, {self.parameters:,} parameters"]
+        lines += [f"grown: {line}" for line in self.grown]
         lines += [f"resized: {line}" for line in self.resized]
         for verb, groups in (("fresh", self.fresh), ("left", self.left)):
             lines += [f"{verb}: {group} ({len(paths):,} tensors)" for group, paths in groups.items()]
@@ -62,6 +65,7 @@ class InitReport:
         """For JSON."""
         return {
             "taken": {"tensors": self.tensors, "parameters": self.parameters},
+            "grown": list(self.grown),
             "resized": list(self.resized),
             "fresh": {group: list(paths) for group, paths in self.fresh.items()},
             "left": {group: list(paths) for group, paths in self.left.items()},

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from bert_jax.batch import Batch
-from bert_jax.objectives.mlm import mlm_sums
+from bert_jax.objectives.mlm import mlm_sums, mlm_terms, mlm_weights
 from bert_jax.objectives.sums import Objective, Sums
 from bert_jax.objectives.tokens import real_tokens
 
@@ -32,20 +32,24 @@ def rtd_sums(rtd_logits_BL: jax.Array, replaced_BL: jax.Array, batch: Batch) -> 
     }
 
 
-def replaced_token_detection(forward: Callable[..., Any], *, weight: float) -> Objective:
+def replaced_token_detection(forward: Callable[..., Any], *, weight: float, z_loss: float = 0.0) -> Objective:
     """MLM of the generator + `weight` x RTD of the discriminator (eq. 3).
 
-    `forward` is `bert_jax.models.electra.forward` of a configuration: (params, batch, dropout_key) -> output.
+    Args:
+      forward: `bert_jax.models.electra.forward` of a configuration: (params, batch, dropout_key) -> output.
+      z_loss: its scale, of the generator's logits; 0: none.
     """
+    with_z = z_loss > 0
 
     def run(params: Any, constants: Any, batch: Batch, dropout_key: jax.Array | None) -> Any:
         return forward(params, batch, dropout_key)
 
     def sums(output: Any, batch: Batch) -> Sums:
         found = rtd_sums(output.rtd_logits_BL, output.replaced_BL, batch)
-        return {**mlm_sums(output.mlm_logits_BMV, batch), **found}
+        return {**mlm_sums(output.mlm_logits_BMV, batch, with_z=with_z), **found}
 
     def weights(batch: Batch) -> dict[str, jax.Array]:
-        return {"mlm_loss": jnp.sum(batch["mlm_weights_BM"]), "rtd_loss": jnp.sum(real_tokens(batch))}
+        return {**mlm_weights(batch, with_z=with_z), "rtd_loss": jnp.sum(real_tokens(batch))}
 
-    return Objective(forward=run, sums=sums, weights=weights, terms={"mlm_loss": 1.0, "rtd_loss": weight})
+    terms = {**mlm_terms(z_loss), "rtd_loss": weight}
+    return Objective(forward=run, sums=sums, weights=weights, terms=terms)

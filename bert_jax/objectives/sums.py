@@ -41,14 +41,27 @@ def classification(name: str, logits_XC: Array, targets_X: Array, weights_X: Arr
     """
     logits_XC = logits_XC.astype(jnp.float32)
     target_X = jnp.take_along_axis(logits_XC, targets_X[..., None], axis=-1)[..., 0]
-    largest_X = jax.lax.stop_gradient(jnp.max(logits_XC, axis=-1))
-    log_sum_X = largest_X + jnp.log(jnp.sum(jnp.exp(logits_XC - largest_X[..., None]), axis=-1))
+    largest_X, log_sum_X = _largest_and_log_sum(logits_XC)
     hits_X = (target_X >= largest_X).astype(jnp.float32)
     weight = jnp.sum(weights_X)
     return {
         f"{name}_loss": (jnp.sum((log_sum_X - target_X) * weights_X), weight),
         f"{name}_accuracy": (jnp.sum(hits_X * weights_X), weight),
     }
+
+
+def z_loss(logits_XC: Array, weights_X: Array) -> Sums:
+    """The square of the logarithm of the softmax's normaliser, as the pair `z_loss`: it keeps logits from drifting, to
+    which cross-entropy is blind (Chowdhery et al. 2022, PaLM, section 5). In float32."""
+    _, log_sum_X = _largest_and_log_sum(logits_XC.astype(jnp.float32))
+    return {"z_loss": (jnp.sum(jnp.square(log_sum_X) * weights_X), jnp.sum(weights_X))}
+
+
+def _largest_and_log_sum(logits_XC: Array) -> tuple[Array, Array]:
+    """The largest logit, without a gradient, and log sum exp of all, over C. Written alike wherever it is needed, so that
+    XLA computes it once."""
+    largest_X = jax.lax.stop_gradient(jnp.max(logits_XC, axis=-1))
+    return largest_X, largest_X + jnp.log(jnp.sum(jnp.exp(logits_XC - largest_X[..., None]), axis=-1))
 
 
 def _no_predictions(output: Any, batch: Any) -> dict[str, Array]:

@@ -20,8 +20,9 @@ from bert_jax.tasks import finetune, initialize
 from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.distillation import Distillation
 from bert_jax.tasks.finetuning import Finetuning
-from bert_jax.tasks.load import PROJECTION, LoadedModel, load_model
+from bert_jax.tasks.load import LoadedModel, load_model
 from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.tasks.saved_run import PROJECTION
 from bert_jax.tasks.student import with_layers
 from bert_jax.tasks.teachers import Found, saved_teachers
 from bert_jax.training import processes, trainer
@@ -122,6 +123,7 @@ def _student(
     experiment: str,
 ) -> Pretraining | Finetuning:
     if isinstance(config, PretrainConfig):
+        initialize.check_growth(config, has_source=bool(begin))
         return task_of(config, experiment=experiment)
     assert isinstance(config, FinetuneConfig)
     if not begin:

@@ -30,8 +30,8 @@ from bert_jax.tasks.comparison import Comparison
 from bert_jax.tasks.finetuning import Finetuning
 from bert_jax.tasks.kept_by_example import KeptByExamples
 from bert_jax.tasks.kept_by_step import KeptBySteps
-from bert_jax.tasks.load import PROJECTION
 from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.tasks.saved_run import PROJECTION
 from bert_jax.tasks.teacher_cache import TeacherCache
 from bert_jax.tasks.teachers import Found, check, digest, save_teachers
 from bert_jax.training.task import Metric, Params, Phase, Task

@@ -25,8 +25,8 @@ class ReplacedTokenDetection(Pretraining):
 
     @property
     def objective(self) -> Objective:
-        forward = functools.partial(electra.forward, self.config)
-        return replaced_token_detection(forward, weight=self.config.objective.rtd_weight)
+        forward, objective = functools.partial(electra.forward, self.config), self.config.objective
+        return replaced_token_detection(forward, weight=objective.rtd_weight, z_loss=objective.z_loss)
 
     def init(self, key: jax.Array) -> Params:
         return electra.init_params(self.config, key)

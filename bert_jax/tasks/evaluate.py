@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 
@@ -15,11 +15,13 @@ from bert_jax.objectives.sums import means
 from bert_jax.tasks import finetune
 from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.finetuning import Finetuning
-from bert_jax.tasks.load import PROJECTION, choose_checkpoint
+from bert_jax.tasks.load import choose_checkpoint
 from bert_jax.tasks.predicted import Confusion, Judged
 from bert_jax.tasks.pretraining import Pretraining
+from bert_jax.tasks.saved_run import PROJECTION
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
+from bert_jax.training.task import Metric
 from bert_jax.training.trainer import Trainer
 
 Scored = Literal["eval", "test"]
@@ -80,6 +82,51 @@ def _open_finetuned(workdir: Path, saved: workdirs.Saved, part: Scored, data: st
     return task
 
 
+class Scorer:
+    """Scores parameters of a run; its rows are read and its program is compiled once.
+
+    Args:
+      part, data: as for `evaluate`, whose errors are raised.
+    """
+
+    def __init__(self, workdir: Path, *, part: Scored = "eval", data: str = ""):
+        self._task = _open(workdir, part, data)
+        self.trainer = Trainer.of(self._task, self._task.config)
+        phase = self._task.phases[-1]
+        source = self._task.batches("eval", phase, self.trainer.host())
+        assert source is not None, "whoever opened the task saw that there are examples"
+        self._evaluator = self.trainer.evaluator(source, phase)
+
+    @property
+    def select(self) -> Metric:
+        """The score that tells the better of two checkpoints."""
+        return self._task.select
+
+    def score(self, params: Any, step: int) -> Evaluation:
+        """params: of the whole run, on its devices. step: whose they are."""
+        task = self._task
+        sums, predictions = self._evaluator.run(params)
+        found = Evaluation(
+            step=step,
+            scores={**task.objective.report(means(sums)), **task.score(predictions)},
+            weights={name: float(weight) for name, (_, weight) in sums.items()},
+        )
+        if not isinstance(task, Finetuning):
+            return found
+        return dataclasses.replace(
+            found, judged=task.judged(predictions), confusion=task.confusion(predictions)
+        )
+
+
+def _open(workdir: Path, part: Scored, data: str) -> Pretraining | Finetuning:
+    saved = workdirs.read(workdir, RunConfig)
+    if isinstance(saved.config, FinetuneConfig):
+        return _open_finetuned(workdir, saved, part, data)
+    if data or part != "eval":
+        raise UserError(f"{workdir}: is a run of pretraining: it is scored on what it held out")
+    return open_task(workdir)
+
+
 def evaluate(workdir: Path, *, checkpoint: str = "last", part: Scored = "eval", data: str = "") -> Evaluation:
     """Evaluates a checkpoint on all held-out rows of the run's last phase, or of a fine-tuned run on labelled data.
 
@@ -90,29 +137,9 @@ def evaluate(workdir: Path, *, checkpoint: str = "last", part: Scored = "eval", 
     Raises:
       UserError: no such checkpoint, nothing held out, or the corpus is gone or changed.
     """
-    saved = workdirs.read(workdir, RunConfig)
-    task: Pretraining | Finetuning
-    if isinstance(saved.config, FinetuneConfig):
-        task = _open_finetuned(workdir, saved, part, data)
-    elif data or part != "eval":
-        raise UserError(f"{workdir}: is a run of pretraining: it is scored on what it held out")
-    else:
-        task = open_task(workdir)
+    scorer = Scorer(workdir, part=part, data=data)
     step = choose_checkpoint(workdir, checkpoint)
-    trainer = Trainer.of(task, task.config)
-    with Checkpoints(workdir / "checkpoints", select=task.select, read_only=True) as checkpoints:
-        params = checkpoints.restore_params(trainer.abstract_state().params, step, without=(PROJECTION,))
-    source = task.batches("eval", task.phases[-1], trainer.host())
-    assert source is not None, "whoever opened the task saw that there are examples"
-    sums, predictions = trainer.evaluator(source, task.phases[-1]).run(params)
-    scores = {**task.objective.report(means(sums)), **task.score(predictions)}
-    weights = {name: float(weight) for name, (_, weight) in sums.items()}
-    if not isinstance(task, Finetuning):
-        return Evaluation(step=step, scores=scores, weights=weights)
-    return Evaluation(
-        step=step,
-        scores=scores,
-        weights=weights,
-        judged=task.judged(predictions),
-        confusion=task.confusion(predictions),
-    )
+    with Checkpoints(workdir / "checkpoints", select=scorer.select, read_only=True) as checkpoints:
+        abstract = scorer.trainer.abstract_state().params
+        params = checkpoints.restore_params(abstract, step, without=(PROJECTION,))
+    return scorer.score(params, step)

@@ -13,6 +13,7 @@ from bert_jax import hub
 from bert_jax.config import ModelConfig, PretrainConfig
 from bert_jax.config.electra import generator_config
 from bert_jax.errors import UsageError, UserError
+from bert_jax.interop.growth import grow
 from bert_jax.interop.transfer import InitReport, adapt, check_architecture, differences
 from bert_jax.models.parameters import flatten
 from bert_jax.tasks.choose import task_of
@@ -60,6 +61,16 @@ class _Source:
     params: Any
     tokenizer: Tokenizer | None
     unread: tuple[str, ...]
+    grown: tuple[str, ...] = ()
+    """what was done to make it as large as the run's model"""
+
+
+def check_growth(config: PretrainConfig, *, has_source: bool) -> None:
+    """Raises `UsageError` where a model is to grow and none is given."""
+    if config.init.growth != "none" and not has_source:
+        raise UsageError(
+            f"config.init.growth={config.init.growth!r} needs --init, the smaller model that the run begins with"
+        )
 
 
 def check_flags(
@@ -101,6 +112,8 @@ def start_from(
       UserError: a source is no model, or not one that the run's model can take parameters from.
     """
     opened = _open(task, sources, load)
+    if task.config.init.growth == "tile":
+        opened = _grown(task, opened)
     for name, source in opened.items():  # before anything is compiled
         if name == GENERATOR:
             _check_generator(source, task.config)
@@ -118,7 +131,7 @@ def start_from(
             fresh=begun[name],
             place=source.place,
         )
-        reports[name] = dataclasses.replace(found, unread=source.unread)
+        reports[name] = dataclasses.replace(found, unread=source.unread, grown=source.grown)
     params = task.together(taken)
     begun_with = {name: source.source for name, source in opened.items()}
     return params, Report(begun_with, reports, _overruled(task, taken, params))
@@ -145,6 +158,21 @@ def _open(
             " with --init-generator, or for both the workdir of a run with objective.name=rtd"
         )
     return {DISCRIMINATOR: _load(first, DISCRIMINATOR, load), GENERATOR: _load(others[0], GENERATOR, load)}
+
+
+def _grown(task: Pretraining, opened: Mapping[str, _Source]) -> dict[str, _Source]:
+    """The sources in the sizes of the run's encoders."""
+    made = {}
+    for name, source in opened.items():
+        found = grow(source.params, source.config, to=task.encoders[name], place=source.place)
+        made[name] = dataclasses.replace(source, config=found.config, params=found.params, grown=found.lines)
+    if not any(source.grown for source in made.values()):
+        places = " and ".join(source.place for source in made.values())
+        raise UserError(
+            f"config.init.growth={task.config.init.growth!r} must be 'none', or it does nothing: {places} has the sizes of"
+            " the run's model"
+        )
+    return made
 
 
 def _load(source: hub.Source, name: str, load: Callable[..., LoadedModel]) -> _Source:

@@ -3,29 +3,21 @@ checkpoint."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from bert_jax import hub
 from bert_jax.config import FinetuneConfig, ModelConfig, PretrainConfig, RunConfig
+from bert_jax.config.phases import config_at
 from bert_jax.errors import UserError
 from bert_jax.interop import native, tf1
 from bert_jax.interop.load import LoadReport, check_vocabulary, load_hf, load_tokenizer
 from bert_jax.interop.names import listed
-from bert_jax.models import bert
-from bert_jax.tasks.choose import select_of, task_of
+from bert_jax.tasks.choose import task_of
+from bert_jax.tasks.saved_run import open_run
 from bert_jax.text.folder import has_tokenizer
 from bert_jax.text.tokenizer import Tokenizer
 from bert_jax.training import workdir as workdirs
-from bert_jax.training.checkpoint import Checkpoints
-from bert_jax.training.task import Metric
-
-PROJECTION = "distil"
-"""The part of a distilled run's parameters that its student does without."""
 
 
 class LoadedModel(NamedTuple):
@@ -71,10 +63,20 @@ def load_model(source: str | hub.Source, *, checkpoint: str = "last", part: str 
         config, params, report = load_hf(directory)
     else:
         raise UserError(f"{directory}: {_unknown(directory)}")
-    tokenizer = load_tokenizer(directory) if has_tokenizer(directory) else None
-    if tokenizer is not None:
-        check_vocabulary(tokenizer, config, place=directory)
-    return LoadedModel(config, params, tokenizer, report)
+    return LoadedModel(config, params, tokenizer_of(directory, config), report)
+
+
+def tokenizer_of(directory: Path, config: ModelConfig) -> Tokenizer | None:
+    """The tokenizer beside a model of `config`; None: there is none.
+
+    Raises:
+      UserError: it has more entries than the model, or cannot be read.
+    """
+    if not has_tokenizer(directory):
+        return None
+    tokenizer = load_tokenizer(directory)
+    check_vocabulary(tokenizer, config, place=directory)
+    return tokenizer
 
 
 def read_architecture(source: str | hub.Source) -> ModelConfig:
@@ -89,48 +91,18 @@ def read_architecture(source: str | hub.Source) -> ModelConfig:
     saved = workdirs.read(directory, RunConfig).config
     if isinstance(saved, FinetuneConfig):
         return native.read_config(directory)[0]
-    return task_of(workdirs.read(directory, PretrainConfig).config).model
+    config = workdirs.read(directory, PretrainConfig).config
+    return task_of(config_at(config, config.train.steps)).model
 
 
 def load_workdir(
     directory: Path, *, checkpoint: str = "last", part: str | None = None
 ) -> tuple[ModelConfig, Any]:
     """Architecture and parameters (on the first device) of an encoder of a workdir's checkpoint."""
-    saved = workdirs.read(directory, RunConfig).config
-    if isinstance(saved, FinetuneConfig):
-        return _load_finetuned(directory, saved, checkpoint=checkpoint, part=part)
-    config = workdirs.read(directory, PretrainConfig).config
-    task = task_of(config)
-    if part is not None and part not in task.encoders:
-        raise UserError(
-            f"{directory}: has no {part}: the run has objective.name={config.objective.name}, not rtd"
-        )
-    params = _restored(directory, task.init, task.select, choose_checkpoint(directory, checkpoint))
-    name = next(iter(task.encoders)) if part is None else part
-    return task.encoders[name], task.apart(params)[name]
-
-
-def _load_finetuned(
-    directory: Path, config: FinetuneConfig, *, checkpoint: str, part: str | None
-) -> tuple[ModelConfig, Any]:
-    if part is not None:
-        raise UserError(f"{directory}: has no {part}: a fine-tuned model is one encoder")
-    model, _ = native.read_config(directory)
-    step = choose_checkpoint(directory, checkpoint)
-    return model, _restored(
-        directory, functools.partial(bert.init_params, model, heads=()), select_of(config), step
-    )
-
-
-def _restored(directory: Path, init: Callable[[jax.Array], Any], select: Metric, step: int) -> Any:
-    """The parameters of a checkpoint, on the first device."""
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-        jax.eval_shape(init, jax.random.key(0)),
-    )
-    with Checkpoints(directory / "checkpoints", select=select, read_only=True) as checkpoints:
-        return checkpoints.restore_params(abstract, step, without=(PROJECTION,))
+    run = open_run(directory)
+    name = run.name_of(part)
+    [step] = run.choose(checkpoint)
+    return run.encoders_at(step)[name], run.apart(run.params(step))[name]
 
 
 def choose_checkpoint(directory: Path, which: str) -> int:
@@ -139,16 +111,8 @@ def choose_checkpoint(directory: Path, which: str) -> int:
     Raises:
       UserError: there is no such checkpoint.
     """
-    folder = directory / "checkpoints"
-    if not folder.is_dir():
-        raise UserError(f"{directory} has no checkpoints: the run saved none yet")
-    saved = workdirs.read(directory, RunConfig).config
-    if isinstance(saved, FinetuneConfig):
-        select = select_of(saved)
-    else:
-        select = task_of(workdirs.read(directory, PretrainConfig).config).select
-    with Checkpoints(folder, select=select, read_only=True) as checkpoints:
-        return checkpoints.choose(which)
+    [step] = open_run(directory).choose(which)
+    return step
 
 
 def _unknown(directory: Path) -> str:

@@ -48,8 +48,12 @@ class Pretraining(Task):
 
     @property
     def objective(self) -> Objective:
-        model = bert.BertWithHeads(self.config.model)
-        return pretraining(model.apply, with_pairs=self.config.data.sentence_objective != "none")
+        config = self.config
+        return pretraining(
+            bert.BertWithHeads(config.model).apply,
+            with_pairs=config.data.sentence_objective != "none",
+            z_loss=config.objective.z_loss,
+        )
 
     def objective_in(self, phase: Phase) -> Objective:
         return self.within(phase).objective

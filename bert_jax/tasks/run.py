@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bert_jax.config import PretrainConfig
 from bert_jax.tasks.choose import task_of
-from bert_jax.tasks.initialize import check_flags, start_from
+from bert_jax.tasks.initialize import check_flags, check_growth, start_from
 from bert_jax.training import trainer
+from bert_jax.training import workdir as workdirs
 
 
 def pretrain(
@@ -34,7 +35,8 @@ def pretrain(
       command: what resumes the run, for the message of one that is stopped.
 
     Raises:
-      UsageError: `init` and `init_generator` do not fit each other or the objective.
+      UsageError: `init` and `init_generator` do not fit each other or the objective; config.init.growth of a new run
+        without `init`.
       ConfigError: the devices, the corpus or the workdir do not fit the configuration.
       UserError: no prepared corpus; an `init` that does not fit; a loss that is not finite; a disk that
         cannot be written.
@@ -42,6 +44,7 @@ def pretrain(
     """
     task = task_of(config, experiment=experiment)
     sources = check_flags(task, init, init_generator)
+    check_growth(config, has_source=bool(sources) or workdirs.is_workdir(Path(workdir)))
     trainer.run(
         task,
         config,

@@ -25,7 +25,8 @@ from bert_jax.training import processes
 from bert_jax.training.state import TrainState, saved_apart
 from bert_jax.training.task import Metric
 
-_PARAMS, _REST = "params", "training"  # two items, so that an export reads only the parameters
+# Items of a checkpoint: apart, so that an export reads only the parameters that it needs.
+_PARAMS, _AVERAGE, _REST = "params", "average", "training"
 
 
 class Checkpoints:
@@ -60,7 +61,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             # Named, so that what a checkpoint holds can be compared before it is read.
-            item_handlers={name: ocp.StandardCheckpointHandler() for name in (_PARAMS, _REST)},
+            item_handlers={name: ocp.StandardCheckpointHandler() for name in (_PARAMS, _AVERAGE, _REST)},
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policy,
                 best_fn=rank,
@@ -126,10 +127,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    **{
-                        _PARAMS: ocp.args.StandardSave(state.params),
-                        _REST: ocp.args.StandardSave(saved_apart(state)),
-                    }
+                    **{name: ocp.args.StandardSave(item) for name, item in _items(state).items()}
                 ),
                 metrics=dict(evaluation) if evaluation else None,
                 force=True,
@@ -155,17 +153,20 @@ class Checkpoints:
           UserError: it cannot be read.
         """
         processes.heartbeat(f"checkpoint {step} to be read")
-        rest = saved_apart(abstract)
-        restored = self._restore(step, {_PARAMS: abstract.params, _REST: rest})
-        return TrainState(params=restored[_PARAMS], **restored[_REST])
+        items = _items(abstract)
+        restored = self._restore(step, items)
+        average = restored[_AVERAGE] if _AVERAGE in items else None
+        return TrainState(params=restored[_PARAMS], average=average, **restored[_REST])
 
     def restore_params(self, abstract: Any, step: int, *, without: tuple[str, ...] = ()) -> Any:
-        """Only the parameters saved at `step`; raises as `restore` does.
+        """Only the parameters of the model saved at `step`: their average where the run keeps one; raises as `restore` does.
 
         without: parts that training alone needed: left out if they are there.
         """
         with self._disk_faults(step, "read"):
-            saved = self._manager.item_metadata(step)[_PARAMS]
+            items = self._manager.item_metadata(step)
+            item = _AVERAGE if _AVERAGE in items else _PARAMS
+            saved = items[item]
         sharding = jax.tree.leaves(abstract)[0].sharding
         if isinstance(sharding, NamedSharding):
             sharding = NamedSharding(sharding.mesh, PartitionSpec())
@@ -176,14 +177,14 @@ class Checkpoints:
             for name in without
             if saved is not None and name in saved
         }
-        params = self._restore(step, {_PARAMS: {**abstract, **others}})[_PARAMS]
+        params = self._restore(step, {item: {**abstract, **others}})[item]
         return {name: part for name, part in params.items() if name not in others}
 
     def _restore(self, step: int, items: Mapping[str, Any]) -> Any:
         with self._disk_faults(step, "read"):
             saved = self._manager.item_metadata(step)
         for name, abstract in items.items():
-            self._check_leaves(step, saved[name], abstract)
+            self._check_leaves(step, saved.get(name, {}), abstract)
         args = {name: ocp.args.StandardRestore(abstract) for name, abstract in items.items()}
         with self._disk_faults(step, "read"):
             return self._manager.restore(step, args=ocp.args.Composite(**args))
@@ -228,6 +229,12 @@ class Checkpoints:
 
 
 _DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission denied", "File too large")
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    """What of a state each item of a checkpoint holds."""
+    average = {} if state.average is None else {_AVERAGE: state.average}
+    return {_PARAMS: state.params, **average, _REST: saved_apart(state)}
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -190,7 +190,7 @@ def _evaluate(run: Run, stage: Stage, state: TrainState) -> dict[str, float]:
     if stage.evaluate is None:
         return {}
     processes.heartbeat("the evaluation")
-    values = {**stage.evaluate(state.params), "sequence_length": stage.phase.spec.length}
+    values = {**stage.evaluate(state.model_params), "sequence_length": stage.phase.spec.length}
     run.log.write(int(state.step), "eval", values)
     if run.select.name in values:
         run.history.append(values[run.select.name])

@@ -29,10 +29,22 @@ class TrainState:
     """first step whose loss or gradient was not finite; -1 while all is well"""
     seed: Array
     """config.seed modulo 2^32, uint32: data, not a constant, so that runs that differ in it share a program"""
+    average: Any = None
+    """exponential average of `params` (config.train.ema), placed as they are; None: the run keeps none"""
+
+    @property
+    def model_params(self) -> Any:
+        """The parameters that are scored, and that a model of this state has."""
+        return self.params if self.average is None else self.average
 
 
 def create(
-    params: Any, optimizer: optax.GradientTransformation, metric_names: tuple[str, ...], *, seed: Any = 0
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    metric_names: tuple[str, ...],
+    *,
+    seed: Any = 0,
+    keeps_average: bool = False,
 ) -> TrainState:
     """The state before step 0."""
     return TrainState(
@@ -42,6 +54,8 @@ def create(
         window={name: (jnp.float32(0), jnp.float32(0)) for name in metric_names},
         failed_step=jnp.int32(-1),
         seed=jnp.uint32(seed),
+        # Of its own memory: a step reuses that of both.
+        average=jax.tree.map(jnp.copy, params) if keeps_average else None,
     )
 
 
@@ -51,9 +65,9 @@ def clear_window(state: TrainState) -> TrainState:
 
 
 def saved_apart(state: TrainState) -> dict[str, Any]:
-    """Everything of a state but its parameters, by name: the second item of a checkpoint."""
+    """Everything of a state but its parameters and their average, by name: an item of a checkpoint."""
     return {
         field.name: getattr(state, field.name)
         for field in dataclasses.fields(state)
-        if field.name != "params"
+        if field.name not in ("params", "average")
     }

@@ -32,12 +32,14 @@ def train_step(
     optimizer: optax.GradientTransformation,
     accumulate: int,
     frozen: Any = None,
+    ema: float = 0.0,
 ) -> tuple[TrainState, Sums]:
     """One update from `batch`, whose rows are taken in `accumulate` micro-batches.
 
     Args:
       constants: what the objective reads besides the trained parameters, such as a teacher's.
       frozen: a tree like the parameters, True for those that stay as they are, moments included; None: none do.
+      ema: decay of the state's average, if it keeps one.
 
     Returns the new state and this step's sums, which are small and stay when the state is donated.
     """
@@ -69,6 +71,7 @@ def train_step(
         opt_state=opt_state,
         window=add(state.window, sums),
         failed_step=failed_step,
+        average=_averaged(state, params, ema),
     )
     return state, sums
 
@@ -125,6 +128,19 @@ def _update(
         optax.apply_updates(state.params, updates),
     )
     return params, with_frozen(frozen, state.opt_state, opt_state)
+
+
+def _averaged(state: TrainState, params: Any, ema: float) -> Any:
+    """The average after the update of `state` to `params`; None: the run keeps none.
+
+    The decay of update t = 1, 2, ... is min(ema, (1 + t) / (10 + t)), so that the parameters that the run began with do not
+    linger (TensorFlow's ExponentialMovingAverage with num_updates).
+    """
+    if state.average is None:
+        return None
+    update = (state.step + 1).astype(jnp.float32)
+    rate = jnp.maximum(1 - ema, 9 / (10 + update))  # 1 - decay, without the rounding of a decay near 1
+    return jax.tree.map(lambda old, new: old + rate * (new - old), state.average, params)
 
 
 def _accumulated(micro_step: Callable[[Any], tuple[Any, Sums]], batch: Any, accumulate: int) -> Any:

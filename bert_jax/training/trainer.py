@@ -74,7 +74,8 @@ class Trainer:
             params = self.task.init(jax.random.key(seed))
             sample = self.task.phases[0].spec.zeros(1)
             names = metric_names(self.task.objective, params, jax.eval_shape(self.task.constants), sample)
-            return states.create(params, self.optimizer, names, seed=seed)
+            keeps_average = self.config.train.ema > 0
+            return states.create(params, self.optimizer, names, seed=seed, keeps_average=keeps_average)
 
         return create
 
@@ -116,8 +117,12 @@ class Trainer:
 
         params, report = start_from(sources, fresh)
         state = created[0]
-        placed = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
-        return dataclasses.replace(state, params=placed), report
+
+        def placed() -> Any:
+            return jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
+
+        average = None if state.average is None else placed()
+        return dataclasses.replace(state, params=placed(), average=average), report
 
     # Steps -----------------------------------------------------------------------------------------------
 
@@ -130,6 +135,7 @@ class Trainer:
             optimizer=self.optimizer,
             accumulate=self.config.train.accumulate,
             frozen=frozen,
+            ema=self.config.train.ema,
         )
         step = CompiledStep(functools.partial(self.plan.compile_train, body), self.constants)
         step.compile(state, self.plan.place(batch))

@@ -283,3 +283,11 @@ def test_seeds_of_the_config_bind_the_workdir(student, prepared, straight):
     with pytest.raises(ConfigError, match=r"config.distil.soft: 4.0 now, 5.0 there"):
         distill.run(config, student, teachers=[straight])
     assert dataclasses.is_dataclass(config)
+
+
+def test_z_loss_is_of_the_students_own_loss(prepared):
+    """Beside the teacher's alone it would do nothing."""
+    with pytest.raises(ConfigError, match=r"config.objective.z_loss=0.1 must go with config.distil.hard > 0"):
+        changed(prepared, {"soft": 1.0, "hard": 0.0}, objective={"z_loss": 0.1})
+    config = changed(prepared, {"soft": 1.0, "hard": 2.0}, objective={"z_loss": 0.1})
+    assert config.objective.z_loss == 0.1

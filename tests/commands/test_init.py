@@ -80,7 +80,7 @@ def test_its_first_loss_is_the_sources_last(continued, straight, exported):
     report = read_report(continued)
     sizes = [leaf.size for leaf in jax.tree.leaves(load_workdir(straight)[1])]
     assert report == {
-        "init": str(exported), "taken": {"tensors": len(sizes), "parameters": sum(sizes)}, "resized": [],
+        "init": str(exported), "taken": {"tensors": len(sizes), "parameters": sum(sizes)}, "grown": [], "resized": [],
         "fresh": {}, "left": {}, "unread": [],
     }  # fmt: skip
     assert json.loads((continued / "config.json").read_text())["init"] == [str(exported)]
@@ -187,6 +187,60 @@ def test_a_fresh_state_has_no_report(prepared, straight):
 
 
 # ---------------------------------------------------------------------------------------------
+# From a smaller model
+# ---------------------------------------------------------------------------------------------
+
+LARGER = {"hidden_size": 48, "num_heads": 3, "mlp_size": 80, "num_layers": 2}  # of 32, 2, 64 and 1
+
+
+@pytest.mark.parametrize("parallel", [{"fsdp": 2, "tensor": 1}, {"mode": "pmap"}], ids=str)
+def test_a_larger_model_is_filled_with_a_smaller_one(prepared, straight, parallel):
+    config = changed(prepared, model=LARGER, init={"growth": "tile"}, parallel=parallel)
+    trainer, state, report = begin(config, (straight,), tokenizers.load(straight))
+    fresh = trainer.new_state()
+    assert jax.tree.map(lambda leaf: leaf.sharding, state) == jax.tree.map(lambda leaf: leaf.sharding, fresh)
+    source, made = flatten(jax.device_get(load_workdir(straight)[1])), flatten(jax.device_get(state.params))
+    for path in ("bert/embeddings/token", "bert/embeddings/position"):
+        np.testing.assert_array_equal(made[path][:, 8:40], source[path])
+        np.testing.assert_array_equal(made[path][:, :8], source[path][:, -8:])
+        np.testing.assert_array_equal(made[path][:, 40:], source[path][:, :8])
+    for layer in (0, 1):
+        made_DHK = made[f"bert/encoder/layer_{layer}/attention/query/kernel"]
+        source_DHK = source["bert/encoder/layer_0/attention/query/kernel"]
+        np.testing.assert_array_equal(made_DHK[8:40], source_DHK[:, [0, 1, 0]])
+    [found] = report.encoders.values()
+    assert found.to_dict()["grown"] == [
+        "hidden_size: 32 -> 48, tiled", "num_layers: 1 -> 2, layers 0,0", "num_heads: 2 -> 3, tiled",
+        "mlp_size: 64 -> 80, tiled",
+    ]  # fmt: skip
+    assert "  grown: num_layers: 1 -> 2, layers 0,0" in report.lines()
+    assert (found.fresh, found.left) == ({}, {})
+
+
+def test_growth_that_cannot_be_is_one_line(prepared, straight, tmp_path, experiment, capsys):
+    tile = {"growth": "tile"}
+    for groups, init, kind, message in (
+        ({"model": LARGER, "init": tile}, None, UsageError, "config.init.growth='tile' needs --init, the smaller"),
+        ({"init": tile}, straight, UserError, "config.init.growth='tile' must be 'none', or it does nothing: "),
+        (
+            {"init": tile, "model": LARGER | {"mlp_size": 60}}, straight, UserError,
+            f"{straight}: does not grow into the run's model, whose mlp_size=60 must be >= 64",
+        ),
+        (
+            {"init": tile, "model": LARGER | {"activation": "gelu_tanh"}}, straight, UserError,
+            f"config.model.activation=gelu_tanh must be gelu as in {straight}: set --config.model.activation=gelu",
+        ),
+    ):  # fmt: skip
+        with pytest.raises(kind) as refused:
+            pretrain.run(changed(prepared, **groups), tmp_path / "run", init=init)
+        assert str(refused.value).startswith(message) and "\n" not in str(refused.value)
+    words = ["--config", str(experiment), "--workdir", str(tmp_path / "run"), "--config.init.growth=tile"]
+    assert __main__.main(["pretrain", *words]) == 2
+    assert "needs --init" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------------------------------------
 # Replaced-token detection
 # ---------------------------------------------------------------------------------------------
 
@@ -234,7 +288,7 @@ def test_both_encoders_are_taken_from_a_run(rtd, pair):
     for name, section in written.items():
         sizes = [leaf.size for leaf in jax.tree.leaves(api.load(pair, part=name).params)]
         assert section == {
-            "init": str(pair), "taken": {"tensors": len(sizes), "parameters": sum(sizes)}, "resized": [],
+            "init": str(pair), "taken": {"tensors": len(sizes), "parameters": sum(sizes)}, "grown": [], "resized": [],
             "fresh": {}, "left": {}, "unread": [],
         }  # fmt: skip
 
@@ -264,6 +318,29 @@ def test_both_encoders_are_taken_from_two_directories(rtd, pair, two, tmp_path, 
     assert held_out(pair, -1)["mlm_loss"] < held_out(pair, 0)["mlm_loss"] - 0.1
     sources = {name: part["init"] for name, part in read_report(workdir).items() if name != "overruled"}
     assert sources == {folder.name: str(folder) for folder in two}
+
+
+def test_both_encoders_grow(rtd, pair):
+    """The generator of half the heads too; the tables that they share are one."""
+    config = changed(
+        rtd,
+        init={"growth": "tile"},
+        model={"hidden_size": 64, "num_heads": 4, "mlp_size": 128, "num_layers": 2},
+    )
+    _, state, report = begin(config, (pair,), tokenizers.load(pair), jax.devices()[:1])
+    made = jax.device_get(state.params)
+    sources = {name: api.load(pair, part=name).params for name in ("discriminator", "generator")}
+    for name, width in (("discriminator", 32), ("generator", 16)):
+        kernel_DF = flatten(made[name])["bert/encoder/layer_1/mlp_in/kernel"]
+        source_DF = flatten(sources[name])["bert/encoder/layer_0/mlp_in/kernel"]
+        start = width // 2
+        np.testing.assert_array_equal(kernel_DF[start:-start, width:-width], source_DF)
+        assert any(line.startswith("num_layers: 1 -> 2") for line in report.encoders[name].grown)
+    table = flatten(made["discriminator"])["bert/embeddings/token"]
+    np.testing.assert_array_equal(
+        table[:, 16:-16], flatten(sources["discriminator"])["bert/embeddings/token"]
+    )
+    assert report.overruled == ()
 
 
 @pytest.mark.parametrize("sharing", ["shared", "disentangled"])

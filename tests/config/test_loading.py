@@ -81,6 +81,8 @@ _ONE_FIELD = [
     ("parallel.fsdp", 0, "> 0"),
     ("parallel.tensor", 0, "> 0"),
     ("parallel.timeout", 0.0, "> 0"),
+    ("train.ema", 1.0, "in [0, 1)"),
+    ("train.ema", -0.5, "in [0, 1)"),
     ("train.accumulate", 0, "> 0"),
     ("train.batch_size", 0, "> 0"),
     ("train.log_every", 0, "> 0"),
@@ -93,6 +95,7 @@ _ONE_FIELD = [
     ("masking.max_ngram", 0, "> 0"),
     ("masking.max_span", 0, "> 0"),
     ("masking.copies", 0, "> 0"),
+    ("objective.z_loss", -1e-4, ">= 0"),
     ("objective.rtd_weight", 0.0, "> 0"),
     ("objective.temperature", -1.0, "> 0"),
     # >= 0
@@ -649,7 +652,7 @@ def test_an_unknown_group_is_answered_with_the_groups():
     with pytest.raises(ConfigError) as caught:
         resolve({"optimizer": {}})
     assert str(caught.value) == (
-        "config.optimizer is unknown: known here: checkpoint, cleaning, data, log, masking, model, objective, optim,"
+        "config.optimizer is unknown: known here: checkpoint, cleaning, data, init, log, masking, model, objective, optim,"
         " parallel, phases, seed, tokenizer, train"
     )
 

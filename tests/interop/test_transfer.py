@@ -289,6 +289,7 @@ def test_the_report_is_json_and_names_what_was_not_read():
     report = dataclasses.replace(report, unread=("classifier.bias", "classifier.weight"))
     assert json.loads(json.dumps(report.to_dict())) == {
         "taken": {"tensors": report.tensors, "parameters": report.parameters},
+        "grown": [],
         "resized": [f"{POSITION}: 9 -> 4 rows, 4 taken"],
         "fresh": {"mlm_head": list(report.fresh["mlm_head"])},
         "left": {"pair_head": ["pair_head/dense/bias", "pair_head/dense/kernel"]},

@@ -65,3 +65,16 @@ def test_the_loss_is_mlm_plus_fifty_times_rtd():
     means = sums.means(found)
     assert float(loss) == pytest.approx(means["mlm_loss"] + 50 * means["rtd_loss"], rel=1e-6)
     assert objective.report(means)["loss"] == pytest.approx(float(loss), rel=1e-6)
+
+
+def test_z_loss_is_of_the_generators_logits():
+    objective = replaced_token_detection(
+        lambda params, batch, key: FakeOutput(params), weight=2.0, z_loss=0.5
+    )
+    loss, found = objective.loss(jnp.float32(0.5), {}, BATCH, None, objective.weights(BATCH))
+    means = sums.means(found)
+    logits_BMV = 0.5 * np.arange(24).reshape(3, 2, 4)
+    squares_BM = np.log(np.exp(logits_BMV).sum(-1)) ** 2
+    assert means["z_loss"] == pytest.approx((squares_BM * BATCH["mlm_weights_BM"]).sum() / 3, rel=1e-6)
+    expected = means["mlm_loss"] + 0.5 * means["z_loss"] + 2 * means["rtd_loss"]
+    assert float(loss) == pytest.approx(expected, rel=1e-6)

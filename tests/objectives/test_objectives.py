@@ -34,7 +34,31 @@ def test_its_gradient_is_softmax_minus_one_hot():
     np.testing.assert_allclose(gradient, softmax * weights[..., None], atol=1e-6)
 
 
+def numpy_z_loss(logits, weights):
+    """In float64: the sum over X of weight x log(sum of exp(logits))^2."""
+    return (np.log(np.exp(logits.astype(np.float64)).sum(-1)) ** 2 * weights).sum()
+
+
+def test_z_loss_is_numpys_and_its_gradient_a_finite_difference():
+    logits, _, weights = draw()
+    (value, weight), gradient = jax.value_and_grad(lambda x: sums.z_loss(x, weights)["z_loss"], has_aux=True)(
+        jnp.asarray(logits)
+    )
+    assert float(value) == pytest.approx(numpy_z_loss(logits, weights), rel=1e-6)
+    assert float(weight) == weights.sum()
+    expected, step = np.zeros(logits.shape), 1e-4
+    for place in np.ndindex(logits.shape):
+        moved = np.zeros(logits.shape)
+        moved[place] = step
+        above, below = (numpy_z_loss(logits + sign * moved, weights) for sign in (1, -1))
+        expected[place] = (above - below) / (2 * step)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-4)
+    assert np.all(gradient[weights == 0] == 0) and np.any(weights == 0)
+
+
 def test_huge_logits_stay_finite():
+    z = sums.z_loss(jnp.array([[1e4, -1e4]]), jnp.ones(1))["z_loss"][0]
+    assert float(z) == 1e8
     found = sums.classification("x", jnp.array([[1e4, -1e4]]), jnp.array([1]), jnp.ones(1))
     assert float(found["x_loss"][0]) == 2e4
 
@@ -84,6 +108,24 @@ def test_the_loss_is_the_sum_of_its_terms_means(objective, terms):
     assert len(built.terms) == terms
     assert reported["loss"] == pytest.approx(float(loss), rel=1e-6)
     assert ("pair_loss" in reported) == (terms == 2)
+
+
+@pytest.mark.parametrize("with_pairs", [False, True])
+def test_z_loss_adds_its_share_under_its_own_name(with_pairs):
+    """Nothing else changes, and without it there is no such metric."""
+    plain = pretraining(apply, with_pairs=with_pairs)
+    built = pretraining(apply, with_pairs=with_pairs, z_loss=0.25)
+    weights = built.weights(FAKE_BATCH)
+    assert float(weights["z_loss"]) == 2
+    loss, found = built.loss(jnp.float32(0.5), {}, FAKE_BATCH, None, weights)
+    without, expected = plain.loss(jnp.float32(0.5), {}, FAKE_BATCH, None, plain.weights(FAKE_BATCH))
+    logits = 0.5 * np.arange(8).reshape(2, 4)
+    mean = numpy_z_loss(logits, np.ones(2)) / 2
+    assert float(loss) == pytest.approx(float(without) + 0.25 * mean, rel=1e-6)
+    reported = built.report(sums.means(found))
+    assert reported["z_loss"] == pytest.approx(mean, rel=1e-6)
+    assert reported["loss"] == pytest.approx(float(loss), rel=1e-6)
+    assert found.keys() - expected.keys() == {"z_loss"} and expected.items() <= found.items()
 
 
 def test_the_weights_may_be_those_of_a_larger_batch():

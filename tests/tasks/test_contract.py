@@ -2,6 +2,7 @@
 to any other file of the package."""
 
 import dataclasses
+import functools
 import os
 import signal
 
@@ -130,6 +131,78 @@ def test_the_same_on_eight_devices_as_on_one(alone, parallel):
             np.testing.assert_allclose(found[name], expected[name], rtol=3e-5, err_msg=name)
     assert scores == pytest.approx(alone[1], rel=1e-4)
     assert scores.keys() == {"loss", "mse", "correlation"}
+
+
+EMA = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, ema=0.8, steps=6, eval_every=2))
+
+
+def averages(config, devices, steps=3):
+    """(the average after each step, the parameters after each, the state), the first by the trainer."""
+    trainer = Trainer.of(Regression(config), config, jax.devices()[:devices])
+    [phase] = trainer.task.phases
+    state, source = trainer.new_state(), trainer.task.batches("train", phase, trainer.plan.host())
+    step = trainer.compile_train(phase, state, next(source.iterate(0, 1)))
+    found = [jax.device_get((state.average, state.params))]
+    for batch in source.iterate(0, steps):
+        state, _ = step(state, trainer.plan.place(batch))
+        found.append(jax.device_get((state.average, state.params)))
+    return found, state
+
+
+@pytest.fixture(scope="module")
+def averaged_alone():
+    return averages(EMA, 1)[0]
+
+
+@pytest.mark.parametrize("parallel", [{}, MESH, {"mode": "pmap"}], ids=str)
+def test_the_average_is_the_same_on_every_plan_and_lies_where_the_parameters_do(averaged_alone, parallel):
+    found, state = averages(dataclasses.replace(EMA, parallel=ParallelConfig(**parallel)), 8)
+    jax.tree.map(np.testing.assert_array_equal, *found[0])  # it begins as the parameters
+    for ours, theirs in zip(found, averaged_alone, strict=True):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-4), ours, theirs)
+    places = [jax.tree.map(lambda leaf: leaf.sharding, tree) for tree in (state.average, state.params)]
+    assert places[0] == places[1]
+    if parallel == MESH:
+        kernel = state.average["bert"]["encoder"]["layer_0"]["mlp_in"]["kernel"]
+        assert kernel.sharding.spec == jax.sharding.PartitionSpec("fsdp", "tensor")
+
+
+def test_a_run_with_an_average_resumes_bit_for_bit_and_is_scored_by_it(averaged_alone, tmp_path, monkeypatch):
+    trainers.run(Regression(EMA), EMA, tmp_path / "straight")
+    iterate = Rows.iterate
+
+    def then_stop(self, start, stop):
+        for step, batch in enumerate(iterate(self, start, stop), start + 1):
+            if step == 3 and self.split == "train" and stop > start + 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(Rows, "iterate", then_stop)
+    with pytest.raises(Interrupted, match="at step 3: saved"):
+        trainers.run(Regression(EMA), EMA, tmp_path / "run")
+    monkeypatch.undo()
+    trainer = Trainer.of(Regression(EMA), EMA, jax.devices()[:1])
+    with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
+        stopped = jax.device_get(checkpoints.restore(trainer.abstract_state(), 3))
+    for saved, expected in zip((stopped.average, stopped.params), averaged_alone[3], strict=True):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-4), saved, expected)
+    trainers.run(Regression(EMA), EMA, tmp_path / "run")
+    assert lines(tmp_path / "run") == lines(tmp_path / "straight")
+    states = []
+    for name in ("run", "straight"):
+        with Checkpoints(tmp_path / name / "checkpoints", read_only=True) as checkpoints:
+            states.append(jax.device_get(checkpoints.restore(trainer.abstract_state(), 6)))
+    jax.tree.map(np.testing.assert_array_equal, *states)
+    # What is read and what was scored is the average, and not the parameters.
+    jax.tree.map(np.testing.assert_array_equal, params_of(tmp_path / "run", 6), states[0].average)
+    task = trainer.task
+    evaluator = trainer.evaluator(task.batches("eval", task.phases[0], trainer.host()))
+    scores = [
+        evaluator.scores(trainer.plan.place_constants(p)) for p in (states[0].average, states[0].params)
+    ]
+    [last] = [line for line in lines(tmp_path / "run") if line["split"] == "eval" and line["step"] == 6]
+    assert last["mse"] == pytest.approx(scores[0]["mse"], rel=1e-4)
+    assert abs(scores[0]["mse"] / scores[1]["mse"] - 1) > 1e-3
 
 
 def test_constants_are_placed_as_parameters_and_neither_trained_donated_nor_saved(straight):

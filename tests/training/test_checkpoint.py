@@ -32,6 +32,44 @@ def test_round_trip_is_bit_identical(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, params, make_state(7).params)
 
 
+def averaged(step):
+    """A state whose average is not its parameters."""
+    state = make_state(step)
+    return state.replace(average=jax.tree.map(lambda leaf: leaf + 1, state.params))
+
+
+def shapes_of(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def test_an_average_is_saved_and_is_what_a_model_is_made_of(tmp_path):
+    """Beside checkpoints from before there was one, which are read as they were."""
+    with Checkpoints(tmp_path / "c", keep=2) as checkpoints:
+        checkpoints.save(make_state(3))
+        checkpoints.save(averaged(7))
+        checkpoints.wait()
+        restored = checkpoints.restore(shapes_of(averaged(7)), 7)
+        model, plain = (checkpoints.restore_params(abstract().params, step) for step in (7, 3))
+        assert checkpoints.restore(abstract(), 3).average is None
+        with pytest.raises(CheckpointMismatch, match=r"dense/kernel has shape none, the run's is \(4, 3\)"):
+            checkpoints.restore(shapes_of(averaged(3)), 3)
+    assert jax.tree.structure(restored) == jax.tree.structure(averaged(7))
+    jax.tree.map(np.testing.assert_array_equal, restored, averaged(7))
+    jax.tree.map(np.testing.assert_array_equal, model, averaged(7).average)
+    jax.tree.map(np.testing.assert_array_equal, plain, make_state(3).params)
+
+
+def test_parts_that_a_model_does_without_are_left_out_of_an_average_too(tmp_path):
+    state = averaged(1)
+    extra = {"projection": jax.numpy.ones((2, 2))}
+    state = state.replace(params=state.params | {"distil": extra}, average=state.average | {"distil": extra})
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(state)
+        checkpoints.wait()
+        found = checkpoints.restore_params(abstract().params, 1, without=("distil",))
+    jax.tree.map(np.testing.assert_array_equal, found, averaged(1).average)
+
+
 def test_the_latest_few_and_the_best_stay(tmp_path):
     losses = {1: 5.0, 2: 1.0, 3: 4.0, 4: None, 5: 3.0, 6: 2.0}
     with Checkpoints(tmp_path / "c", keep=2) as checkpoints:

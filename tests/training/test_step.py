@@ -1,4 +1,5 @@
-"""Frozen parameters: out of the gradient, the update and the moments; the rest as if they were constants."""
+"""Frozen parameters: out of the gradient, the update and the moments; the rest as if they were constants. The average of
+parameters against NumPy."""
 
 import dataclasses
 import functools
@@ -35,8 +36,9 @@ OBJECTIVE = Objective(
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(0.1, weight_decay=0.1))
 
 
-def run(params, constants, frozen, steps=3, state=None, accumulate=1):
-    state = states.create(params, OPTIMIZER, ("mse", "grad_norm")) if state is None else state
+def run(params, constants, frozen, steps=3, state=None, accumulate=1, ema=0.0):
+    names = ("mse", "grad_norm")
+    state = states.create(params, OPTIMIZER, names, keeps_average=ema > 0) if state is None else state
     body = functools.partial(
         train_step,
         reduce=lambda tree: tree,
@@ -44,6 +46,7 @@ def run(params, constants, frozen, steps=3, state=None, accumulate=1):
         optimizer=OPTIMIZER,
         accumulate=accumulate,
         frozen=frozen,
+        ema=ema,
     )
     for _ in range(steps):
         state, sums = jax.jit(body)(state, constants, BATCH)
@@ -74,3 +77,36 @@ def test_moments_of_frozen_parameters_wait():
         assert abs(old["second"]["kernel"] - new["second"]["kernel"]).max() > 0
     assert int(still.opt_state[1][0].count) == 6  # the optimizer's clock goes on
     assert int(dataclasses.replace(still).step) == 6
+
+
+@pytest.mark.parametrize("ema", [0.3, 0.9])
+@pytest.mark.parametrize(("frozen", "accumulate"), [(None, 1), (None, 2), (FROZEN, 1)])
+def test_the_average_of_the_parameters_is_numpys(ema, frozen, accumulate):
+    """In float64, over twelve updates: the first have a lower decay, 2 / 11, 3 / 12, ... until it is `ema`."""
+    state, expected = None, jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), PARAMS)
+    decays = []
+    for update in range(1, 13):
+        state, _ = run(PARAMS, {}, frozen, steps=1, state=state, accumulate=accumulate, ema=ema)
+        decays.append(min(ema, (1 + update) / (10 + update)))
+        expected = jax.tree.map(
+            lambda old, new: decays[-1] * old + (1 - decays[-1]) * np.asarray(new, np.float64),
+            expected,
+            jax.device_get(state.params),
+        )
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), state.average, expected
+        )
+        assert state.model_params is state.average
+    assert decays[0] == pytest.approx(2 / 11) and (decays[-1] == ema) == (ema == 0.3)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(state.average))
+    if frozen:  # what stays is its own average, bit for bit
+        np.testing.assert_array_equal(state.average["first"]["kernel"], PARAMS["first"]["kernel"])
+
+
+def test_the_average_changes_nothing_that_is_trained():
+    plain, sums = run(PARAMS, {}, None)
+    averaged, expected = run(PARAMS, {}, None, ema=0.9)
+    jax.tree.map(np.testing.assert_array_equal, (averaged.params, expected), (plain.params, sums))
+    assert plain.average is None and plain.model_params is plain.params
+    moved = averaged.average["second"]["kernel"] - averaged.params["second"]["kernel"]
+    assert np.abs(moved).max() > 0.01

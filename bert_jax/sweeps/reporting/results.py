@@ -260,6 +260,7 @@ def _measure(name: str, score: Score | None) -> Measure:
 
 _UNITS = {
     "mlm_loss": "nats per masked token",
+    "z_loss": "",
     "pair_loss": "nats per pair",
     "rtd_loss": "nats per token",
     "hidden_cosine_loss": "",
