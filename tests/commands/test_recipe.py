@@ -31,6 +31,7 @@ def recipe(prepared):
         prepared,
         model=MODEL,
         data={"sentence_objective": "none"},
+        checkpoint={"every": 4, "keep": 10},
         train={"steps": 10, "batch_size": 16, "log_every": 1, "eval_every": 5, "eval_batches": 1},
         optim={
             "name": "muon", "learning_rate": 1e-3, "warmup_steps": 2, "weight_decay_by": "schedule",

@@ -196,7 +196,7 @@ def test_a_run_with_an_average_resumes_bit_for_bit_and_is_scored_by_it(averaged_
     # What is read and what was scored is the average, and not the parameters.
     jax.tree.map(np.testing.assert_array_equal, params_of(tmp_path / "run", 6), states[0].average)
     task = trainer.task
-    evaluator = trainer.evaluator(task.batches("eval", task.phases[0], trainer.host()))
+    evaluator = trainer.evaluator(task.batches("eval", task.phases[0], trainer.host()), task.phases[0])
     scores = [
         evaluator.scores(trainer.plan.place_constants(p)) for p in (states[0].average, states[0].params)
     ]
