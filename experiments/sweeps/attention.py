@@ -58,6 +58,6 @@ def get_sweep(size: str = "full") -> Sweep:
         **sized(
             size,
             full={"base": "../deberta_base.py", "tokens": 1_000_000 * 256 * 512},
-            tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
+            tiny={"base": "../bert_tiny.py", "tokens": 1_300 * 32 * 64},
         ),
     )

@@ -29,6 +29,6 @@ def get_sweep(size: str = "full") -> Sweep:
         **sized(
             size,
             full={"base": "../bert_base.py", "tokens": 900_000 * 256 * 128 + 100_000 * 256 * 512},
-            tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
+            tiny={"base": "../bert_tiny.py", "tokens": 1_300 * 32 * 64},
         ),
     )

@@ -56,7 +56,7 @@ def get_sweep(size: str = "full") -> Sweep:
                 "measures": (*_PROBED, "mnli.accuracy", "sst2.accuracy"),
             },
             tiny={
-                "base": "../quickstart.py",
+                "base": "../bert_tiny.py",
                 "tokens": 2_000 * 32 * 64,
                 "tasks": {"installed_docs": "../tasks/installed_docs.py"},
                 "measures": (*_PROBED, "installed_docs.accuracy"),

@@ -28,7 +28,7 @@ def get_sweep(size: str = "full") -> Sweep:
                 "common": {"data.sentence_objective": "none"},
             },
             tiny={
-                "base": "../quickstart.py",
+                "base": "../bert_tiny.py",
                 "tokens": 1_300 * 32 * 64,
                 "common": {"data.sentence_objective": "none"},
             },

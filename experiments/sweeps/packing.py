@@ -21,6 +21,6 @@ def get_sweep(size: str = "full") -> Sweep:
         **sized(
             size,
             full={"base": "../bert_base.py", "tokens": 1_000_000 * 256 * 512},
-            tiny={"base": "../quickstart.py", "tokens": 650 * 32 * 128},
+            tiny={"base": "../bert_tiny.py", "tokens": 650 * 32 * 128},
         ),
     )

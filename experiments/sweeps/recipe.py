@@ -43,6 +43,6 @@ def get_sweep(size: str = "full") -> Sweep:
         **sized(
             size,
             full={"base": "../bert_base.py", "tokens": 10_000_000_000},
-            tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
+            tiny={"base": "../bert_tiny.py", "tokens": 1_300 * 32 * 64},
         ),
     )

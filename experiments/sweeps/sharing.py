@@ -34,7 +34,7 @@ def get_sweep(size: str = "full") -> Sweep:
             size,
             full={"base": "../albert_base.py", "tokens": 125_000 * 4096 * 512},
             tiny={
-                "base": "../quickstart.py",
+                "base": "../bert_tiny.py",
                 "tokens": 1_300 * 32 * 64,
                 "common": {"model.num_layers": 4},
             },

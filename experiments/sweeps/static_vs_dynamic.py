@@ -41,6 +41,6 @@ def get_sweep(size: str = "full") -> Sweep:
                 "tokens": 1_000_000 * 256 * 512,
                 "common": {"phases": ()},
             },
-            tiny={"base": "../quickstart.py", "tokens": 1_300 * 32 * 64},
+            tiny={"base": "../bert_tiny.py", "tokens": 1_300 * 32 * 64},
         ),
     )

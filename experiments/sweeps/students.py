@@ -101,7 +101,7 @@ def get_sweep(size: str = "full") -> Sweep:
                 "measures": ("mnli.accuracy", "sst2.accuracy", "mlm.loss"),
             },
             tiny={
-                "base": "../quickstart.py:none",
+                "base": "../bert_tiny.py:none",
                 "tokens": 2_000 * 32 * 64,
                 "teacher": "runs/mini",
                 "common": {

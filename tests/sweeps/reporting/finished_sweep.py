@@ -60,7 +60,7 @@ def write(
     ]
     sweep = Sweep(
         question=QUESTION,
-        base="../quickstart.py",
+        base="../bert_tiny.py",
         variants=tuple(values),
         tokens=STEPS * BATCH * LENGTH,
         seeds=tuple(seeds),
