@@ -149,8 +149,8 @@ def test_no_weights(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw.update(format=2), "format=2 must be 1, the one that this version reads"),
-        (lambda raw: raw.pop("heads"), 'must hold {"format": 1, "heads": [...], "model": {...}}'),
+        (lambda raw: raw.update(format=3), "format=3 must be at most 2, the newest that this version reads"),
+        (lambda raw: raw.pop("heads"), 'must hold {"format": 2, "heads": [...], "model": {...}}'),
         (lambda raw: raw.update(heads=["qa"]), "with heads out of mlm, pair, rtd"),
         (lambda raw: raw["model"].update(depth=2), "unknown: depth; missing: none"),
         (lambda raw: raw["model"].pop("pooler"), "unknown: none; missing: pooler"),
@@ -159,7 +159,10 @@ def test_no_weights(folder):
             "model.pooler='relu' must be one of: tanh, gelu, none",
         ),
         (lambda raw: raw["model"].update(num_layers="1"), "model.num_layers='1' must be of type int"),
-        (lambda raw: raw["model"].update(relative_terms="c2p"), "model.relative.terms='c2p' must be a list"),
+        (
+            lambda raw: raw["model"]["relative"].update(terms="c2p"),
+            "model.relative.terms='c2p' must be a list",
+        ),
         (lambda raw: raw["model"].update(num_heads=0), "its fields make no model"),
         (lambda raw: raw["model"].update(head=3), "model.head=3 must be an object"),
         (
@@ -184,6 +187,37 @@ def test_no_weights(folder):
 def test_a_config_that_is_not_ours(folder, change, message):
     edit_config(folder, change)
     assert message in refusal(folder)
+
+
+def test_the_first_format_had_flat_options(folder):
+    """Of options that came later it has the defaults, and it may be from before task heads."""
+    config, params = load_native(folder)
+
+    def to_first(raw):
+        model = raw["model"]
+        raw["format"] = 1
+        norm, relative = model.pop("norm"), model.pop("relative")
+        for name in (
+            "rotary",
+            "mlm_head",
+            "head",
+            "mlp",
+            "biases",
+            "pattern",
+            "window",
+            "initializer",
+            "dropout_at",
+        ):
+            del model[name]
+        model |= {"attention": model.pop("positions"), "layer_norm_eps": norm["eps"]}
+        model |= {"key_bias": relative.pop("key_bias"), "convolution": relative.pop("convolution")}
+        model["enhanced_mask_decoder"] = relative.pop("mask_decoder")
+        model |= {f"relative_{name}": value for name, value in relative.items()}
+
+    edit_config(folder, to_first)
+    found, again = load_native(folder)
+    assert found == config
+    jax.tree.map(np.testing.assert_array_equal, again, params)
 
 
 def test_a_config_that_is_no_json(folder):

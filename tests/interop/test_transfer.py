@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,10 +15,12 @@ from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.transfer import adapt, check_architecture
+from bert_jax.models import bert
 from bert_jax.models.parameters import flatten, nest
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.vocabulary import count_chunks
 from tests.configs import changed
+from tests.models.variants import VARIANTS
 
 TOKEN, POSITION, TYPE, BIAS = (
     "bert/embeddings/token", "bert/embeddings/position", "bert/embeddings/type", "mlm_head/bias",
@@ -277,6 +280,26 @@ def test_what_changes_the_function_may_not(field, value):
         UserError, match=f"config.model.{field}={value} must be {value_at(config, field)} as in"
     ):
         check_architecture(config, to=replaced(config, {field: value}), place="SOURCE")
+
+
+def test_a_head_that_begins_as_the_mlm_head_takes_its_start():
+    """ModernBERT's heads for tasks: dense layer and norm are the pretrained ones, the output layer is fresh."""
+    config = VARIANTS["modernbert"]
+    head = HeadConfig(kind="tagging", labels=("a", "b"), hidden="transform")
+    to = dataclasses.replace(config, head=head)
+    params = bert.init_params(config, jax.random.key(0))
+    fresh = jax.device_get(bert.init_params(to, jax.random.key(1), ()))
+    made, report = adapt(params, config, None, to=to, to_tokenizer=None, fresh=fresh, place="SOURCE")
+    np.testing.assert_array_equal(made["task_head"]["dense"]["kernel"], params["mlm_head"]["dense"]["kernel"])
+    np.testing.assert_array_equal(
+        made["task_head"]["norm"]["scale"], params["mlm_head"]["layer_norm"]["scale"]
+    )
+    assert report.fresh == {"task_head": ("task_head/output/bias", "task_head/output/kernel")}
+    assert report.left == {"mlm_head": ("mlm_head/bias",)}
+    # Of a model that is fine-tuned to the same task its own head is taken.
+    again, report = adapt(made, to, None, to=to, to_tokenizer=None, fresh=fresh, place="SOURCE")
+    assert report.fresh == {}
+    jax.tree.map(np.testing.assert_array_equal, again, made)
 
 
 def test_parameters_that_are_not_their_configs_are_refused():

@@ -1,6 +1,7 @@
 """Distillation on labelled data and on a corpus: any student, any plan, and a student that stands alone afterwards."""
 
 import dataclasses
+import functools
 import json
 
 import jax
@@ -22,11 +23,12 @@ from bert_jax.tasks.comparison import Comparison
 from bert_jax.tasks.distill import distill
 from bert_jax.tasks.distillation import Distillation
 from bert_jax.tasks.evaluate import evaluate
-from bert_jax.tasks.load import load_model
+from bert_jax.tasks.load import LoadedModel, load_model
 from bert_jax.tasks.student import with_layers
 from bert_jax.tasks.teachers import Found, saved_teachers
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
+from tests.models.variants import VARIANTS
 from tests.tiny_models import save_tiny
 
 WORDS = ["good", "bad", "film", "plot", "the", "a", "was", "is", "very", "and", "."]
@@ -338,6 +340,21 @@ def test_layers_are_cut_out_in_order(made):
         )
     with pytest.raises(UserError, match=r"--layers=1,3 must be < 3, the layers of the model: 3 is not"):
         with_layers(whole, (1, 3), option="--layers")
+
+
+def test_layers_of_a_modern_model_keep_their_reach_and_their_norms():
+    """ModernBERT's first layer has no norm before its attention: others have, wherever they are put."""
+    config = VARIANTS["modernbert"]
+    whole = LoadedModel(config, bert.init_params(config, jax.random.key(0)), None, None)
+    cut = with_layers(whole, (1, 3, 5), option="--layers")
+    assert (cut.config.pattern, cut.config.norm.first) == (("local", "global"), True)
+    first = with_layers(whole, (0, 3, 6), option="--layers")
+    assert (first.config.pattern, first.config.norm.first) == (("global",), False)
+    for found in (cut, first):  # the parameters are all that the config asks for
+        shapes = jax.eval_shape(functools.partial(bert.init_params, found.config), jax.random.key(0))
+        assert jax.tree.map(np.shape, found.params) == jax.tree.map(np.shape, shapes)
+    with pytest.raises(UserError, match="must have layer 0 in the first place alone"):
+        with_layers(whole, (3, 0), option="--layers")
 
 
 # Bad input -----------------------------------------------------------------------------------------------

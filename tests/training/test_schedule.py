@@ -64,7 +64,7 @@ CURVES = {"linear": lambda p: 1 - p, "sqrt": lambda p: 1 - math.sqrt(p), "cosine
             for name, curve in CURVES.items()
         ),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if callable(value) else str(value),
 )
 @pytest.mark.parametrize("floor", [0.0, 0.1])
 def test_every_update_of_a_decay_with_and_without_a_floor(options, curve, first, floor):

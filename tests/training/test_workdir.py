@@ -29,7 +29,7 @@ def first_format(**data):
 
 
 def test_what_is_written_is_read_and_carries_its_format(tmp_path):
-    assert claimed(tmp_path)["format"] == workdirs.FORMAT == 2
+    assert claimed(tmp_path)["format"] == workdirs.FORMAT == 3
     assert workdirs.is_workdir(tmp_path)
     assert workdirs.read(tmp_path) == workdirs.Saved(config=CONFIG, identity={"corpus": "abc"})
 
@@ -38,7 +38,7 @@ def test_the_first_format_is_read_and_resumed(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(first_format()))
     assert workdirs.is_workdir(tmp_path)
     assert workdirs.read(tmp_path) == workdirs.Saved(config=CONFIG, identity={"corpus": "abc"})
-    assert claimed(tmp_path)["format"] == 2
+    assert claimed(tmp_path)["format"] == 3
 
 
 def test_two_lengths_of_the_first_format_are_phases(tmp_path):
@@ -47,9 +47,19 @@ def test_two_lengths_of_the_first_format_are_phases(tmp_path):
     assert workdirs.read(tmp_path).config == dataclasses.replace(CONFIG, phases=parts)
 
 
+def test_the_second_format_had_flat_options_of_the_model(tmp_path):
+    raw = json.loads(json.dumps(configs.to_dict(CONFIG)))
+    raw["model"] = {name: value for name, value in raw["model"].items() if not isinstance(value, dict)}
+    raw["model"] |= {"attention": raw["model"].pop("positions"), "layer_norm_eps": CONFIG.model.norm.eps}
+    saved = {"format": 2, "config": raw, "identity": {"corpus": "abc"}, "init": []}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    assert workdirs.read(tmp_path) == workdirs.Saved(config=CONFIG, identity={"corpus": "abc"})
+    assert claimed(tmp_path)["format"] == 3
+
+
 def test_a_later_format_is_refused_with_both_numbers(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({**first_format(), "format": 9, "identity": {}}))
-    with pytest.raises(UserError, match=r"config.json: format=9 must be at most 2"):
+    with pytest.raises(UserError, match=r"config.json: format=9 must be at most 3"):
         workdirs.read(tmp_path)
 
 
