@@ -1,4 +1,4 @@
-"""A tiny BERT on the documentation that is already on this machine: MLM and sentence order.
+"""A tiny ModernBERT on the documentation that is already on this machine: MLM and sentence order.
 
     bash launch/quickstart.sh
 
@@ -22,12 +22,22 @@ def get_config(sentence_objective: str = "sop") -> ConfigDict:
     config.data.sentence_objective = sentence_objective
     config.data.sequence_length = 64
     config.tokenizer.vocab_size = 8192
-    config.model.preset = "bert-tiny"
+    # ModernBERT's block: a norm before each part, rotary positions, a gated MLP, no biases. With BERT's own the same
+    # steps end a nat higher (experiments/bert_tiny.py), for attention must first learn which positions are near.
+    config.model.preset = "ettin-17m"
+    config.model.num_layers = 2
+    config.model.hidden_size = 128
+    config.model.num_heads = 2
+    config.model.mlp_size = 344
+    config.model.max_positions = 512
+    config.model.pattern = ("global",)
+    config.model.rotary.base = 10_000.0
+    config.model.rotary.local_base = 10_000.0
+    config.model.initializer = "normal"
     # At width 128 the published 0.02 leaves attention all but uniform: 0.02 * sqrt(768 / 128) gives its
     # logits the spread they start with in BERT-base, and minutes suffice to leave the unigram plateau.
     config.model.initializer_range = 0.05
-    config.model.dropout_rate = 0.0  # it sees no more than an epoch: nothing to overfit
-    config.model.attention_dropout_rate = 0.0
+    config.model.pooler = "none" if sentence_objective == "none" else "tanh"
     config.optim.learning_rate = 2e-3
     config.optim.b2 = 0.98
     config.optim.clip_norm = 0.0
