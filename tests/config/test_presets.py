@@ -44,6 +44,17 @@ from bert_jax.models.bert import parameter_count
         ("deberta-v3-base", 183_831_552 + 512 * 768),
         ("deberta-v3-large", 434_012_160 + 512 * 1024),
         ("deberta-v2-xlarge", 884_593_152 + 512 * 1536),
+        ("modernbert-base", 149_014_272),
+        ("modernbert-large", 394_781_696),
+        ("ettin-17m", 16_797_440),
+        ("ettin-32m", 31_883_136),
+        ("ettin-68m", 68_144_640),
+        ("ettin-1b", 1_028_050_688),
+        ("mmbert-small", 140_493_696),
+        ("mmbert-base", 306_939_648),
+        ("neobert", 221_665_536),
+        ("mosaicbert-base", 136_773_120),  # published as 137 M
+        ("crammed-bert", 32_768 * 768 + 1 + 768 * 2 * 2 + 16 * (4 * 768**2 + 3 * 768 * 1536 + 4 * 768)),
     ],
 )
 def test_a_preset_has_as_many_parameters_as_published(name, count):
