@@ -22,6 +22,8 @@ from tests.commands.test_pretrain import changed
 from tests.commands.test_rtd import make_config
 from tests.tiny_models import save_tiny
 
+pytestmark = pytest.mark.slow  # each compiles for a minute or more
+
 
 def call(*words):
     return main(["average", *map(str, words)])

@@ -19,6 +19,8 @@ from bert_jax.training.optim import make_optimizer
 from bert_jax.training.parallel import make_plan
 from bert_jax.training.step import train_step
 
+pytestmark = pytest.mark.slow  # each compiles for a minute or more
+
 LAYER = "bert/encoder/layer_0/"
 SHAPES = {
     "bert/embeddings/token": (8, 6),
