@@ -57,6 +57,14 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_rel_ebd": "layer_norm", "conv_kernel_size": 3, "conv_act": "gelu",
         },
     ),
+    "modernbert": (
+        "ModernBertForMaskedLM",
+        _SIZES
+        | {
+            "num_hidden_layers": 4, "local_attention": 6, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1,
+            "eos_token_id": 2, "pad_token_id": 0,
+        },
+    ),
 }  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def test_a_task_head_is_kept_with_its_labels(name, tmp_path):
 
 
 def test_a_file_from_before_task_heads(folder):
-    edit_config(folder, lambda raw: raw["model"].pop("head"))
+    edit_config(folder, lambda raw: (first_format(raw), raw["model"].pop("head", None)))
     assert load_native(folder)[0] == CONFIG
 
 
@@ -192,32 +192,33 @@ def test_a_config_that_is_not_ours(folder, change, message):
 def test_the_first_format_had_flat_options(folder):
     """Of options that came later it has the defaults, and it may be from before task heads."""
     config, params = load_native(folder)
-
-    def to_first(raw):
-        model = raw["model"]
-        raw["format"] = 1
-        norm, relative = model.pop("norm"), model.pop("relative")
-        for name in (
-            "rotary",
-            "mlm_head",
-            "head",
-            "mlp",
-            "biases",
-            "pattern",
-            "window",
-            "initializer",
-            "dropout_at",
-        ):
-            del model[name]
-        model |= {"attention": model.pop("positions"), "layer_norm_eps": norm["eps"]}
-        model |= {"key_bias": relative.pop("key_bias"), "convolution": relative.pop("convolution")}
-        model["enhanced_mask_decoder"] = relative.pop("mask_decoder")
-        model |= {f"relative_{name}": value for name, value in relative.items()}
-
-    edit_config(folder, to_first)
+    edit_config(folder, first_format)
     found, again = load_native(folder)
     assert found == config
     jax.tree.map(np.testing.assert_array_equal, again, params)
+
+
+def first_format(raw):
+    """Rewrites a bert_jax.json as the first version wrote it."""
+    model = raw["model"]
+    raw["format"] = 1
+    norm, relative = model.pop("norm"), model.pop("relative")
+    for name in (
+        "rotary",
+        "mlm_head",
+        "head",
+        "mlp",
+        "biases",
+        "pattern",
+        "window",
+        "initializer",
+        "dropout_at",
+    ):
+        del model[name]
+    model |= {"attention": model.pop("positions"), "layer_norm_eps": norm["eps"]}
+    model |= {"key_bias": relative.pop("key_bias"), "convolution": relative.pop("convolution")}
+    model["enhanced_mask_decoder"] = relative.pop("mask_decoder")
+    model |= {f"relative_{name}": value for name, value in relative.items()}
 
 
 def test_a_config_that_is_no_json(folder):
