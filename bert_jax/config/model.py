@@ -186,7 +186,8 @@ class ModelConfig:
     dropout_rate: float = option(0.1, "dropout at the places of dropout_at", ge=0, lt=1)
     dropout_at: tuple[Dropped, ...] = option(
         ("embeddings", "attention", "mlp"),
-        "what dropout_rate acts on: the embeddings, the output of attention, that of the MLP (ModernBERT: attention)",
+        "what dropout_rate acts on: the embeddings, DeBERTa's relative table among them; the output of attention (alone in"
+        " ModernBERT); that of the MLP, and of DeBERTa's convolution",
     )
     attention_dropout_rate: float = option(
         0.1, "dropout of attention probabilities (0 admits cudnn)", ge=0, lt=1

@@ -22,7 +22,21 @@ _TYPES: dict[str, Reach] = {"full_attention": "global", "sliding_attention": "lo
 _OLD_BASES = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
 
 
-def _read_reaches(reader: Reader) -> dict[str, Any]:
+def _read_layers(reader: Reader) -> dict[str, Any]:
+    """Which layers reach how far, and by which bases they turn."""
+    pattern, bases = _read_pattern(reader), _read_bases(reader)
+    found: dict[str, Any] = {"pattern": pattern, "rotary.base": bases["full_attention"]}
+    if "local" not in pattern:
+        return found
+    width = reader.size("local_attention", least=2)
+    return found | {"window": width // 2, "rotary.local_base": bases["sliding_attention"]}
+
+
+def _write_layers(config: ModelConfig, pad: int) -> dict[str, Any]:
+    return _write_reaches(config) | _write_bases(config)
+
+
+def _read_pattern(reader: Reader) -> tuple[Reach, ...]:
     count, types = reader.size("num_hidden_layers"), reader.raw.get("layer_types")
     every = reader.size("global_attn_every_n_layers")
     others: list[Reach] = ["local"] * (every - 1)
@@ -37,17 +51,14 @@ def _read_reaches(reader: Reader) -> dict[str, Any]:
             reader.fail(
                 "global_attn_every_n_layers", f"as layer_types, whose pattern is {', '.join(pattern)}"
             )
-    if "local" not in pattern[:count]:
-        return {"pattern": ("global",)}
-    width = reader.size("local_attention", least=2)
-    return {"pattern": pattern, "window": width // 2}
+    return pattern if "local" in pattern[:count] else ("global",)
 
 
 def _over(pattern: tuple[Reach, ...], count: int) -> list[Reach]:
     return [pattern[i % len(pattern)] for i in range(count)]
 
 
-def _write_reaches(config: ModelConfig, pad: int) -> dict[str, Any]:
+def _write_reaches(config: ModelConfig) -> dict[str, Any]:
     """Both spellings: version 5 of `transformers` reads `layer_types`, others count."""
     period, names = len(config.pattern), {ours: theirs for theirs, ours in _TYPES.items()}
     if config.pattern != ("global", *("local",) * (period - 1)):
@@ -62,7 +73,7 @@ def _write_reaches(config: ModelConfig, pad: int) -> dict[str, Any]:
     }
 
 
-def _read_bases(reader: Reader) -> dict[str, Any]:
+def _read_bases(reader: Reader) -> dict[str, float]:
     given = reader.raw.get("rope_parameters")
     found = given if isinstance(given, dict) else {}
     if given is not None and not isinstance(given, dict):
@@ -80,13 +91,10 @@ def _read_bases(reader: Reader) -> dict[str, Any]:
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 1:
             reader.fail("rope_parameters" if entry else old, "a base > 1")
         bases[kind] = float(value)
-    has_local = "local" in _read_reaches(reader)["pattern"]
-    return {"rotary.base": bases["full_attention"]} | (
-        {"rotary.local_base": bases["sliding_attention"]} if has_local else {}
-    )
+    return bases
 
 
-def _write_bases(config: ModelConfig, pad: int) -> dict[str, Any]:
+def _write_bases(config: ModelConfig) -> dict[str, Any]:
     thetas = {"full_attention": config.rotary.base, "sliding_attention": config.rotary.local_base}
     return {old: thetas[kind] for kind, old in _OLD_BASES.items()} | {
         "rope_parameters": {
@@ -160,8 +168,7 @@ MODERNBERT = Family(
     keys=without(KEYS, "type_vocab_size", "dropout_rate", "attention_dropout_rate")
     | {"activation": "hidden_activation", "norm.eps": "norm_eps"},
     specials=(
-        Special(_read_reaches, _write_reaches),
-        Special(_read_bases, _write_bases),
+        Special(_read_layers, _write_layers),
         Special(_read_dropout, _write_dropout),
     ),
     activations={"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"},

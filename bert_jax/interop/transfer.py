@@ -210,8 +210,8 @@ _TRANSFORM = {"mlm_head/dense/": "task_head/dense/", "mlm_head/layer_norm/": "ta
 def _with_transform(
     source: dict[str, np.ndarray], config: ModelConfig, to: ModelConfig
 ) -> dict[str, np.ndarray]:
-    """The source with the start of its MLM head as that of a task head which begins from there."""
-    if to.head.hidden != "transform" or is_same_task(config.head, to.head):
+    """The source with the start of its MLM head as that of a task head which begins from there, where it is as wide."""
+    if to.head.hidden != "transform" or config.embedding_size or is_same_task(config.head, to.head):
         return source
     encoder = {path: leaf for path, leaf in source.items() if head(path) != "task_head"}
     for old, new in _TRANSFORM.items():

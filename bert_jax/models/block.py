@@ -143,7 +143,7 @@ def _attention(
             params, x_BLD, config=config, mask=context.mask, keys_B=keys.probabilities_B, is_local=is_local,
             turn=turn, record=record,
         )  # fmt: skip
-    relative_RD = dropout(context.relative_RD[None], config.dropout_rate, keys.relative_1)[0]
+    relative_RD = dropout(context.relative_RD[None], config.dropout("embeddings"), keys.relative_1)[0]
     return disentangled_attention(
         params, x_BLD, config=config, mask=context.mask, relative_RD=relative_RD,
         keys_B=keys.probabilities_B, is_local=is_local, queries_BLD=queries_BLD, record=record,

@@ -157,5 +157,5 @@ def convolution(
 
     y_BLD = jnp.einsum("BLWD,WDO->BLO", near_BLWD, params["kernel"].astype(config.dtype))
     y_BLD = y_BLD + params["bias"].astype(config.dtype)[None, None]
-    y_BLD = layer_BLD + gelu(dropout(y_BLD, config.dropout_rate, keys_B))
+    y_BLD = layer_BLD + gelu(dropout(y_BLD, config.dropout("mlp"), keys_B))
     return layer_norm(params["norm"], y_BLD, eps=config.norm.eps)
