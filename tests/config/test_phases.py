@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.config import differences, load, resolve, to_dict
-from bert_jax.config.phases import phases, schedule_pieces, token_slots
+from bert_jax.config.phases import config_at, phases, schedule_pieces, token_slots
 
 
 def config_of(length=128, *parts, steps=1000, slots=0, rate=0.15, **groups):
@@ -83,6 +83,23 @@ def test_a_phase_that_sets_a_rate_begins_a_piece_of_the_schedule():
         (60, 90, 1e-3, "constant", 5),
         (90, 100, 1e-3, "linear", 0),
     ]
+
+
+def test_a_checkpoint_is_of_the_phase_that_made_its_last_update():
+    config = resolve(
+        {
+            "data": {"sentence_objective": "none", "sequence_length": 64},
+            "model": {"preset": "ettin-17m"},
+            "train": {"steps": 10},
+            "optim": {"warmup_steps": 1},
+            "phases": ({"share": 0.4, "rotary_base": 100.0}, {"share": 0.6, "rotary_local_base": 50.0}),
+        }
+    )
+    bases = {step: config_at(config, step).model.rotary for step in (0, 1, 4, 5, 10)}
+    assert {step: rotary.base for step, rotary in bases.items()} == {
+        0: 100.0, 1: 100.0, 4: 100.0, 5: 160_000.0, 10: 160_000.0,
+    }  # fmt: skip
+    assert (bases[4].local_base, bases[5].local_base) == (160_000.0, 50.0)
 
 
 def test_the_first_phase_keeps_the_warmup_of_the_run():

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bert_jax.models.bert import init_params
 from bert_jax.models.declare import declare, rows_below
 from bert_jax.models.heads import MlmHead, Pooler
 from bert_jax.models.parameters import flatten
@@ -59,3 +60,25 @@ def test_a_module_looks_up_what_it_declared():
     assert flatten(params).keys() == flatten(rows_below("mlm_head", CONFIG)).keys()
     moved = jax.tree.map(lambda leaf: leaf + 1, params)
     jax.tree.map(np.testing.assert_array_equal, Model().apply({"params": moved}), moved)
+
+
+def test_megatron_begins_with_less_where_the_residual_stream_is_added_to():
+    config = variant("neobert", initializer="megatron", initializer_range=0.1, num_layers=2)
+    wide = {path: float(np.std(leaf)) for path, leaf in flatten(init_params(config, KEY)).items()}
+    usual, less = 0.1, 0.1 / 4**0.5
+    layer = "bert/encoder/layer_0"
+    for path, expected in {
+        "bert/embeddings/token": usual, f"{layer}/attention/query/kernel": usual, f"{layer}/mlp_gated_in/kernel": usual,
+        f"{layer}/attention/output/kernel": less, f"{layer}/mlp_out/kernel": less, "mlm_head/decoder": less,
+    }.items():  # fmt: skip
+        assert abs(wide[path] / (0.88 * expected) - 1) < 0.1, (
+            path
+        )  # cut at two deviations, 0.88 of one is left
+
+
+def test_uniform_stays_between_its_bounds_and_a_scale_of_waves_is_that_of_the_width():
+    config = variant("neobert", initializer="uniform", initializer_range=0.3)
+    token = np.asarray(init_params(config, KEY)["bert"]["embeddings"]["token"])
+    assert 0.29 < np.abs(token).max() <= 0.3 and abs(token.std() - 0.3 / 3**0.5) < 0.01
+    [scale] = init_params(VARIANTS["crammed-bert"], KEY)["bert"]["embeddings"]["position_scale"]
+    assert scale == np.float32(24**-0.5)

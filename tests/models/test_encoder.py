@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bert_jax.models.bert import init_params
-from bert_jax.models.encoder import DropoutKeys
+from bert_jax.models.block import layer_pattern
+from bert_jax.models.encoder import DropoutKeys, _pieces
 from tests.models.variants import VARIANTS, variant
 
 KEY = jax.random.key(5, impl="threefry2x32")
@@ -52,3 +53,22 @@ def test_shared_parameters_are_held_by_the_first_layer_for_loop_and_scan_alike(n
     encoder = jax.eval_shape(lambda key: init_params(config, key), KEY)["bert"]["encoder"]
     assert set(encoder) == {f"layer_{i}" for i, count in enumerate(held) if count}
     assert [len(encoder.get(f"layer_{i}", ())) for i in range(config.num_layers)] == held
+
+
+@pytest.mark.parametrize(
+    ("layers", "recorded", "pieces"),
+    [
+        (
+            8,
+            {},
+            [(0, 1), (1, 7), (7, 8)],
+        ),  # the first layer lacks a norm, then two periods of three, one is left
+        (7, {}, [(0, 1), (1, 7)]),
+        (6, {}, [(i, i + 1) for i in range(6)]),  # one period alone is no run
+        (14, {7}, [(0, 1), (1, 7), (7, 8), (8, 14)]),
+    ],
+)
+def test_a_scan_takes_runs_of_whole_periods(layers, recorded, pieces):
+    config = variant("modernbert", num_layers=layers, layers="scan")
+    found = _pieces(layer_pattern(config), config, dict.fromkeys(recorded, frozenset()))
+    assert [(piece.start, piece.stop) for piece in found] == pieces

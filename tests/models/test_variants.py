@@ -92,6 +92,7 @@ def test_packing_equals_each_example_alone(name):
     [
         ("shared-ffn", {"layers": "scan"}),
         ("deberta-v2", {"layers": "scan", "remat": True}),
+        ("modernbert", {"layers": "scan", "remat": True}),
     ],
 )
 def test_scan_and_remat_compute_what_the_loop_does(name, fields):

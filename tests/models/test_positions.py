@@ -1,4 +1,4 @@
-"""Rotary positions: against complex numbers, and what they are for."""
+"""Positions without a table: rotary against complex numbers, ALiBi and sinusoids against their formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from bert_jax.models.alibi import biases, slopes
+from bert_jax.models.attention import attention_mask, self_attention
+from bert_jax.models.embeddings import sinusoids
 from bert_jax.models.rotary import rotate, rotation
+from tests.configs import model
+from tests.models.variants import random_params, shapes_below
 
 B, L, H, K = 2, 7, 3, 8
 
@@ -57,3 +61,23 @@ def test_alibis_slopes_and_biases():
     found = np.asarray(biases(5, heads=8))
     assert found.shape == (1, 8, 5, 5)
     np.testing.assert_array_equal(found[0, 1], -0.25 * np.abs(np.arange(5)[:, None] - np.arange(5)))
+
+
+def test_alibis_biases_are_added_to_the_scaled_scores():
+    config = model(hidden_size=24, num_heads=3, positions="alibi", attention_dropout_rate=0.0)
+    params = random_params(shapes_below("bert/encoder/layer_{i}/attention", config))
+    x, mask = draw(0).reshape(B, L, 24), attention_mask(jnp.ones((B, L), int), packed=False)
+    items = frozenset({"queries", "keys", "scores"})
+    _, found = self_attention(params, x, config=config, mask=mask, keys_B=None, record=items)
+    products = np.einsum("BLHK,BTHK->BHLT", found.queries_BLHK, found.keys_BTHK) / K**0.5
+    distance = np.abs(np.arange(L)[:, None] - np.arange(L))
+    expected = products - np.array(slopes(3))[:, None, None] * distance
+    np.testing.assert_allclose(found.scores_BHLT, expected, atol=1e-5)
+
+
+def test_sinusoids_are_sines_and_cosines_in_turn():
+    found = np.asarray(sinusoids(jnp.array([[0, 1, 5]]), width=6))[0]
+    for row, position in zip(found, (0, 1, 5), strict=True):
+        angles = [position / 10_000 ** (2 * i / 6) for i in range(3)]
+        expected = [f(angle) for angle in angles for f in (np.sin, np.cos)]
+        np.testing.assert_allclose(row, expected, atol=1e-6)
