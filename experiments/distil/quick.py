@@ -5,7 +5,9 @@
     bert-jax distill --config experiments/distil/quick.py --teacher runs/quickstart --workdir runs/quick-student
 
 The student is the quickstart's teacher with one of its two layers: soft targets at the masked tokens, MLM, and the cosine of
-the last hidden states, over the quickstart's own corpus.
+the last hidden states, over the quickstart's own corpus. On 2 busy CPU cores in 206 s (2026-11-30, over the text of every
+extra's packages): held-out MLM loss 5.728 -> 5.007, the teacher's being 4.887; soft loss 0.665 -> 0.192, 1 - cosine
+0.249 -> 0.078.
 
     bert-jax prepare --config experiments/distil/quick.py:relations --config.tokenizer.path=DIR
     bert-jax distill --config experiments/distil/quick.py:relations --config.tokenizer.path=DIR --teacher DIR --workdir W
