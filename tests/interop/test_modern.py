@@ -1,11 +1,16 @@
-"""config.json of ModernBERT and NeoBERT: both spellings, what is refused, what an export writes."""
+"""Directories of ModernBERT and NeoBERT: both spellings of config.json, what is refused, what an export writes."""
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from bert_jax.config.presets import PRESETS
 from bert_jax.errors import UserError
 from bert_jax.interop.config_json import config_from_hf, config_to_hf
+from bert_jax.interop.load import load_hf
+from bert_jax.interop.save import save_hf
 from tests.configs import changed
+from tests.interop.small import CONFIGS, TOKENIZER, params_of
 from tests.interop.test_config_json import PUBLISHED
 
 OLD, NEW, NEO = PUBLISHED["modernbert-base"], PUBLISHED["modernbert-large"], PUBLISHED["neobert"]
@@ -93,3 +98,68 @@ def test_an_export_is_spelt_for_old_and_new_versions():
 def test_what_no_model_of_the_family_computes_is_not_written(name, fields, message):
     with pytest.raises(UserError, match=message):
         config_to_hf(changed(PRESETS[name], **fields), pad_token_id=0)
+
+
+# ---------------------------------------------------------------------------------------------
+# Tensors
+# ---------------------------------------------------------------------------------------------
+
+LAYERS = {"modernbert": "model.layers", "neobert": "model.transformer_encoder"}
+FUSED = {"modernbert": "attn.Wqkv", "neobert": "qkv"}
+
+
+@pytest.fixture(params=LAYERS)
+def exported(request, tmp_path):
+    """(family, folder, its tensors)."""
+    config = CONFIGS[request.param]
+    save_hf(tmp_path / "model", params_of(config), config=config, tokenizer=TOKENIZER)
+    return request.param, tmp_path / "model", load_file(tmp_path / "model" / "model.safetensors")
+
+
+def refusal(folder, tensors):
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(UserError) as refused:
+        load_hf(folder)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_tensor_too_few_of_another_shape_or_too_many(exported):
+    family, folder, tensors = exported
+    fused = f"{LAYERS[family]}.1.{FUSED[family]}.weight"
+    without = {name: array for name, array in tensors.items() if name != fused}
+    assert f"tensor {fused} of shape (36, 12) is missing" in refusal(folder, without)
+    turned = tensors | {fused: np.ascontiguousarray(tensors[fused].T)}
+    assert f"tensor {fused} has shape (12, 36), config.json says (36, 12)" in refusal(folder, turned)
+    bias = f"{LAYERS[family]}.1.{FUSED[family]}.bias"
+    more = refusal(folder, tensors | {bias: np.zeros(36, np.float32)})
+    assert f"tensors inside the encoder that config.json (4 layers) has no place for: {bias}" in more
+
+
+def test_the_first_layer_of_modernbert_has_no_norm_and_the_decoder_is_tied(tmp_path):
+    config = CONFIGS["modernbert"]
+    save_hf(tmp_path / "model", params_of(config), config=config, tokenizer=TOKENIZER)
+    tensors = load_file(tmp_path / "model" / "model.safetensors")
+    assert "model.layers.1.attn_norm.weight" in tensors
+    extra = "model.layers.0.attn_norm.weight"
+    assert f"has no place for: {extra}" in refusal(
+        tmp_path / "model", tensors | {extra: np.ones(12, np.float32)}
+    )
+    other = tensors["model.embeddings.tok_embeddings.weight"] + 1
+    assert "decoder.weight (41, 12) must equal model.embeddings.tok_embeddings.weight" in refusal(
+        tmp_path / "model", tensors | {"decoder.weight": other}
+    )
+
+
+def test_names_without_the_prefix_are_read(exported):
+    family, folder, tensors = exported
+    save_file(
+        {name.removeprefix("model."): array for name, array in tensors.items()}, folder / "model.safetensors"
+    )
+    config, params, report = load_hf(folder)
+    assert (config, report.unexpected) == (CONFIGS[family], ())
+    expected = params_of(CONFIGS[family])
+    np.testing.assert_array_equal(
+        params["bert"]["encoder"]["layer_1"]["attention"]["key"]["kernel"],
+        expected["bert"]["encoder"]["layer_1"]["attention"]["key"]["kernel"],
+    )
