@@ -27,17 +27,18 @@ def params_of(name):
 
 
 @functools.cache
-def compiled(config, heads):
+def compiled(config, heads, records):
     def apply(params, batch, dropout_key):
         model = BertWithHeads(config, heads)
-        record = every_layer(config, "probabilities")
+        record = every_layer(config, "probabilities") if records else {}
         return model.apply({"params": params}, batch, dropout_key=dropout_key, record=record)
 
     return jax.jit(apply)
 
 
-def forward(name, batch, *, params=None, dropout_key=None, **fields):
-    function = compiled(variant(name, **fields), HEADS[name])
+def forward(name, batch, *, params=None, dropout_key=None, records=True, **fields):
+    """records: attention's probabilities, which no scan and no local attention in blocks gives."""
+    function = compiled(variant(name, **fields), HEADS[name], records)
     return function(params_of(name) if params is None else params, batch, dropout_key)
 
 
@@ -103,9 +104,21 @@ def test_scan_and_remat_compute_what_the_loop_does(name, fields):
     assert_close(others, gradients, 1e-5 * largest(gradients))
 
 
-def test_scan_picks_each_groups_parameters():
+@pytest.mark.parametrize("name", ["albert-groups", "modernbert"])
+def test_scan_picks_each_layers_parameters(name):
     batch = row(FIRST)
-    assert_close(forward("albert-groups", batch, layers="scan"), forward("albert-groups", batch), 1e-5)
+    found, expected = (forward(name, batch, records=False, layers=layers) for layers in ("scan", "loop"))
+    assert_close(found, expected, 1e-5)
+    assert len(found.hidden_states) == len(expected.hidden_states) == VARIANTS[name].num_layers + 1
+
+
+def test_packing_equals_each_example_alone_in_blocks():
+    """Local attention over five blocks, in which examples begin and end, against the mask over each alone."""
+    together = forward("modernbert", row(FIRST, SECOND), records=False).hidden_states
+    alone = [forward("modernbert", row(tokens)).hidden_states for tokens in (FIRST, SECOND)]
+    for packed, first, second in zip(together, *alone, strict=True):
+        np.testing.assert_allclose(packed[:, :12], first[:, :12], atol=1e-4)
+        np.testing.assert_allclose(packed[:, 12:19], second[:, :7], atol=1e-4)
 
 
 def largest(tree):
