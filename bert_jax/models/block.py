@@ -124,6 +124,7 @@ def layer(
     return normed("mlp_norm", x_BLD, where=not is_before), internals
 
 
+@jax.named_scope("attention")
 def _attention(
     params: Params,
     x_BLD: Array,

@@ -12,6 +12,7 @@ from bert_jax.models.layers import ACTIVATIONS, Params, dense
 Array = jax.Array
 
 
+@jax.named_scope("mlp")
 def feedforward(params: Params, x_BLD: Array, *, config: ModelConfig) -> Array:
     """W2 f(W1 x + b1) + b2 (Vaswani et al. 2017, eq. 2, f being GELU); with a gate W2 (f(W1 x) * W3 x) + b2 (Shazeer
     2020, eq. 6): [B, L, D].

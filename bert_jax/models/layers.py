@@ -6,12 +6,14 @@ the modules that call them (`embeddings`, `encoder`, `heads`) declare the parame
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.random import threefry_2x32
 
 from bert_jax.config.model import NormConfig
@@ -64,6 +66,7 @@ def rms_norm(params: Params, x: Array, *, eps: float) -> Array:
     return y.astype(x.dtype)
 
 
+@jax.named_scope("norm")
 def norm(params: Params, x: Array, *, config: NormConfig) -> Array:
     """The normalisation that the config names."""
     return (rms_norm if config.kind == "rms" else layer_norm)(params, x, eps=config.eps)
@@ -81,21 +84,50 @@ def dropout_keys(key: Array, example_ids_B: Array, sites: int) -> Array:
 
 
 def dropout(x: Array, rate: float, keys_B: Array | None) -> Array:
-    """Zeroes a share `rate` of `x` [B, ...] and scales the rest to keep the mean; the identity without keys.
+    """Zeroes a share `rate` of `x` [B, ..., X] and scales the rest to keep the mean; the identity without keys.
 
-    The mask is a pure function of (seed, step, example, site), so it does not depend on how rows are spread over
-    devices, hosts or micro-batches. The rate is exact to 2^-17.
+    The mask is a pure function of (seed, step, example, site, place in the example), so it does not depend on how rows are
+    spread over devices, hosts or micro-batches. The backward pass makes it again: nothing of the size of `x` is kept.
     """
     if keys_B is None or rate == 0.0:
         return x
-    threshold = round(rate * 2**16)
-    # One hash gives 64 bits: four elements' 16. `jax.random.bits` would take three hashes more, and the
-    # generators that are cheaper still (threefry4x32, philox4x32) compile for minutes over a mesh or not
-    # at all (jaxlib 0.10.2).
-    count = math.prod(x.shape[1:])
-    counters = jnp.arange((count + 1) // 2, dtype=jnp.uint32)
-    words = jax.vmap(lambda row_key: threefry_2x32(jax.random.key_data(row_key), counters))(keys_B)
-    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(x.shape[0], -1)
-    bits = bits[:, :count].reshape(x.shape)
-    scale = jnp.asarray(2**16 / (2**16 - threshold), x.dtype)
-    return jnp.where(bits >= threshold, x * scale, jnp.zeros((), x.dtype))
+    return _dropout(x, jax.random.key_data(keys_B), rate)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _dropout(x: Array, words_B2: Array, rate: float) -> Array:
+    with jax.named_scope("dropout"):
+        scale = jnp.asarray(1 / (1 - rate), x.dtype)
+        threshold = np.uint32(round(rate * 2**32))
+        return jnp.where(random_words(words_B2, x.shape) >= threshold, x * scale, 0)
+
+
+def _dropout_forward(x: Array, words_B2: Array, rate: float) -> tuple[Array, Array]:
+    return _dropout(x, words_B2, rate), words_B2
+
+
+def _dropout_backward(rate: float, words_B2: Array, grad: Array) -> tuple[Array, None]:
+    return _dropout(grad, words_B2, rate), None
+
+
+_dropout.defvjp(_dropout_forward, _dropout_backward)
+
+
+def random_words(words_B2: Array, shape: tuple[int, ...]) -> Array:
+    """Uniform uint32 words of `shape` [B, ..., X] from the two key words of each row.
+
+    Made in two steps, for a step of training draws a word for every element of every layer. Threefry gives two words to
+    each vector of the last axis. From these and its place in the vector each element has its own by the 32-bit finalizer
+    of MurmurHash3 (Appleby 2011), the second word joining between its multiplications, in eight operations that fuse
+    into their consumer: a threefry of four elements each takes thirty, and its output goes through memory. The finalizer's
+    last shift changes low bits alone and is left out: use the words by comparison.
+    """
+    rows, *axes, width = shape
+    count = math.prod(axes)
+    counters = jnp.arange(2 * count, dtype=jnp.uint32)
+    pairs = jax.vmap(lambda key: threefry_2x32(key, counters))(words_B2).reshape(rows, 2, *axes, 1)
+    places = jnp.arange(width, dtype=jnp.uint32) * np.uint32(0x9E3779B9)  # 2^32 / golden ratio: neighbours far apart
+    x = pairs[:, 0] + places.reshape((1,) * (len(axes) + 1) + (width,))
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13) ^ pairs[:, 1]) * np.uint32(0xC2B2AE35)
+    return x

@@ -106,12 +106,21 @@ class JitPlan:
             name: jax.make_array_from_process_local_data(self._rows, rows) for name, rows in batch.items()
         }
 
+    def abstract_batch(self, batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes, types and places of the global batch whose rows `batch` has."""
+        return {name: _abstract(rows, self._rows) for name, rows in batch.items()}
+
     def place_constants(self, constants: Any) -> Any:
         """Parameters that are only read, each leaf where a parameter of its axes lives."""
+        return jax.tree.map(jax.device_put, constants, self._constant_shardings(constants))
+
+    def abstract_constants(self, constants: Any) -> Any:
+        """Shapes, types and places of what `place_constants` would place."""
+        return jax.tree.map(_abstract, constants, self._constant_shardings(constants))
+
+    def _constant_shardings(self, constants: Any) -> Any:
         specs = param_specs(constants, self.table)
-        return jax.tree.map(
-            lambda leaf, spec: jax.device_put(leaf, NamedSharding(self.mesh, spec)), constants, specs
-        )
+        return jax.tree.map(lambda _, spec: NamedSharding(self.mesh, spec), constants, specs)
 
     def host(self) -> Host:
         """(index, count): which of `count` equal parts of a batch's rows this process feeds.
@@ -216,9 +225,17 @@ class PmapPlan:
         count = len(self.devices)
         return {name: rows.reshape(count, -1, *rows.shape[1:]) for name, rows in batch.items()}
 
+    def abstract_batch(self, batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and types of the rows with a leading axis of devices."""
+        return {name: jax.ShapeDtypeStruct(rows.shape, rows.dtype) for name, rows in self.place(batch).items()}
+
     def place_constants(self, constants: Any) -> Any:
         """Everything is replicated."""
         return jax.device_put(constants, self.replicated)
+
+    def abstract_constants(self, constants: Any) -> Any:
+        """Shapes, types and places of what `place_constants` would place."""
+        return jax.tree.map(lambda leaf: _abstract(leaf, self.replicated), constants)
 
     def host(self) -> Host:
         """(index, count): which of `count` equal parts of a batch's rows this process feeds: all of them."""
@@ -259,6 +276,10 @@ class PmapPlan:
 
 
 Plan = JitPlan | PmapPlan
+
+
+def _abstract(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _shardings(tree: Any) -> Any:

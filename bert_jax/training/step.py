@@ -58,8 +58,9 @@ def train_step(
         return grads, sums
 
     grads, sums = reduce(_accumulated(micro_step, batch, accumulate))
-    grad_norm = optax.tree.norm(grads)
-    params, opt_state = _update(state, grads, optimizer, frozen)
+    with jax.named_scope("optimizer"):
+        grad_norm = optax.tree.norm(grads)
+        params, opt_state = _update(state, grads, optimizer, frozen)
     sums = {**sums, "grad_norm": (grad_norm, jnp.float32(1))}
 
     finite = jnp.all(jnp.isfinite(jnp.stack([total for total, _ in sums.values()])))

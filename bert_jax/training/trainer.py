@@ -128,8 +128,21 @@ class Trainer:
 
     def compile_train(self, phase: Phase, state: TrainState, batch: Batch) -> CompiledStep:
         """The training step of a phase for the shapes of `batch`."""
+        body = self._train_body(phase, state)
+        step = CompiledStep(functools.partial(self.plan.compile_train, body), self.constants)
+        step.compile(state, self.plan.place(batch))
+        return step
+
+    def compile_abstract(self, phase: Phase, rows: int) -> jax.stages.Compiled:
+        """The training step of a phase for batches of `rows` rows, on devices that may not be here: nothing is placed."""
+        state = self.abstract_state()
+        constants = self.plan.abstract_constants(jax.eval_shape(self.task.constants))
+        batch = self.plan.abstract_batch(phase.spec.zeros(rows))
+        return self.plan.compile_train(self._train_body(phase, state), state, constants, batch)
+
+    def _train_body(self, phase: Phase, state: TrainState) -> Callable[..., Any]:
         frozen = frozen_leaves(state.params, phase.frozen) if phase.frozen else None
-        body = functools.partial(
+        return functools.partial(
             train_step,
             objective=self.task.objective_in(phase),
             optimizer=self.optimizer,
@@ -137,9 +150,6 @@ class Trainer:
             frozen=frozen,
             ema=self.config.train.ema,
         )
-        step = CompiledStep(functools.partial(self.plan.compile_train, body), self.constants)
-        step.compile(state, self.plan.place(batch))
-        return step
 
     def evaluator(self, source: BatchSource, phase: Phase, *, batches: int = 0) -> Evaluator:
         """Evaluates parameters as in `phase`, on the first `batches` batches of `source`; 0: all."""
