@@ -4,6 +4,9 @@
                  memory, compile time. Needs no corpus and no TensorFlow. --baseline hf runs the step of Hugging
                  Face's PyTorch model on the same shapes in turns with it (forward, backward, clipping, AdamW)
                  and adds the ratio.
+--what compile   the training step compiled for --target, a machine that need not be here, by its real compiler: what a
+                 chip computes, moves and sends, by kind; memory; the least time that this takes, and by which part.
+                 --fit finds the largest batch that fits.
 --what pipeline  rows a second of the input pipeline alone, over the prepared corpus; the time to the first batch
                  from step 10^6; the share of token slots that hold a token. --baseline hf runs Hugging Face's
                  DataCollatorForLanguageModeling, which masks single tokens, on rows of the same shape that are
@@ -18,9 +21,11 @@
                  --baseline hf adds Hugging Face's pipeline, or embedding as sentence-transformers does it.
 
   bert-jax bench --what step --config experiments/bert_base.py --baseline hf
+  bert-jax bench --what compile --config experiments/bert_base.py --phase 1 --target v5e:2x2 --heaviest 20
 
 Quote ratios of one run; absolute times only of a machine that runs nothing else.
-Exit status: 0 measured, 1 no corpus or the baseline is not installed, 2 bad usage or configuration.
+Exit status: 0 measured, 1 no corpus, a baseline or compiler that is not installed, or out of memory, 2 bad usage or
+configuration.
 """
 
 from __future__ import annotations
@@ -32,28 +37,46 @@ from typing import Any
 
 from bert_jax import config as configs
 from bert_jax.commands import add_config_argument, experiment_words, load_config
-from bert_jax.config import FinetuneConfig
+from bert_jax.config import FinetuneConfig, PretrainConfig
+from bert_jax.config.phases import phases
 from bert_jax.errors import UsageError
 
 _FLAGS: dict[str, tuple[str, ...]] = {
-    "step": ("config", "seconds", "baseline"),
-    "pipeline": ("config", "seconds", "baseline"),
-    "prepare": ("config", "processes"),
-    "finetune": ("config", "seconds", "baseline", "init"),
-    "latency": ("config", "seconds", "baseline", "batch", "length"),
-    "predict": ("baseline", "model", "task", "input"),
+    "step": ("config", "phase", "repeats", "seconds", "baseline"),
+    "compile": ("config", "phase", "target", "fit", "heaviest", "hlo", "html"),
+    "pipeline": ("config", "repeats", "seconds", "baseline"),
+    "prepare": ("config", "repeats", "processes"),
+    "finetune": ("config", "repeats", "seconds", "baseline", "init"),
+    "latency": ("config", "repeats", "seconds", "baseline", "batch", "length"),
+    "predict": ("repeats", "baseline", "model", "task", "input"),
 }
-"""The flags of each measurement besides --repeats."""
-_NEEDED = ("config", "init", "model", "task", "input")
-_DEFAULTS = {"seconds": 10.0, "batch": 1, "length": 32}
+"""The flags of each measurement."""
+_NEEDED = ("config", "target", "init", "model", "task", "input")
+_DEFAULTS = {"seconds": 10.0, "batch": 1, "length": 32, "repeats": 3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--what", required=True, choices=tuple(_FLAGS), help="what to measure, see above")
     add_config_argument(parser, required=False)
-    parser.add_argument("--repeats", type=int, default=3, help="measurements; the median counts (default 3)")
+    parser.add_argument("--repeats", type=int, help="measurements; the median counts (default 3)")
     parser.add_argument("--seconds", type=float, help="length of a measurement (default 10)")
     parser.add_argument("--baseline", choices=("hf",), help="measure Hugging Face's code in the same run")
+    parser.add_argument(
+        "--phase", type=int, metavar="N", help="step, compile: which of the run's phases (default the last)"
+    )
+    parser.add_argument(
+        "--target", metavar="CHIP:SHAPE", help="compile: v5e:4x4, v6e:2x2, v5p:2x2x1, h100:8, a100:1, ..."
+    )
+    parser.add_argument(
+        "--fit", action="store_const", const=True, help="compile: the largest batch that fits"
+    )
+    parser.add_argument(
+        "--heaviest", type=int, metavar="N", help="compile: list the instructions that move most"
+    )
+    parser.add_argument("--hlo", type=Path, metavar="FILE", help="compile: write the optimised module there")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="compile: write the tables there, as a page"
+    )
     parser.add_argument("--processes", type=int, metavar="N", help="prepare: default one for each core")
     parser.add_argument("--init", metavar="MODEL", help="finetune: the model to fine-tune, as for `finetune`")
     parser.add_argument("--batch", type=int, metavar="B", help="latency: rows (default 1)")
@@ -85,18 +108,35 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
             raise UsageError(f"--{flag} {value} has no effect with --what {args.what}")
     if missing := [flag for flag in flags if flag in _NEEDED and flag not in given]:
         raise UsageError(f"--what {args.what} needs --{missing[0]}")
-    options = {"repeats": args.repeats} | {flag: given.get(flag, _DEFAULTS.get(flag)) for flag in flags}
+    options = {flag: given.get(flag, _DEFAULTS.get(flag)) for flag in flags}
     for flag, value in options.items():
         if isinstance(value, int | float) and not value > 0:
             raise UsageError(f"--{flag} {value} must be > 0")
-    del options["config" if "config" in options else "input"]
-    return options
+    return {flag: value for flag, value in options.items() if flag not in ("config", "phase", "input")}
+
+
+def _in_phase(args: argparse.Namespace) -> PretrainConfig:
+    """The configuration in the phase that is measured, without phases of its own.
+
+    Raises:
+      UsageError: the run has no such phase.
+    """
+    found = phases(load_config(args))
+    if args.phase is not None and args.phase > len(found):
+        raise UsageError(f"--phase {args.phase} must be at most {len(found)}, the phases of {args.config}")
+    return found[(args.phase or len(found)) - 1].config
 
 
 def _step(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
     from bert_jax.benchmarks import step
 
-    return step.measure(load_config(args), **options)
+    return step.measure(_in_phase(args), **options)
+
+
+def _compile(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    from bert_jax.benchmarks import compile as compiling
+
+    return compiling.measure(_in_phase(args), **options)
 
 
 def _pipeline(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +175,7 @@ def _predict(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, 
 
 _MEASURES: dict[str, tuple[str, Callable[[argparse.Namespace, Mapping[str, Any]], dict[str, Any]]]] = {
     "step": ("training step", _step),
+    "compile": ("compiled step, per chip", _compile),
     "pipeline": ("input pipeline", _pipeline),
     "prepare": ("preparation", _prepare),
     "finetune": ("fine-tuning", _finetune),

@@ -126,7 +126,9 @@ def random_words(words_B2: Array, shape: tuple[int, ...]) -> Array:
     count = math.prod(axes)
     counters = jnp.arange(2 * count, dtype=jnp.uint32)
     pairs = jax.vmap(lambda key: threefry_2x32(key, counters))(words_B2).reshape(rows, 2, *axes, 1)
-    places = jnp.arange(width, dtype=jnp.uint32) * np.uint32(0x9E3779B9)  # 2^32 / golden ratio: neighbours far apart
+    places = jnp.arange(width, dtype=jnp.uint32) * np.uint32(
+        0x9E3779B9
+    )  # 2^32 / golden ratio: neighbours far apart
     x = pairs[:, 0] + places.reshape((1,) * (len(axes) + 1) + (width,))
     x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13) ^ pairs[:, 1]) * np.uint32(0xC2B2AE35)

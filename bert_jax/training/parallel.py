@@ -227,7 +227,9 @@ class PmapPlan:
 
     def abstract_batch(self, batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and types of the rows with a leading axis of devices."""
-        return {name: jax.ShapeDtypeStruct(rows.shape, rows.dtype) for name, rows in self.place(batch).items()}
+        return {
+            name: jax.ShapeDtypeStruct(rows.shape, rows.dtype) for name, rows in self.place(batch).items()
+        }
 
     def place_constants(self, constants: Any) -> Any:
         """Everything is replicated."""

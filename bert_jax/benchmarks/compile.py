@@ -1,0 +1,205 @@
+"""Counts what the training step does on a machine that is not here, from what its real compiler makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bert_jax import atomic
+from bert_jax.benchmarks.timing import in_a_new_process
+from bert_jax.compilers import targets
+from bert_jax.compilers.cost import Line, count
+from bert_jax.compilers.hlo import parse
+from bert_jax.compilers.report import page, show
+from bert_jax.compilers.roofline import Part, bound, parts
+from bert_jax.compilers.targets import Target
+from bert_jax.config import PretrainConfig
+from bert_jax.errors import UserError
+
+_log = logging.getLogger(__name__)
+_TRIES = 6  # compilations of --fit; a line through two of them is within a step of the third
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled step, as far as another process can have it."""
+
+    text: str
+    """the optimised module"""
+    seconds: float
+    """compilation"""
+    argument_bytes: int
+    temporary_bytes: int
+    needed_bytes: int
+    """arguments, results that take no argument's place, temporaries and code, of each chip"""
+    model_flops: float
+    """of the step on all chips, see `models.flops`"""
+
+
+def measure(
+    config: PretrainConfig,
+    *,
+    target: str,
+    fit: bool = False,
+    heaviest: int = 0,
+    hlo: Path | None = None,
+    html: Path | None = None,
+) -> dict[str, Any]:
+    """Compiles the step of `config`, which has no phases, for `target`; prints tables and returns the sums of one chip.
+
+    fit: searches the largest batch that fits the chips' memory, and counts that one. heaviest: instructions to list.
+    hlo, html: files for the optimised module and for the tables as a page.
+
+    Raises:
+      UsageError: an unknown target.
+      UserError: its compiler is not installed, or the step does not fit the memory.
+      ConfigError: the mesh or the batch does not fit the number of chips.
+    """
+    machine = targets.parse(target)
+    targets.check_compiler(machine)
+    program = None
+    if fit:
+        config, program = _largest(config, machine)
+    program = program or _compiled(config, machine)
+    lines = count(parse(program.text))
+    found = parts(lines, machine)
+    if hlo is not None:
+        atomic.write_text(hlo, program.text)
+    values = _values(config, machine, program, lines, found)
+    if html is not None:
+        atomic.write_text(html, page(values, lines, found, heaviest=heaviest or 40))
+    show(values, lines, found, heaviest=heaviest)
+    return values
+
+
+def _values(
+    config: PretrainConfig, target: Target, program: Program, lines: Sequence[Line], found: Sequence[Part]
+) -> dict[str, Any]:
+    chip, slowest = target.chip, bound(found)
+    by_kind: dict[str, float] = {}
+    for line in lines:
+        by_kind[line.kind] = by_kind.get(line.kind, 0.0) + line.hbm_read + line.hbm_written
+    amounts = {part.name: part.amount for part in found}
+    return {
+        "target": target.name,
+        "model": config.model.preset,
+        "batch": [config.train.batch_size, config.data.sequence_length],
+        "flops": amounts["matrix unit"],
+        "vector_ops": amounts["vector unit"],
+        "hbm_bytes": amounts["memory"],
+        "hbm_bytes_by": dict(sorted(by_kind.items(), key=lambda item: -item[1])),
+        "argument_bytes": program.argument_bytes,
+        "temporary_bytes": program.temporary_bytes,
+        "needed_bytes": program.needed_bytes,
+        "memory_bytes": chip.memory_bytes,
+        "collective_bytes": sum(line.collective_bytes for line in lines),
+        "bound_ms": slowest.milliseconds,
+        "bound_by": slowest.name,
+        "mfu_at_bound": program.model_flops
+        / target.count
+        / chip.matrix_flops
+        / (slowest.milliseconds / 1000),
+        "compile_s": program.seconds,
+    }
+
+
+def _largest(config: PretrainConfig, target: Target) -> tuple[PretrainConfig, Program]:
+    """The config with the largest batch that fits, and its program.
+
+    Memory grows with the batch in a line, so two batches that compile give a guess, which the compiler confirms.
+
+    Raises:
+      UserError: not one row a chip fits.
+    """
+    parallel = config.parallel
+    unit = target.count // parallel.tensor * config.train.accumulate
+    fits: dict[int, Program] = {}
+    fails: set[int] = set()
+    rows = max(1, config.train.batch_size // unit)
+    for _ in range(_TRIES):
+        train = dataclasses.replace(config.train, batch_size=rows * unit)
+        try:
+            fits[rows] = _compiled(dataclasses.replace(config, train=train), target)
+        except OutOfMemory:
+            fails.add(rows)
+        rows = next_rows(
+            {rows: each.needed_bytes for rows, each in fits.items()}, fails, target.chip.memory_bytes
+        )
+        if rows in fits or rows in fails:
+            break
+    if not fits:
+        raise UserError(
+            f"not one row fits a chip of {target.name}: choose a smaller model, fsdp, tensor or remat"
+        )
+    best = max(fits)
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=best * unit)), fits[
+        best
+    ]
+
+
+def next_rows(needed: dict[int, int], fails: set[int], memory: float) -> int:
+    """The batch to try next: on the line through the two largest that fit, else twice or half; one that was tried if none
+    is left between. needed: rows -> bytes of those that fit."""
+    too_many = min(fails, default=0)
+    if not needed:
+        return too_many // 2
+    *_, smaller, largest = (0, *sorted(needed))
+    guess = 2 * largest
+    if smaller:
+        row = (needed[largest] - needed[smaller]) / (largest - smaller)
+        guess = int(largest + (memory - needed[largest]) / max(row, 1))
+    if too_many:
+        guess = min(guess, too_many - 1)
+    return max(guess, largest)
+
+
+class OutOfMemory(UserError):
+    """The compiler could not fit the step into a chip's memory."""
+
+
+def _compiled(config: PretrainConfig, target: Target) -> Program:
+    _log.info(
+        "compiling for %s, batch %d of rows of %d: half a minute to four minutes",
+        target.name, config.train.batch_size, config.data.sequence_length,
+    )  # fmt: skip
+    program = in_a_new_process(targets.environment(target), compile_here, config, target)
+    if program is None or program.needed_bytes > target.chip.memory_bytes:
+        needs = "" if program is None else f" needs {program.needed_bytes / 2**30:.1f} GiB a chip and"
+        raise OutOfMemory(
+            f"config.train.batch_size={config.train.batch_size} of rows of {config.data.sequence_length}{needs} does not"
+            f" fit the {target.chip.memory_bytes / 2**30:.1f} GiB of {target.name}; lower it, raise"
+            " config.train.accumulate or config.parallel.fsdp, or set config.model.remat"
+        )
+    return program
+
+
+def compile_here(config: PretrainConfig, target: Target) -> Program | None:
+    """Compiles in this process, which has `targets.environment` from its start; None: it does not fit the memory."""
+    from bert_jax.tasks.choose import task_of
+    from bert_jax.training.trainer import Trainer
+
+    task = task_of(config)
+    config, [phase] = task.config, task.phases
+    trainer = Trainer.of(task, config, targets.devices(target))
+    start = time.perf_counter()
+    try:
+        compiled = trainer.compile_abstract(phase, config.train.batch_size)
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            return None
+        raise
+    seconds = time.perf_counter() - start
+    memory = compiled.memory_analysis()
+    needed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Program(
+        text=compiled.as_text(),
+        seconds=seconds,
+        argument_bytes=memory.argument_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        needed_bytes=needed + memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
+        model_flops=phase.flops,
+    )
