@@ -107,7 +107,8 @@ def _dropout_forward(x: Array, words_B2: Array, rate: float) -> tuple[Array, Arr
 
 
 def _dropout_backward(rate: float, words_B2: Array, grad: Array) -> tuple[Array, None]:
-    return _dropout(grad, words_B2, rate), None
+    # Without the barrier XLA finds the mask of the forward pass to be the same, and keeps that one instead.
+    return _dropout(grad, jax.lax.optimization_barrier(words_B2), rate), None
 
 
 _dropout.defvjp(_dropout_forward, _dropout_backward)

@@ -1,5 +1,6 @@
 """Dense layers and LayerNorm against flax's, dropout and activations by themselves."""
 
+import itertools
 import math
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.random import threefry_2x32
 
 from bert_jax.models import layers
 
@@ -44,6 +46,54 @@ def test_rows_sites_and_steps_have_masks_of_their_own():
     for i, a in enumerate(seen):
         for b in seen[:i]:
             assert 0.3 < (a == b).mean() < 0.7
+
+
+def words(ids, shape, site=0):
+    keys_B2 = jax.random.key_data(keys(ids)[:, site])
+    return np.asarray(layers.random_words(keys_B2, (len(ids), *shape)))
+
+
+def test_random_words_are_the_finalizer_of_threefrys_and_the_place():
+    key_pairs = np.asarray(jax.random.key_data(keys([5, 6])[:, 1]))
+    found = np.asarray(layers.random_words(jnp.asarray(key_pairs), (2, 3, 4)))
+    for row in range(2):
+        pairs = np.asarray(threefry_2x32(jnp.asarray(key_pairs[row]), jnp.arange(6, dtype=jnp.uint32)))
+        for vector in range(3):
+            first, second = int(pairs[vector]), int(pairs[3 + vector])
+            for place in range(4):
+                x = (first + place * 0x9E3779B9) % 2**32
+                x = (x ^ (x >> 16)) * 0x85EBCA6B % 2**32
+                x = (x ^ (x >> 13) ^ second) * 0xC2B2AE35 % 2**32
+                assert found[row, vector, place] == x
+
+
+@pytest.mark.parametrize("shape", [(6, 32, 64), (32, 384)], ids=str)
+def test_random_words_pass_for_independent_along_every_axis(shape):
+    """Each statistic has the spread of independent words: none of hundreds is 5 standard deviations off."""
+    x = words(range(64), shape)
+    counts = np.bincount((x >> 20).ravel(), minlength=4096)
+    expected = x.size / 4096
+    assert abs(((counts - expected) ** 2 / expected).sum() - 4095) < 5 * math.sqrt(2 * 4095)
+    for rate in (0.1, 0.5):
+        kept = (x >= np.uint32(rate * 2**32)) - (1 - rate)
+        deviations = [kept.mean() * math.sqrt(kept.size / (rate * (1 - rate)))]
+        for axis, lag in itertools.product(range(kept.ndim), (1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 55)):
+            if lag < kept.shape[axis]:
+                early = kept.take(range(kept.shape[axis] - lag), axis)
+                both = early * kept.take(range(lag, kept.shape[axis]), axis)
+                deviations.append(both.mean() * math.sqrt(both.size) / (rate * (1 - rate)))
+        assert np.abs(deviations).max() < 5
+        dropped = (x < np.uint32(rate * 2**32)).sum(-1)
+        spread = dropped.var() / (x.shape[-1] * rate * (1 - rate)) - 1
+        assert abs(spread) < 5 * math.sqrt(2 / dropped.size)
+
+
+def test_the_gradient_of_dropout_has_the_mask_of_its_output_and_keeps_nothing_of_its_size():
+    x = jax.random.normal(jax.random.key(0), (4, 6, 8))
+    y, backward = jax.vjp(lambda x: layers.dropout(x, 0.3, keys(range(4))[:, 1]), x)
+    [grad] = backward(jnp.ones_like(x))
+    np.testing.assert_allclose(grad, y / x, rtol=1e-6)
+    assert all(np.size(leaf) < x.size for leaf in jax.tree.leaves(backward))
 
 
 def test_without_keys_or_rate_dropout_is_the_identity():

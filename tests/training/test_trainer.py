@@ -1,7 +1,10 @@
 """The trainer: what is compiled for a task."""
 
+import re
+
 import jax
 import jax.numpy as jnp
+import pytest
 
 from bert_jax import config as configs
 from bert_jax.benchmarks.synthetic import synthetic
@@ -51,3 +54,28 @@ def test_seeds_share_their_programs():
         kernels.append(state.params["bert"]["embeddings"]["token"])
     assert texts[0] == texts[1]
     assert not jnp.array_equal(*kernels)
+
+
+@pytest.mark.parametrize("parallel", [{"fsdp": 2, "tensor": 2}, {"mode": "pmap"}], ids=["jit", "pmap"])
+def test_a_step_compiled_without_its_devices_is_the_step_that_trains(parallel):
+    model = {"preset": "bert-tiny", "hidden_size": 16, "num_heads": 2, "num_layers": 1, "mlp_size": 16}
+    config = configs.resolve(
+        {
+            "tokenizer": {"vocab_size": 64},
+            "data": {"sequence_length": 16},
+            "model": model,
+            "train": {"batch_size": 16, "accumulate": 2},
+            "parallel": parallel,
+        }
+    )
+    trainer = Trainer.of(task_of(config), config)
+    [phase] = trainer.task.phases
+    state, batch = trainer.new_state(), synthetic(config, 16)
+    trains = trainer.compile_train(phase, state, batch).compile(state, trainer.plan.place(batch))
+    assert instructions(trainer.compile_abstract(phase, 16)) == instructions(trains)
+
+
+def instructions(compiled):
+    """The program without the places in the source that it came from."""
+    lines = (line for line in compiled.as_text().splitlines() if " = " in line)
+    return [re.sub(r", metadata=\{[^}]*\}", "", line) for line in lines]
