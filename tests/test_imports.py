@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "console.py": {"rich"},
     "html.py": set(),
     "plotting.py": {"matplotlib"},
+    "compilers": set(),
     "config": {"bert_jax.errors"},
     "batch.py": {"bert_jax.config", "numpy"},
     "text": {*_COMMON, "numpy", "tokenizers"},

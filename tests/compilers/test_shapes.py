@@ -80,10 +80,11 @@ def test_a_tile_rounds_the_minor_axes_up(text, size):
         ("f33x[2]{0}", "f33x is not an element type"),
         ("g32[2]", "g32 is not an element type"),
         ("%x", "no shape at column 1"),
-        ("(f32[2], )x", "no shape at column 10"),
+        ("(f32[2], %x)", "no shape at column 10"),
+        ("(f32[2]", "no shape at column 8"),
         ("f32[2,x]", "invalid literal for int"),
     ],
 )
 def test_no_shape(text, rule):
     with pytest.raises(ValueError, match=rule):
-        shape_at(text.replace(", )", ", %"), 0)
+        shape_at(text, 0)
