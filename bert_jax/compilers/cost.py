@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from bert_jax.compilers.collectives import collectives
-from bert_jax.compilers.flops import matrix_flops, vector_ops
+from bert_jax.compilers.flops import is_known, matrix_flops, vector_ops
 from bert_jax.compilers.hlo import Computation, Instruction, Module
 from bert_jax.compilers.shapes import ShapeTree
 from bert_jax.compilers.traffic import bytes_read, bytes_written, is_free, result
@@ -34,7 +34,9 @@ class Line:
     """An instruction that runs, and what all of its runs cost together.
 
     shape: of its result.
-    trips: how often it runs; with known=False, once for each loop around it whose count the module does not tell.
+    trips: how often it runs.
+    known: False where it may cost more: a loop around it whose trips the module does not tell counts as one trip, and a
+        kernel that does not say its FLOPs as none.
     matrix_flops: multiplications and additions of matmuls and convolutions.
     vector_ops: elementwise operations and reductions, one an element (see flops.vector_ops).
     hbm_read, hbm_written: bytes.
@@ -66,13 +68,13 @@ def count(module: Module, *, hbm: Set[int] = frozenset({0})) -> tuple[Line, ...]
 
 
 def totals(lines: Iterable[Line]) -> dict[str, Any]:
-    """Sums of all lines; `hbm_bytes_by` kind; `unknown_loops` counts the lines that may run more often than counted."""
+    """Sums of all lines; `hbm_bytes_by` kind; `unknown_lines` counts those that may cost more."""
     names = ("matrix_flops", "vector_ops", "hbm_read", "hbm_written", "collective_bytes")
-    sums: collections.Counter[str] = collections.Counter(dict.fromkeys((*names, "unknown_loops"), 0))
+    sums: collections.Counter[str] = collections.Counter(dict.fromkeys((*names, "unknown_lines"), 0))
     by_kind: collections.Counter[str] = collections.Counter()
     for line in lines:
         sums.update({name: getattr(line, name) for name in names})
-        sums["unknown_loops"] += not line.known
+        sums["unknown_lines"] += not line.known
         by_kind[line.kind] += line.hbm_read + line.hbm_written
     total = sums["hbm_read"] + sums["hbm_written"]
     return {**sums, "hbm_bytes": total, "hbm_bytes_by": dict(by_kind.most_common())}
@@ -131,7 +133,7 @@ class _Counter:
             op_name=next(iter(op_names), ""),
             kind=next((kind for kind in map(kind_of, op_names) if kind != "other"), "other"),
             trips=trips,
-            known=known,
+            known=known and is_known(instruction),
             matrix_flops=trips * matrix_flops(*place),
             vector_ops=trips * vector_ops(*place),
             hbm_read=trips * bytes_read(*place, self.hbm),

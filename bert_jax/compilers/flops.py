@@ -21,6 +21,10 @@ _ELEMENTWISE = frozenset({
 })  # fmt: skip
 
 
+# Targets of custom calls that run compiled kernels: Pallas's on TPU and GPU, Triton's, cuDNN's.
+_KERNELS = ("tpu_custom_call", "mosaic_gpu", "triton_kernel_call", "__gpu$xla.gpu.triton", "__cudnn$")
+
+
 def matrix_flops(module: Module, computation: Computation, instruction: Instruction) -> int:
     """Multiplications and additions of dots, convolutions and the libraries' kernels; fusions with what they hold.
 
@@ -36,6 +40,13 @@ def matrix_flops(module: Module, computation: Computation, instruction: Instruct
         case "fusion":
             return sum(matrix_flops(module, body, inner) for body, inner in _fused(module, instruction))
     return 0
+
+
+def is_known(instruction: Instruction) -> bool:
+    """Whether the arithmetic of an instruction shows: not that of a kernel that came without an estimate."""
+    target = instruction.target
+    estimated = "cost_estimate" in instruction.backend_config.get("custom_call_config", {})
+    return estimated or target.startswith("__cudnn$fmha") or not target.startswith(_KERNELS)
 
 
 def vector_ops(module: Module, computation: Computation, instruction: Instruction) -> int:
@@ -117,9 +128,8 @@ def _valid_places(
     They meet place p = o * stride - pad + k * kernel_dilation of the dilated operand, which holds its element
     p / left_dilation if that is a whole number in [0, left).
     """
-    step = left_dilation // math.gcd(
-        stride, left_dilation
-    )  # from one result that meets an element to the next
+    # From one result that meets an element to the next.
+    step = left_dilation // math.gcd(stride, left_dilation)
     total = 0
     for k in range(size):
         offset = k * kernel_dilation - pad

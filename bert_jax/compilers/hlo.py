@@ -26,6 +26,7 @@ from bert_jax.compilers.shapes import ShapeTree, shape_at
 
 _COMMENT = re.compile(r"/\*index=\d+\*/")
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .* )?\{$")
+_END = re.compile(r"\}(?:, execution_thread=.*)?")
 _NAME = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r" ([\w\-]+)\(")
 _OPERAND = re.compile(r"(?:.*\s)?%?([\w.\-]+)", re.DOTALL)
@@ -154,26 +155,38 @@ def _computation(name: str, lines: Iterator[tuple[int, str]], start: int) -> Com
     instructions: list[Instruction] = []
     defined: set[str] = set()
     root = None
-    for number, line in lines:
-        if line.startswith("}"):
-            break
-        if not line.strip():
-            continue
+    for number, text in _statements(name, lines, start):
         try:
-            instruction, is_root = _instruction(_COMMENT.sub("", line))
+            instruction, is_root = _instruction(_COMMENT.sub("", text))
+            if unknown := [operand for operand in instruction.operands if operand not in defined]:
+                raise ValueError(f"{unknown[0]} is used before it is defined")
         except ValueError as error:
-            raise ValueError(f"line {number}: {error}: {line.strip()}") from None
-        unknown = [operand for operand in instruction.operands if operand not in defined]
-        if unknown:
-            raise ValueError(f"line {number}: {unknown[0]} is used before it is defined: {line.strip()}")
+            raise ValueError(f"line {number}: {error}: {text.strip()}") from None
         defined.add(instruction.name)
         instructions.append(instruction)
         root = instruction if is_root else root
-    else:
-        raise ValueError(f"line {start}: computation {name} has no closing brace")
     if root is None:
         raise ValueError(f"line {start}: computation {name} has no ROOT")
     return Computation(name, tuple(instructions), root)
+
+
+def _statements(name: str, lines: Iterator[tuple[int, str]], start: int) -> Iterator[tuple[int, str]]:
+    """The instructions of a computation with their line numbers; an indented line begins one.
+
+    A Pallas kernel's metadata stand on lines of their own, which begin with a quote or a brace.
+    """
+    begun, text = start, ""
+    for number, line in lines:
+        if not line.strip():
+            continue
+        is_end = _END.fullmatch(line)
+        if text and (is_end or line.startswith(" ")):
+            yield begun, text
+            begun, text = number, ""
+        if is_end:
+            return
+        begun, text = (begun, text + line) if text else (number, line)
+    raise ValueError(f"line {start}: computation {name} has no closing brace")
 
 
 def _check_calls(computations: Mapping[str, Computation]) -> None:

@@ -93,7 +93,7 @@ def _taken(module: Module, computation: Computation, instruction: Instruction, n
     whole = _size(computation.by_name[name].shape)
     places = [place for place, operand in enumerate(instruction.operands) if operand == name]
     taken = (_taken_at(module, computation, instruction, place) for place in places)
-    return min(whole, sum(whole if part is None else part for part in taken))
+    return sum(whole if part is None else part for part in taken)
 
 
 def _taken_at(module: Module, computation: Computation, instruction: Instruction, place: int) -> int | None:

@@ -49,6 +49,11 @@ GROUPS = "replica_groups={{0,1,2,3},{4,5,6,7}}"
             "all-reduce",
             2 * 3 / 4 * 256,
         ),
+        (
+            f"(f32[8,4]{{1,0}}, f32[8,4]{{1,0}}) all-reduce-start(%a, %b), {GROUPS}, to_apply=%add",
+            "all-reduce",
+            2 * 3 / 4 * 256,
+        ),
         (f"f32[32,4]{{1,0}} all-gather(%a), {GROUPS}, dimensions={{0}}", "all-gather", 3 / 4 * 512),
         (
             f"(f32[8,4]{{1,0}}, f32[32,4]{{1,0}}) all-gather-start(%a), {GROUPS}, dimensions={{0}}",

@@ -69,7 +69,7 @@ def test_or_nothing_does_and_the_line_says_so(old, new):
     lines = count(module(LOOP, called=BODY + CONDITION.replace(old, new)))
     (dot,) = (line for line in lines if line.name == "dot")
     assert (dot.trips, dot.known) == (1, False)
-    assert totals(lines)["unknown_loops"] == len(lines) == 3
+    assert totals(lines)["unknown_lines"] == len(lines) == 3
 
 
 def test_loops_in_loops_multiply():
@@ -196,7 +196,7 @@ def test_totals_are_sums():
         "hbm_read": 48,
         "hbm_written": 48,
         "collective_bytes": 16,
-        "unknown_loops": 0,
+        "unknown_lines": 0,
         "hbm_bytes": 96,
         "hbm_bytes_by": {"norm": 64, "mlp": 32},
     }
@@ -215,7 +215,7 @@ def test_compiled_scans_multiply_their_matmuls():
     text = jax.jit(f).lower(jnp.ones((5, 16)), jnp.ones((16, 16))).compile().as_text()
     sums = totals(count(hlo.parse(text)))
     assert sums["matrix_flops"] == 7 * 4 * 2 * 5 * 16 * 16
-    assert sums["unknown_loops"] == 0
+    assert sums["unknown_lines"] == 0
 
 
 def test_a_loop_that_ends_by_its_values_is_flagged():
@@ -223,4 +223,4 @@ def test_a_loop_that_ends_by_its_values_is_flagged():
         return jax.lax.while_loop(lambda c: c.sum() < 100, lambda c: c + 1, x)
 
     sums = totals(count(hlo.parse(jax.jit(f).lower(jnp.ones((4, 4))).compile().as_text())))
-    assert sums["unknown_loops"] > 0
+    assert sums["unknown_lines"] > 0

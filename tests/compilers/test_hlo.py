@@ -96,6 +96,18 @@ def test_users_are_named_once(module):
     )
 
 
+def test_an_instruction_may_go_on_over_lines():
+    kernel = """dimensions={1}, frontend_attributes={kernel_metadata={
+"block":"{\\"q\\": 128}"
+}}, to_apply"""
+    module = hlo.parse(MODULE.replace("dimensions={1}, to_apply", kernel))
+    reduction = module.entry.by_name["red"]
+    assert reduction.op_name == ""
+    assert reduction.attributes["frontend_attributes"] == r"""{kernel_metadata={"block":"{\"q\": 128}"}}"""
+    assert reduction.called == {"to_apply": ("add",)}
+    assert list(module.entry.by_name) == list(hlo.parse(MODULE).entry.by_name)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "rule"),
     [
