@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 
@@ -13,13 +14,15 @@ from bert_jax.compilers.traffic import continues, result
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """What a group of `group` chips does together, and the bytes that each of them sends for it.
+    """What the chips of each group do together, and the bytes that a chip sends for it.
 
     By the ring algorithm (Patarasuk and Yuan 2009), which sends least: in n - 1 steps every chip passes on one n-th.
+
+    group: the chips of the first group; the others are alike.
     """
 
     opcode: str
-    group: int
+    group: tuple[int, ...]
     bytes: int
 
 
@@ -33,49 +36,75 @@ def collectives(module: Module, computation: Computation, instruction: Instructi
     if opcode not in _SENT:
         return []
     if opcode == "collective-permute":
-        group = len(re.findall(r"\{\d+,\d+\}", instruction.attributes["source_target_pairs"]))
+        pairs = re.findall(r"\d+", instruction.attributes["source_target_pairs"])
+        group = tuple(sorted(set(map(int, pairs))))
     else:
-        group = group_size(instruction.attributes.get("replica_groups", "{}"), module.devices)
+        group = first_group(instruction.attributes.get("replica_groups", "{}"), module.devices)
     operands = sum(
         array.bytes for operand in computation.operands(instruction) for array in arrays(operand.shape)
     )
     results = sum(array.bytes for array in arrays(result(instruction)))
     if opcode == "all-reduce" and _is_scattered(computation, instruction):
         opcode = "reduce-scatter"
-    return [Collective(opcode, group, round(_SENT[opcode](group) * max(operands, results)))]
+    return [Collective(opcode, group, round(_SENT[opcode](len(group)) * max(operands, results)))]
 
 
 # Bytes sent by the bytes of the larger of operands and results, which is what all chips of the group have together
 # of a gather and a scatter.
 _SENT = {
-    "all-reduce": lambda group: 2 * (group - 1) / group,
-    "all-gather": lambda group: (group - 1) / group,
-    "reduce-scatter": lambda group: (group - 1) / group,
-    "all-to-all": lambda group: (group - 1) / group,
-    "collective-permute": lambda group: 1,
+    "all-reduce": lambda n: 2 * (n - 1) / n,
+    "all-gather": lambda n: (n - 1) / n,
+    "reduce-scatter": lambda n: (n - 1) / n,
+    "all-to-all": lambda n: (n - 1) / n,
+    "collective-permute": lambda n: 1,
 }
 
 
-def group_size(text: str, devices: int) -> int:
-    """Chips of a group by the text of `replica_groups`, in any of its spellings:
+def first_group(text: str, devices: int) -> tuple[int, ...]:
+    """The chips of the first group by the text of `replica_groups`, in any of its spellings:
 
     {{0,1},{2,3}}                               each group's chips; {} is one group of all
-    [2,4]<=[8]                                  2 groups of 4
-    mesh['data'=4,'model'=2] {'data'}           along axes of a mesh; 'data':(1)2 is 2 of an axis
+    [4,2]<=[2,4]T(1,0)                          4 groups of 2, in the order of the transposed grid of 2 x 4 chips
+    mesh['data'=4,'model'=2] {'data'}           along axes of a grid; 'data':(1)2 is 2 of an axis, after a factor of 1
 
     Raises: ValueError: another spelling.
     """
     if text == "{}":
-        return devices
+        return tuple(range(devices))
     if listed := re.match(r"\{\{([\d,]+)\}", text):
-        return len(listed[1].split(","))
-    if counted := re.match(r"\[\d+,(\d+)\]<=", text):
-        return int(counted[1])
-    if mesh := re.match(r"mesh\[(.*)\]\s*\{(.*?)\}", text):
-        sizes = {name: int(size) for name, size in re.findall(r"('[^']*')=(\d+)", mesh[1])}
-        axes = re.findall(r"('[^']*')(?::\(\d+\)(\d+))?", mesh[2])
-        return math.prod(int(part) if part else sizes[axis] for axis, part in axes)
+        return tuple(map(int, listed[1].split(",")))
+    if counted := re.fullmatch(r"\[\d+,(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+        sizes = list(map(int, counted[2].split(",")))
+        order = list(map(int, counted[3].split(","))) if counted[3] else range(len(sizes))
+        strides = _strides(sizes)
+        return _chips([(sizes[axis], strides[axis]) for axis in order])[: int(counted[1])]
+    if mesh := re.fullmatch(r"mesh\[([^\]]*)\][^{}]*\{([^{}]*)\}", text):
+        names, lengths = zip(*re.findall(r"('[^']*')=(\d+)", mesh[1]), strict=True)
+        sizes = list(map(int, lengths))
+        grid = dict(zip(names, zip(sizes, _strides(sizes), strict=True), strict=True))
+        return _chips([_part(*grid[axis], *of) for axis, *of in re.findall(_AXIS, mesh[2])])
     raise ValueError(f"replica_groups={text} is not a list of groups, a count or axes of a mesh")
+
+
+_AXIS = r"('[^']*')(?::\((\d+)\)(\d+))?"
+
+
+def _part(size: int, stride: int, before: str, part: str) -> tuple[int, int]:
+    """Size and stride of an axis, or of the factor `part` of its size that comes after `before`."""
+    if not part:
+        return size, stride
+    return int(part), stride * size // (int(before) * int(part))
+
+
+def _strides(sizes: list[int]) -> list[int]:
+    """How far apart neighbours along each axis of a row-major grid are."""
+    return [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+
+
+def _chips(axes: list[tuple[int, int]]) -> tuple[int, ...]:
+    """The chips along axes of (size, stride), the last axis fastest, from chip 0."""
+    places = itertools.product(*(range(0, size * stride, stride) for size, stride in axes))
+    return tuple(map(sum, places))
 
 
 def _is_scattered(computation: Computation, value: Instruction) -> bool:

@@ -10,8 +10,7 @@ from typing import Any
 from bert_jax.compilers.collectives import collectives
 from bert_jax.compilers.flops import is_known, matrix_flops, vector_ops
 from bert_jax.compilers.hlo import Computation, Instruction, Module
-from bert_jax.compilers.shapes import ShapeTree
-from bert_jax.compilers.traffic import bytes_read, bytes_written, is_free, result
+from bert_jax.compilers.traffic import bytes_read, bytes_written, is_free
 
 # The kinds of work, by the named scopes of models/ and training/.
 _KINDS = {
@@ -33,21 +32,19 @@ _KINDS = {
 class Line:
     """An instruction that runs, and what all of its runs cost together.
 
-    shape: of its result.
     trips: how often it runs.
     known: False where it may cost more: a loop around it whose trips the module does not tell counts as one trip, and a
         kernel that does not say its FLOPs as none.
+    kind: part of a training step: a value of `kind_of`.
     matrix_flops: multiplications and additions of matmuls and convolutions.
     vector_ops: elementwise operations and reductions, one an element (see flops.vector_ops).
     hbm_read, hbm_written: bytes.
-    collective: (opcode, chips of a group), and `collective_bytes` that this chip sends.
-    kind: part of a training step: a value of `kind_of`.
+    collective: what chips do together, such as "all-gather", be it in a fusion; "": nothing.
+    group: the chips of the first group that does it.
+    collective_bytes: bytes that a chip sends for it.
     """
 
-    name: str
-    opcode: str
-    shape: ShapeTree
-    op_name: str
+    instruction: Instruction
     kind: str
     trips: int
     known: bool
@@ -55,8 +52,9 @@ class Line:
     vector_ops: int
     hbm_read: int
     hbm_written: int
+    collective: str
+    group: tuple[int, ...]
     collective_bytes: int
-    collective: tuple[str, int] | None
 
 
 def count(module: Module, *, hbm: Set[int] = frozenset({0})) -> tuple[Line, ...]:
@@ -125,21 +123,19 @@ class _Counter:
     def _line(self, computation: Computation, instruction: Instruction, trips: int, known: bool) -> Line:
         place = (self.module, computation, instruction)
         together = collectives(*place)
-        op_names = _op_names(*place)
+        kinds = map(kind_of, _op_names(*place))
         return Line(
-            name=instruction.name,
-            opcode=instruction.opcode,
-            shape=result(instruction),
-            op_name=next(iter(op_names), ""),
-            kind=next((kind for kind in map(kind_of, op_names) if kind != "other"), "other"),
+            instruction=instruction,
+            kind=next((kind for kind in kinds if kind != "other"), "other"),
             trips=trips,
             known=known and is_known(instruction),
             matrix_flops=trips * matrix_flops(*place),
             vector_ops=trips * vector_ops(*place),
             hbm_read=trips * bytes_read(*place, self.hbm),
             hbm_written=trips * bytes_written(*place, self.hbm),
+            collective=together[0].opcode if together else "",
+            group=together[0].group if together else (),
             collective_bytes=trips * sum(collective.bytes for collective in together),
-            collective=(together[0].opcode, together[0].group) if together else None,
         )
 
 

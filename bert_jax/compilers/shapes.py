@@ -12,7 +12,7 @@ _DTYPE = re.compile(r"pred|token|opaque|bf16|[suc]\d+|f\d+(?:e\d+m\d+\w*)?")
 _ARRAY = re.compile(r"(\w+)\[([^\]]*)\](?:\{([^{}]*)\})?")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Shape:
     """An array: its type, sizes and layout.
 
@@ -28,6 +28,12 @@ class Shape:
     tile: tuple[int, ...] = ()
     bits: int = 0
     memory: int = 0
+
+    def __repr__(self) -> str:
+        """As HLO prints it, of the layout the memory space alone, so that a tuple of shapes prints as HLO's too."""
+        return f"{self.dtype}[{','.join(map(str, self.dims))}]" + (
+            f"{{S({self.memory})}}" if self.memory else ""
+        )
 
     @property
     def elements(self) -> int:

@@ -25,7 +25,7 @@ def computation(name: str, lines: str) -> str:
 def line(entry: str, name: str = "r", **options) -> Line:
     """What the instruction `name` of the entry costs."""
     hbm = options.pop("hbm", frozenset({0}))
-    (found,) = (line for line in count(module(entry, **options), hbm=hbm) if line.name == name)
+    (found,) = (line for line in count(module(entry, **options), hbm=hbm) if line.instruction.name == name)
     return found
 
 

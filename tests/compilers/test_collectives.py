@@ -8,32 +8,38 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from bert_jax.compilers import hlo
-from bert_jax.compilers.collectives import group_size
+from bert_jax.compilers.collectives import first_group
 from bert_jax.compilers.cost import count
 from tests.compilers.modules import computation, line
 
 
 @pytest.mark.parametrize(
-    ("text", "size"),
+    ("text", "chips"),
     [
-        ("{{0,1},{2,3}}", 2),
-        ("{{0,1,2,3}}", 4),
-        ("{{0},{1}}", 1),
-        ("{}", 16),
-        ("[2,4]<=[8]", 4),
-        ("[4,2]<=[2,4]T(1,0)", 2),
-        ("mesh['data'=4,'model'=2] {'data'}", 4),
-        ("mesh['data'=4,'model'=2] {'data','model'}", 8),
-        ("mesh['data'=8] {'data':(2)4}", 4),
+        ("{{0,1},{2,3}}", (0, 1)),
+        ("{{1,3,5,7},{0,2,4,6}}", (1, 3, 5, 7)),
+        ("{{0},{1}}", (0,)),
+        ("{}", (0, 1, 2, 3)),
+        ("[2,4]<=[8]", (0, 1, 2, 3)),
+        # A grid of 2 x 4, its columns first: 0, 4, 1, 5, ...
+        ("[4,2]<=[2,4]T(1,0)", (0, 4)),
+        ("[2,4]<=[2,4]T(1,0)", (0, 4, 1, 5)),
+        ("mesh['data'=4,'model'=2] {'data'}", (0, 2, 4, 6)),
+        ("mesh['data'=4,'model'=2] {'model'}", (0, 1)),
+        ("mesh['data'=4,'model'=2] {'data','model'}", (0, 1, 2, 3, 4, 5, 6, 7)),
+        # data of 8 as 2 x 4: its outer factor, its inner one
+        ("mesh['data'=8] {'data':(1)2}", (0, 4)),
+        ("mesh['data'=8] {'data':(2)4}", (0, 1, 2, 3)),
+        ("mesh['data'=8] {}", (0,)),
     ],
 )
-def test_group_sizes(text, size):
-    assert group_size(text, devices=16) == size
+def test_the_first_group(text, chips):
+    assert first_group(text, devices=4) == chips
 
 
 def test_an_unknown_spelling_of_groups_is_an_error():
     with pytest.raises(ValueError, match="replica_groups=<all> is not"):
-        group_size("<all>", devices=4)
+        first_group("<all>", devices=4)
 
 
 GROUPS = "replica_groups={{0,1,2,3},{4,5,6,7}}"
@@ -85,7 +91,7 @@ def test_the_ring_algorithm(instruction, opcode, sent):
     ROOT %r = {instruction}
     """
     found = line(entry, devices=8)
-    assert (found.collective, found.collective_bytes) == ((opcode, 4), sent)
+    assert (found.collective, found.group, found.collective_bytes) == (opcode, (0, 1, 2, 3), sent)
     assert found.hbm_read == 128 * (2 if "%b)" in instruction else 1)
     assert found.hbm_written == {"all-gather": 512, "reduce-scatter": 32}.get(opcode, found.hbm_read)
 
@@ -108,10 +114,10 @@ def test_a_sum_of_which_a_fusion_keeps_a_part_is_a_reduce_scatter():
     ROOT %r = (f32[2,4]{1,0}, f32[2,4]{1,0}) fusion(%a), kind=kCustom, calls=%body
     """
     found = line(entry, called=body.replace("KEPT", ""), devices=4)
-    assert (found.collective, found.collective_bytes) == (("reduce-scatter", 4), 3 / 4 * 256)
+    assert (found.collective, found.collective_bytes) == ("reduce-scatter", 3 / 4 * 256)
     whole = "%two = f32[8,4]{1,0} get-tuple-element(%all), index=1\n  %n = f32[8,4]{1,0} negate(%two)"
     found = line(entry, called=body.replace("KEPT", whole), devices=4)
-    assert (found.collective, found.collective_bytes) == (("all-reduce", 4), 2 * 3 / 4 * 256)
+    assert (found.collective, found.collective_bytes) == ("all-reduce", 2 * 3 / 4 * 256)
 
 
 def test_a_collective_spread_over_fusions_is_paid_once():
@@ -190,4 +196,4 @@ def test_compiled_collectives(function, opcode, sent):
     module = hlo.parse(jax.jit(mapped).lower(rows).compile().as_text())
     (found,) = (line for line in count(module) if line.collective)
     assert module.devices == 8
-    assert (found.collective, found.collective_bytes) == ((opcode, 4), sent)
+    assert (found.collective, found.group, found.collective_bytes) == (opcode, (0, 2, 4, 6), sent)

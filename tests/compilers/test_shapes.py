@@ -31,6 +31,13 @@ def test_a_tuple_keeps_its_nesting():
     assert [array.dims for array in arrays(nested)] == [(8,), (2,), ()]
 
 
+def test_shapes_print_as_hlo_without_layouts():
+    assert (
+        str(shape("(bf16[2,3]{0,1:T(8,128)}, (f32[], s32[4]{0:S(1)}))"))
+        == "(bf16[2,3], (f32[], s32[4]{S(1)}))"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [
