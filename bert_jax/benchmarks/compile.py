@@ -12,15 +12,16 @@ from typing import Any
 from bert_jax import atomic
 from bert_jax.benchmarks.timing import in_a_new_process
 from bert_jax.compilers import targets
-from bert_jax.compilers.cost import Line, count
+from bert_jax.compilers.cost import Line, count, totals
 from bert_jax.compilers.hlo import parse
-from bert_jax.compilers.report import page, show
+from bert_jax.compilers.report import page, show, tables
 from bert_jax.compilers.roofline import Part, bound, parts
 from bert_jax.compilers.targets import Target
 from bert_jax.config import PretrainConfig
 from bert_jax.errors import UserError
 
 _log = logging.getLogger(__name__)
+_ON_A_PAGE = 40  # instructions, where --heaviest does not say
 _TRIES = 6  # compilations of --fit; a line through two of them is within a step of the third
 
 
@@ -65,44 +66,44 @@ def measure(
     if fit:
         config, program = _largest(config, machine)
     program = program or _compiled(config, machine)
-    lines = count(parse(program.text))
+    lines = count(parse(program.text), hbm=machine.memory_spaces)
     found = parts(lines, machine)
+    values = _values(config, machine, program, lines, found)
     if hlo is not None:
         atomic.write_text(hlo, program.text)
-    values = _values(config, machine, program, lines, found)
     if html is not None:
-        atomic.write_text(html, page(values, lines, found, heaviest=heaviest or 40))
-    show(values, lines, found, heaviest=heaviest)
+        title = f"{config.model.preset} compiled for {machine.name}"
+        atomic.write_text(html, page(title, tables(values, lines, found, heaviest=heaviest or _ON_A_PAGE)))
+    show(tables(values, lines, found, heaviest=heaviest))
+    if values["unknown"]:
+        _log.warning("%d instructions may cost more: loops and kernels that do not say", values["unknown"])
     return values
 
 
 def _values(
     config: PretrainConfig, target: Target, program: Program, lines: Sequence[Line], found: Sequence[Part]
 ) -> dict[str, Any]:
-    chip, slowest = target.chip, bound(found)
-    by_kind: dict[str, float] = {}
-    for line in lines:
-        by_kind[line.kind] = by_kind.get(line.kind, 0.0) + line.hbm_read + line.hbm_written
-    amounts = {part.name: part.amount for part in found}
+    chip, slowest, sums = target.chip, bound(found), totals(lines)
     return {
         "target": target.name,
         "model": config.model.preset,
         "batch": [config.train.batch_size, config.data.sequence_length],
-        "flops": amounts["matrix unit"],
-        "vector_ops": amounts["vector unit"],
-        "hbm_bytes": amounts["memory"],
-        "hbm_bytes_by": dict(sorted(by_kind.items(), key=lambda item: -item[1])),
+        "flops": sums["matrix_flops"],
+        "vector_ops": sums["vector_ops"],
+        "hbm_bytes": sums["hbm_bytes"],
+        "hbm_bytes_by": sums["hbm_bytes_by"],
         "argument_bytes": program.argument_bytes,
         "temporary_bytes": program.temporary_bytes,
         "needed_bytes": program.needed_bytes,
         "memory_bytes": chip.memory_bytes,
-        "collective_bytes": sum(line.collective_bytes for line in lines),
+        "collective_bytes": sums["collective_bytes"],
         "bound_ms": slowest.milliseconds,
         "bound_by": slowest.name,
         "mfu_at_bound": program.model_flops
         / target.count
         / chip.matrix_flops
         / (slowest.milliseconds / 1000),
+        "unknown": sums["unknown_lines"],
         "compile_s": program.seconds,
     }
 
@@ -120,17 +121,14 @@ def _largest(config: PretrainConfig, target: Target) -> tuple[PretrainConfig, Pr
     fits: dict[int, Program] = {}
     fails: set[int] = set()
     rows = max(1, config.train.batch_size // unit)
-    for _ in range(_TRIES):
+    while rows and rows not in fits and rows not in fails and len(fits) + len(fails) < _TRIES:
         train = dataclasses.replace(config.train, batch_size=rows * unit)
         try:
             fits[rows] = _compiled(dataclasses.replace(config, train=train), target)
         except OutOfMemory:
             fails.add(rows)
-        rows = next_rows(
-            {rows: each.needed_bytes for rows, each in fits.items()}, fails, target.chip.memory_bytes
-        )
-        if rows in fits or rows in fails:
-            break
+        needed = {rows: program.needed_bytes for rows, program in fits.items()}
+        rows = next_rows(needed, fails, target.chip.memory_bytes)
     if not fits:
         raise UserError(
             f"not one row fits a chip of {target.name}: choose a smaller model, fsdp, tensor or remat"
@@ -168,10 +166,10 @@ def _compiled(config: PretrainConfig, target: Target) -> Program:
     )  # fmt: skip
     program = in_a_new_process(targets.environment(target), compile_here, config, target)
     if program is None or program.needed_bytes > target.chip.memory_bytes:
-        needs = "" if program is None else f" needs {program.needed_bytes / 2**30:.1f} GiB a chip and"
+        needs = "" if program is None else f" needs {program.needed_bytes / 2**30:.3g} GiB a chip and"
         raise OutOfMemory(
             f"config.train.batch_size={config.train.batch_size} of rows of {config.data.sequence_length}{needs} does not"
-            f" fit the {target.chip.memory_bytes / 2**30:.1f} GiB of {target.name}; lower it, raise"
+            f" fit the {target.chip.memory_bytes / 2**30:.3g} GiB of {target.name}; lower it, raise"
             " config.train.accumulate or config.parallel.fsdp, or set config.model.remat"
         )
     return program
@@ -193,10 +191,11 @@ def compile_here(config: PretrainConfig, target: Target) -> Program | None:
             return None
         raise
     seconds = time.perf_counter() - start
-    memory = compiled.memory_analysis()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    assert memory is not None and text is not None, "these compilers say both"
     needed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Program(
-        text=compiled.as_text(),
+        text=text,
         seconds=seconds,
         argument_bytes=memory.argument_size_in_bytes,
         temporary_bytes=memory.temp_size_in_bytes,

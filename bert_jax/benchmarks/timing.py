@@ -88,6 +88,7 @@ def _set_environment(variables: dict[str, str]) -> None:
 
 
 def print_result(title: str, values: Mapping[str, Any]) -> None:
-    """Prints a table and, as the last line, the same values as one JSON object."""
-    table(title, {name: f"{v:,.4g}" if isinstance(v, float) else v for name, v in values.items()})
+    """Prints a table, unless it has no title, and, as the last line, the same values as one JSON object."""
+    if title:
+        table(title, {name: f"{v:,.4g}" if isinstance(v, float) else v for name, v in values.items()})
     print(json.dumps(values))

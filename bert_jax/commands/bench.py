@@ -105,7 +105,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     given = {flag: value for flag in every if (value := getattr(args, flag)) is not None}
     for flag, value in given.items():
         if flag not in flags:
-            raise UsageError(f"--{flag} {value} has no effect with --what {args.what}")
+            words = f"--{flag}" if value is True else f"--{flag} {value}"
+            raise UsageError(f"{words} has no effect with --what {args.what}")
     if missing := [flag for flag in flags if flag in _NEEDED and flag not in given]:
         raise UsageError(f"--what {args.what} needs --{missing[0]}")
     options = {flag: given.get(flag, _DEFAULTS.get(flag)) for flag in flags}
@@ -175,7 +176,7 @@ def _predict(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, 
 
 _MEASURES: dict[str, tuple[str, Callable[[argparse.Namespace, Mapping[str, Any]], dict[str, Any]]]] = {
     "step": ("training step", _step),
-    "compile": ("compiled step, per chip", _compile),
+    "compile": ("", _compile),  # it draws its own tables
     "pipeline": ("input pipeline", _pipeline),
     "prepare": ("preparation", _prepare),
     "finetune": ("fine-tuning", _finetune),

@@ -24,6 +24,8 @@ _KINDS = {
     "task_head": "head",
     "pooler": "head",
     "embeddings": "embeddings",
+    "loss": "head",
+    "residual": "residual",
     "optimizer": "optimizer",
 }
 
@@ -56,6 +58,11 @@ class Line:
     group: tuple[int, ...]
     collective_bytes: int
 
+    @property
+    def hbm_bytes(self) -> int:
+        """Read and written."""
+        return self.hbm_read + self.hbm_written
+
 
 def count(module: Module, *, hbm: Set[int] = frozenset({0})) -> tuple[Line, ...]:
     """A line for each instruction that runs, those of loops and of the costliest branches included.
@@ -73,13 +80,13 @@ def totals(lines: Iterable[Line]) -> dict[str, Any]:
     for line in lines:
         sums.update({name: getattr(line, name) for name in names})
         sums["unknown_lines"] += not line.known
-        by_kind[line.kind] += line.hbm_read + line.hbm_written
+        by_kind[line.kind] += line.hbm_bytes
     total = sums["hbm_read"] + sums["hbm_written"]
     return {**sums, "hbm_bytes": total, "hbm_bytes_by": dict(by_kind.most_common())}
 
 
 def kind_of(op_name: str) -> str:
-    """dropout, norm, attention, mlp, head, embeddings, optimizer, by the innermost named scope that says; or other.
+    """dropout, norm, attention, mlp, residual, head, embeddings, optimizer, by the innermost named scope that says; or other.
 
     Scopes of the backward pass stand inside transformations, such as "transpose(jvp(attention))"; jit(norm) is a
     function's name and no scope.
@@ -175,6 +182,6 @@ def _op_names(module: Module, computation: Computation, instruction: Instruction
 
 def _bytes_and_flops(lines: list[Line]) -> tuple[int, int]:
     return (
-        sum(line.hbm_read + line.hbm_written for line in lines),
+        sum(line.hbm_bytes for line in lines),
         sum(line.matrix_flops + line.vector_ops for line in lines),
     )

@@ -2,156 +2,156 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Drawn
 
 from bert_jax import html
 from bert_jax.compilers.cost import Line
 from bert_jax.compilers.roofline import Part
 
-_Rows = list[tuple[str, ...]]
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells in rows; the first `words` columns hold words, the others numbers."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    words: int = 1
 
 
-def show(values: Mapping[str, Any], lines: Sequence[Line], found: Sequence[Part], *, heaviest: int) -> None:
-    """Prints the tables."""
+def show(tables: Iterable[Table]) -> None:
+    """Prints tables."""
     console = Console(highlight=False)
-    for title, header, rows in _tables(values, lines, found, heaviest=heaviest):
-        drawn = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for place, name in enumerate(header):
-            drawn.add_column(
-                name, justify="left" if place in (0, len(header) - 1) and _is_text(rows, place) else "right"
-            )
-        for row in rows:
+    for table in tables:
+        drawn = Drawn(title=table.title, title_justify="left", box=None, pad_edge=False)
+        for place, name in enumerate(table.header):
+            drawn.add_column(name, justify="left" if place < table.words else "right")
+        for row in table.rows:
             drawn.add_row(*row)
         console.print(drawn, soft_wrap=not console.is_terminal)
         console.print()
 
 
-def page(values: Mapping[str, Any], lines: Sequence[Line], found: Sequence[Part], *, heaviest: int) -> str:
-    """A page of the same tables."""
+def page(title: str, tables: Iterable[Table]) -> str:
+    """A page of tables."""
     body: list[str] = []
-    for title, header, rows in _tables(values, lines, found, heaviest=heaviest):
-        body += [html.element("h2", title), html.table(header, rows)]
-    return html.page(f"{values['model']} compiled for {values['target']}", *body)
+    for table in tables:
+        body += [html.element("h2", table.title), html.table(table.header, table.rows, words=table.words)]
+    return html.page(title, *body)
 
 
-def _is_text(rows: _Rows, place: int) -> bool:
-    return any(re.search("[a-z]", row[place]) for row in rows)
+def tables(
+    values: Mapping[str, Any], lines: Sequence[Line], parts: Sequence[Part], *, heaviest: int
+) -> list[Table]:
+    """What a chip does in a step: by its parts, its memory, by kind of work, between chips, the heaviest instructions.
 
-
-def _tables(
-    values: Mapping[str, Any], lines: Sequence[Line], found: Sequence[Part], *, heaviest: int
-) -> list[tuple[str, tuple[str, ...], _Rows]]:
-    """(title, header, rows) of each table."""
-    batch = f"batch {values['batch'][0]} of rows of {values['batch'][1]}"
-    tables = [
-        (
-            f"One step of {values['model']} on {values['target']}, {batch}: what a chip does",
-            ("part", "amount", "at most, a second", "ms", ""),
-            _part_rows(values, found),
-        ),
-        ("Memory of a chip", ("", "GiB"), _memory_rows(values)),
-        ("By kind", ("kind", "matrix TFLOP", "vector Gop", "HBM GB", "HBM %"), _kind_rows(lines)),
+    values: see `benchmarks.compile.measure`. heaviest: instructions to list; 0: no list.
+    """
+    size, length = values["batch"]
+    title = (
+        f"A chip's share of a step: {values['model']} on {values['target']}, batch {size} of rows of {length}"
+    )
+    found = [
+        Table(title, ("part", "", "amount", "its rate, a second", "ms"), _parts(values, parts), words=2),
+        Table("Memory of a chip", ("", "GiB"), _memory(values)),
+        Table("By kind", ("kind", "matrix FLOP", "vector ops", "HBM B", "of all %"), _kinds(lines)),
     ]
-    if collectives := _collective_rows(lines):
-        tables.append(("Collectives", ("operation", "chips", "count", "sent MB", "kind"), collectives))
-    if heaviest:
-        title = f"The {heaviest} kinds of instruction that move most"
-        tables.append(
-            (
-                title,
-                ("HBM GB", "times", "matrix TFLOP", "kind", "result", "operation"),
-                _heaviest_rows(lines, heaviest),
-            )
+    if together := _collectives(lines):
+        found.append(
+            Table("Between chips", ("operation", "kind", "chips", "times", "B sent"), together, words=2)
         )
-    return tables
+    if heaviest:
+        header = ("kind", "operation", "result", "times", "matrix FLOP", "HBM B")
+        found.append(Table("What moves most", header, _heaviest(lines, heaviest), words=3))
+    return found
 
 
-def _part_rows(values: Mapping[str, Any], found: Sequence[Part]) -> _Rows:
-    rows = [
+def _parts(values: Mapping[str, Any], parts: Sequence[Part]) -> list[tuple[str, ...]]:
+    bound = f"the bound: {100 * values['mfu_at_bound']:.1f} % MFU"
+    return [
         (
             part.name,
-            f"{_scaled(part.amount)}{part.unit}",
-            f"{_scaled(part.rate)}{part.unit}",
+            bound if part.name == values["bound_by"] else "",
+            f"{_scaled(part.amount)} {part.unit}",
+            f"{_scaled(part.rate)} {part.unit}",
             f"{part.milliseconds:.2f}",
-            f"the bound; MFU there {100 * values['mfu_at_bound']:.1f} %"
-            if part.name == values["bound_by"]
-            else "",
         )
-        for part in found
+        for part in parts
     ]
-    return rows
 
 
-def _memory_rows(values: Mapping[str, Any]) -> _Rows:
+def _memory(values: Mapping[str, Any]) -> list[tuple[str, ...]]:
     names = {
         "argument_bytes": "state and batch",
         "temporary_bytes": "temporaries",
         "needed_bytes": "all that the program needs",
         "memory_bytes": "the chip has",
     }
-    return [(name, f"{values[key] / 2**30:.2f}") for key, name in names.items()]
+    return [(name, f"{values[key] / 2**30:.4g}") for key, name in names.items()]
 
 
-def _kind_rows(lines: Sequence[Line]) -> _Rows:
-    total = sum(line.hbm_read + line.hbm_written for line in lines) or 1.0
-    sums: dict[str, list[float]] = {}
-    for line in lines:
-        of_kind = sums.setdefault(line.kind, [0.0, 0.0, 0.0])
-        for place, amount in enumerate(
-            (line.matrix_flops, line.vector_ops, line.hbm_read + line.hbm_written)
-        ):
-            of_kind[place] += amount
+def _kinds(lines: Sequence[Line]) -> list[tuple[str, ...]]:
+    total = sum(line.hbm_bytes for line in lines) or 1
+    sums = _summed((line.kind, (line.hbm_bytes, line.matrix_flops, line.vector_ops)) for line in lines)
     return [
-        (kind, f"{flops / 1e12:.2f}", f"{ops / 1e9:.1f}", f"{moved / 1e9:.2f}", f"{100 * moved / total:.1f}")
-        for kind, (flops, ops, moved) in sorted(sums.items(), key=lambda item: -item[1][2])
+        (kind, _scaled(flops), _scaled(ops), _scaled(moved), f"{100 * moved / total:.1f}")
+        for kind, (moved, flops, ops) in sums
     ]
 
 
-def _collective_rows(lines: Sequence[Line]) -> _Rows:
-    sums: dict[tuple[str, int, str], list[float]] = {}
-    for line in lines:
-        if line.collective_bytes:
-            of_kind = sums.setdefault(
-                (line.instruction.opcode.removesuffix("-start"), len(line.group), line.kind), [0.0, 0.0]
-            )
-            of_kind[0] += line.trips
-            of_kind[1] += line.collective_bytes
+def _collectives(lines: Sequence[Line]) -> list[tuple[str, ...]]:
+    sums = _summed(
+        ((line.collective, line.kind, len(line.group)), (line.collective_bytes, line.trips))
+        for line in lines
+        if line.collective
+    )
     return [
-        (opcode, str(chips), f"{times:.0f}", f"{sent / 1e6:,.1f}", kind)
-        for (opcode, chips, kind), (times, sent) in sorted(sums.items(), key=lambda item: -item[1][1])
+        (operation, kind, f"{chips}", f"{times}", _scaled(sent))
+        for (operation, kind, chips), (sent, times) in sums
     ]
 
 
-def _heaviest_rows(lines: Sequence[Line], limit: int) -> _Rows:
-    """Instructions of one operation, kind and result together."""
-    sums: dict[tuple[str, str, str], list[float]] = {}
-    for line in lines:
-        name = re.sub(r"jit\([^)]*\)/", "", line.instruction.op_name) or line.instruction.opcode
-        of_kind = sums.setdefault((line.kind, str(line.instruction.shape), name), [0.0, 0.0, 0.0])
-        of_kind[0] += line.hbm_read + line.hbm_written
-        of_kind[1] += line.trips
-        of_kind[2] += line.matrix_flops
-    ranked = sorted(sums.items(), key=lambda item: -item[1][0])[:limit]
+def _heaviest(lines: Sequence[Line], limit: int) -> list[tuple[str, ...]]:
+    """Instructions of one kind, operation and result together."""
+    sums = _summed(
+        (
+            (line.kind, _operation(line), str(line.instruction.shape)),
+            (line.hbm_bytes, line.trips, line.matrix_flops),
+        )
+        for line in lines
+    )
     return [
-        (f"{moved / 1e9:.2f}", f"{times:.0f}", f"{flops / 1e12:.3f}", kind, _cut(shape, 60), _cut(name, -70))
-        for (kind, shape, name), (moved, times, flops) in ranked
+        (kind, operation[:48], shape[:48], f"{times}", _scaled(flops), _scaled(moved))
+        for (kind, operation, shape), (moved, times, flops) in sums[:limit]
     ]
 
 
-def _cut(text: str, size: int) -> str:
-    """The first `size` characters, or the last ones of a negative size."""
-    if len(text) <= abs(size):
-        return text
-    return f"{text[:size]}…" if size > 0 else f"…{text[size:]}"
+def _operation(line: Line) -> str:
+    """What the program asked for, in which scope: "backward mlp/dot_general"; what it did not, by its opcode."""
+    name = line.instruction.op_name
+    scopes = [part for part in name.split("/") if not re.match(r"(transpose\(|jvp\(|jit\()", part)]
+    return ("backward " if "transpose(" in name else "") + ("/".join(scopes[-2:]) or line.instruction.opcode)
+
+
+def _summed(amounts: Iterable[tuple[Any, tuple[float, ...]]]) -> list[tuple[Any, tuple[float, ...]]]:
+    """The sums of each key, those with the largest first amount at the top."""
+    of_key: dict[Hashable, list[tuple[float, ...]]] = collections.defaultdict(list)
+    for key, each in amounts:
+        of_key[key].append(each)
+    sums = ((key, tuple(map(sum, zip(*every, strict=True)))) for key, every in of_key.items())
+    return sorted(sums, key=lambda item: -item[1][0])
 
 
 def _scaled(amount: float) -> str:
-    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+    """Four digits, with a letter for thousands, millions, ...: 17.9 T."""
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if amount >= factor:
-            return f"{amount / factor:,.4g} {letter}"
-    return f"{amount:,.4g} "
+            return f"{amount / factor:.4g} {letter}"
+    return f"{amount:.4g}"

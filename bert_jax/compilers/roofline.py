@@ -37,7 +37,7 @@ def parts(lines: Sequence[Line], target: Target) -> tuple[Part, ...]:
     found = [
         Part("matrix unit", sum(line.matrix_flops for line in lines), "FLOP", chip.matrix_flops),
         Part("vector unit", sum(line.vector_ops for line in lines), "ops", chip.vector_ops),
-        Part("memory", sum(line.hbm_read + line.hbm_written for line in lines), "B", chip.memory_rate),
+        Part("memory", sum(line.hbm_bytes for line in lines), "B", chip.memory_rate),
     ]
     if target.count > 1:
         found.append(Part("links", near, "B", chip.link_rate))

@@ -73,6 +73,11 @@ class Target:
         return math.prod(self.shape)
 
     @property
+    def memory_spaces(self) -> frozenset[int]:
+        """Those of a module that are the chip's memory: on a TPU 1 is on the chip, on a GPU 1 and 2 are kinds of memory."""
+        return frozenset({0}) if self.chip.platform == "tpu" else frozenset({0, 1, 2})
+
+    @property
     def name(self) -> str:
         """As `parse` reads it."""
         return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
@@ -126,6 +131,7 @@ def environment(target: Target) -> dict[str, str]:
             "TPU_ACCELERATOR_TYPE": "",
             "TPU_STDERR_LOG_LEVEL": "3",
             "TPU_MIN_LOG_LEVEL": "3",
+            "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no chip is taken, so others may compile meanwhile
         }
     # Without the card no kernel can be timed against another.
     return common | {"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "XLA_FLAGS": "--xla_gpu_autotune_level=0"}
@@ -145,9 +151,9 @@ def devices(target: Target) -> Sequence[Any]:
             return topologies.get_topology_desc(
                 platform="tpu", topology_name=f"{target.chip.name}:{shape}"
             ).devices
-        import jax_plugins.xla_cuda13 as plugin
+        import jax
 
-        plugin.initialize()
+        jax.devices()  # brings the plugins up
         per_host = min(target.count, target.chip.per_host)
         return topologies.get_topology_desc(
             topology_name=target.chip.name,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig, Part, Reach
 from bert_jax.models.attention import AttentionMask, Internals, Item, self_attention
@@ -112,15 +113,16 @@ def layer(
         """Normalised where this is the place; the first layer may have no norm of its own."""
         return norm(params[name], x, config=config.norm) if where and name in params else x
 
+    add = jax.named_scope("residual")(jnp.add)
     residual_BLD = x_BLD if queries_BLD is None else queries_BLD
     y_BLD, internals = _attention(
         params["attention"], normed("attention_norm", x_BLD, where=is_before), config=config, reach=reach,
         context=context, keys=keys, queries_BLD=queries_BLD, record=record,
     )  # fmt: skip
-    x_BLD = residual_BLD + dropout(y_BLD, config.dropout("attention"), keys.attention_B)
+    x_BLD = add(residual_BLD, dropout(y_BLD, config.dropout("attention"), keys.attention_B))
     x_BLD = normed("attention_norm", x_BLD, where=not is_before)
     y_BLD = feedforward(params, normed("mlp_norm", x_BLD, where=is_before), config=config)
-    x_BLD = x_BLD + dropout(y_BLD, config.dropout("mlp"), keys.mlp_B)
+    x_BLD = add(x_BLD, dropout(y_BLD, config.dropout("mlp"), keys.mlp_B))
     return normed("mlp_norm", x_BLD, where=not is_before), internals
 
 

@@ -101,9 +101,11 @@ class Objective:
         self, params: Any, constants: Any, batch: Any, dropout_key: Array | None, weights: Mapping[str, Array]
     ) -> tuple[Array, Sums]:
         """This batch's share of the global loss whose terms have `weights`, and its sums."""
-        sums = self.sums(self.forward(params, constants, batch, dropout_key), batch)
-        shares = [scale * divide(sums[term][0], weights[term]) for term, scale in self.terms.items()]
-        return jnp.sum(jnp.stack(shares)), sums
+        output = self.forward(params, constants, batch, dropout_key)
+        with jax.named_scope("loss"):
+            sums = self.sums(output, batch)
+            shares = [scale * divide(sums[term][0], weights[term]) for term, scale in self.terms.items()]
+            return jnp.sum(jnp.stack(shares)), sums
 
     def report(self, means: Mapping[str, float]) -> dict[str, float]:
         """Adds `loss`, the scaled sum of the terms, in front of the means."""

@@ -138,7 +138,8 @@ class Trainer:
         state = self.abstract_state()
         constants = self.plan.abstract_constants(jax.eval_shape(self.task.constants))
         batch = self.plan.abstract_batch(phase.spec.zeros(rows))
-        return self.plan.compile_train(self._train_body(phase, state), state, constants, batch)
+        compiled: Any = self.plan.compile_train(self._train_body(phase, state), state, constants, batch)
+        return compiled
 
     def _train_body(self, phase: Phase, state: TrainState) -> Callable[..., Any]:
         frozen = frozen_leaves(state.params, phase.frozen) if phase.frozen else None

@@ -19,7 +19,7 @@ def calls(monkeypatch):
 
         return measure
 
-    for name in ("step", "pipeline", "prepare", "latency"):
+    for name in ("step", "compile", "pipeline", "prepare", "latency"):
         monkeypatch.setattr(f"bert_jax.benchmarks.{name}.measure", play(name))
     return found
 
@@ -38,6 +38,10 @@ def calls(monkeypatch):
         (
             ["--what", "latency", "--length", "64"],
             ("latency", {"seconds": 10.0, "repeats": 3, "baseline": None, "batch": 1, "length": 64}),
+        ),
+        (
+            ["--what", "compile", "--target", "v5e:2x2", "--fit", "--heaviest", "9"],
+            ("compile", {"target": "v5e:2x2", "fit": True, "heaviest": 9, "hlo": None, "html": None}),
         ),
         (["--what", "prepare", "--processes", "3"], ("prepare", {"repeats": 3, "processes": 3})),
         (["--what", "prepare", "--repeats", "2"], ("prepare", {"repeats": 2, "processes": None})),
@@ -63,6 +67,9 @@ def test_flags_become_one_call_whose_values_are_the_last_line(arguments, expecte
         (["--what", "finetune"], "--what finetune needs --init"),
         (["--what", "step", "--init", "m"], "--init m has no effect with --what step"),
         (["--what", "latency", "--batch", "0"], "--batch 0 must be > 0"),
+        (["--what", "compile"], "--what compile needs --target"),
+        (["--what", "compile", "--target", "v5e:2x2", "--repeats", "2"], "--repeats 2 has no effect"),
+        (["--what", "step", "--fit"], "--fit has no effect with --what step"),
     ],
 )
 def test_options_without_effect_or_sense_are_refused(arguments, message, capsys):
@@ -74,3 +81,17 @@ def test_the_baseline_of_the_step_has_no_packed_rows(experiment, capsys):
     argv = ["bench", "--what", "step", "--baseline", "hf", "--config", str(experiment)]
     assert main([*argv, "--config.data.packing=2"]) == 2
     assert "config.data.packing=2 must be 1" in capsys.readouterr().err
+
+
+def test_a_phase_is_chosen_by_its_number(calls, experiment, capsys):
+    with experiment.open("a") as file:
+        file.write("\n\nof_one_phase = get_config\n\n\ndef get_config():\n    config = of_one_phase()\n")
+        file.write(
+            '    config.phases = ({"share": 0.5, "sequence_length": 16}, {"share": 0.5})\n    return config\n'
+        )
+    step = ["bench", "--what", "step", "--config", str(experiment)]
+    for arguments, length in ([], 32), (["--phase", "1"], 16), (["--phase", "2"], 32):
+        assert main([*step, *arguments]) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"length": length}
+    assert main([*step, "--phase", "3"]) == 2
+    assert "--phase 3 must be at most 2" in capsys.readouterr().err
