@@ -101,6 +101,7 @@ def test_a_step_of_every_experiment_has_the_shapes_of_its_config(file):
     body = functools.partial(
         step.train_step,
         reduce=lambda tree: tree,
+        whole=lambda tree: tree,
         objective=objective,
         optimizer=optimizer,
         accumulate=config.train.accumulate,

@@ -39,7 +39,10 @@ def collectives(module: Module, computation: Computation, instruction: Instructi
         pairs = re.findall(r"\d+", instruction.attributes["source_target_pairs"])
         group = tuple(sorted(set(map(int, pairs))))
     else:
-        group = first_group(instruction.attributes.get("replica_groups", "{}"), module.devices)
+        text = instruction.attributes.get("replica_groups", "{}")
+        if "device_ids" in instruction.attributes:  # printed behind a comma, but part of the groups
+            text += f", device_ids={instruction.attributes['device_ids']}"
+        group = first_group(text, module.devices)
     operands = sum(
         array.bytes for operand in computation.operands(instruction) for array in arrays(operand.shape)
     )
@@ -66,6 +69,7 @@ def first_group(text: str, devices: int) -> tuple[int, ...]:
     {{0,1},{2,3}}                               each group's chips; {} is one group of all
     [4,2]<=[2,4]T(1,0)                          4 groups of 2, in the order of the transposed grid of 2 x 4 chips
     mesh['data'=4,'model'=2] {'data'}           along axes of a grid; 'data':(1)2 is 2 of an axis, after a factor of 1
+    mesh['data'=4,'model'=2], device_ids=([2,4]T(1,0)) {'data'}    the same, of chips in the order of a transposed grid
 
     Raises: ValueError: another spelling.
     """
@@ -74,18 +78,20 @@ def first_group(text: str, devices: int) -> tuple[int, ...]:
     if listed := re.match(r"\{\{([\d,]+)\}", text):
         return tuple(map(int, listed[1].split(",")))
     if counted := re.fullmatch(r"\[\d+,(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
-        sizes = list(map(int, counted[2].split(",")))
-        order = list(map(int, counted[3].split(","))) if counted[3] else range(len(sizes))
-        strides = _strides(sizes)
-        return _chips([(sizes[axis], strides[axis]) for axis in order])[: int(counted[1])]
-    if mesh := re.fullmatch(r"mesh\[([^\]]*)\][^{}]*\{([^{}]*)\}", text):
+        return _transposed(counted[2], counted[3])[: int(counted[1])]
+    if mesh := re.fullmatch(_MESH, text):
         names, lengths = zip(*re.findall(r"('[^']*')=(\d+)", mesh[1]), strict=True)
         sizes = list(map(int, lengths))
         grid = dict(zip(names, zip(sizes, _strides(sizes), strict=True), strict=True))
-        return _chips([_part(*grid[axis], *of) for axis, *of in re.findall(_AXIS, mesh[2])])
+        places = _chips([_part(*grid[axis], *of) for axis, *of in re.findall(_AXIS, mesh[4])])
+        if not mesh[2]:
+            return places
+        chips = _transposed(mesh[2], mesh[3])
+        return tuple(chips[place] for place in places)
     raise ValueError(f"replica_groups={text} is not a list of groups, a count or axes of a mesh")
 
 
+_MESH = r"mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^{}]*)\}"
 _AXIS = r"('[^']*')(?::\((\d+)\)(\d+))?"
 
 
@@ -94,6 +100,14 @@ def _part(size: int, stride: int, before: str, part: str) -> tuple[int, int]:
     if not part:
         return size, stride
     return int(part), stride * size // (int(before) * int(part))
+
+
+def _transposed(sizes_text: str, order_text: str | None) -> tuple[int, ...]:
+    """The chips of a grid of these sizes, numbered along its rows, in the order of the grid with its axes in this order."""
+    sizes = list(map(int, sizes_text.split(",")))
+    order = list(map(int, order_text.split(","))) if order_text else range(len(sizes))
+    strides = _strides(sizes)
+    return _chips([(sizes[axis], strides[axis]) for axis in order])
 
 
 def _strides(sizes: list[int]) -> list[int]:

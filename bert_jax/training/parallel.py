@@ -1,7 +1,8 @@
 """The plan: mesh, sharding rules, placement and compilation, in one place.
 
 A mesh has three axes. Rows of a batch are split over "data" and "fsdp"; parameters, constants and the optimizer's
-state over "fsdp" (hidden D, embedding E) and "tensor" (heads H, MLP columns F); everything else is replicated.
+state over "fsdp" (hidden D, embedding E) and "tensor" (heads H, MLP columns F); everything else is replicated. Over
+"fsdp" parameters are stored in parts, and each step computes with the whole of them (Rajbhandari et al. 2020, "ZeRO").
 XLA inserts the collectives. pmap is the compatibility mode: data parallelism, replicated state.
 """
 
@@ -118,6 +119,17 @@ class JitPlan:
         """Shapes, types and places of what `place_constants` would place."""
         return jax.tree.map(_abstract, constants, self._constant_shardings(constants))
 
+    def _whole(self, params: Any) -> Any:
+        """Parameters gathered over "fsdp", which splits the rows too: left alone, XLA may as well move the activations."""
+        if self.mesh.shape["fsdp"] == 1:
+            return params
+
+        def gathered(leaf: Any, spec: PartitionSpec) -> Any:
+            kept = PartitionSpec(*(None if axis == "fsdp" else axis for axis in spec))
+            return jax.lax.with_sharding_constraint(leaf, NamedSharding(self.mesh, kept))
+
+        return jax.tree.map(gathered, params, param_specs(params, self.table))
+
     def _constant_shardings(self, constants: Any) -> Any:
         specs = param_specs(constants, self.table)
         return jax.tree.map(lambda _, spec: NamedSharding(self.mesh, spec), constants, specs)
@@ -187,7 +199,7 @@ class JitPlan:
         """(state, constants, batch) -> (state, sums), compiled ahead of time; the old state's memory is reused."""
         shardings = _shardings(state)
         step = jax.jit(
-            functools.partial(body, reduce=_identity),
+            functools.partial(body, reduce=_identity, whole=self._whole),
             in_shardings=(shardings, _shardings(constants), self._rows),
             out_shardings=(shardings, self.replicated),
             donate_argnums=0,
@@ -199,7 +211,7 @@ class JitPlan:
     ) -> Callable[[Any, Any, Any], Any]:
         """(params, constants, batch) -> (sums, predictions of all rows), compiled ahead of time."""
         step = jax.jit(
-            functools.partial(body, reduce=_identity, gather=_identity),
+            functools.partial(body, reduce=_identity, gather=_identity, whole=self._whole),
             in_shardings=(_shardings(params), _shardings(constants), self._rows),
             out_shardings=self.replicated,
         )
@@ -267,7 +279,7 @@ class PmapPlan:
     def _compile(self, body: Callable, first: Any, constants: Any, batch: Any, **options: Any) -> Callable:
         psum = functools.partial(jax.lax.psum, axis_name=_PMAP_AXIS)
         step = jax.pmap(
-            functools.partial(body, reduce=psum),
+            functools.partial(body, reduce=psum, whole=_identity),
             axis_name=_PMAP_AXIS,
             in_axes=(None, None, 0),
             out_axes=None,

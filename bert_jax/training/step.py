@@ -2,7 +2,8 @@
 
 `reduce` adds a tree over the devices that hold parts of the batch, `gather` joins the rows that they hold. Under jit
 over a mesh the body sees the global batch and both are the identity; under pmap it sees one device's rows, and they
-are a psum and an all-gather. Nothing else differs.
+are a psum and an all-gather. `whole` gives parameters as they are computed with, where the mesh stores each in parts.
+Nothing else differs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def train_step(
     batch: Any,
     *,
     reduce: Reduce,
+    whole: Reduce,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     accumulate: int,
@@ -46,10 +48,12 @@ def train_step(
     weights = reduce(objective.weights(batch))
     # Named, so that a process-wide choice of generator does not change the run.
     dropout_key = jax.random.fold_in(jax.random.key(state.seed, impl="threefry2x32"), state.step)
-    trained, whole = _split(state.params, frozen)
+    constants = whole(constants)
+    trained, with_rest = _split(state.params, frozen)
 
     def loss(trained: Any, rows: Any) -> tuple[jax.Array, Sums]:
-        return objective.loss(whole(trained), constants, rows, dropout_key, weights)
+        # In here, so that gradients are summed whole too, before each device keeps its part of them.
+        return objective.loss(whole(with_rest(trained)), constants, rows, dropout_key, weights)
 
     gradient = jax.value_and_grad(loss, has_aux=True)
 
@@ -78,10 +82,17 @@ def train_step(
 
 
 def eval_step(
-    params: Any, constants: Any, batch: Any, *, reduce: Reduce, gather: Reduce, objective: Objective
+    params: Any,
+    constants: Any,
+    batch: Any,
+    *,
+    reduce: Reduce,
+    gather: Reduce,
+    whole: Reduce,
+    objective: Objective,
 ) -> tuple[Sums, Mapping[str, jax.Array]]:
     """Sums and predictions of one batch, without dropout; predictions with the ids of their rows."""
-    output = objective.forward(params, constants, batch, None)
+    output = objective.forward(whole(params), whole(constants), batch, None)
     predictions = objective.predictions(output, batch)
     if predictions:
         predictions = gather({**predictions, "example_ids_B": batch["example_ids_B"]})

@@ -31,6 +31,8 @@ from tests.compilers.modules import computation, line
         ("mesh['data'=8] {'data':(1)2}", (0, 4)),
         ("mesh['data'=8] {'data':(2)4}", (0, 1, 2, 3)),
         ("mesh['data'=8] {}", (0,)),
+        ("mesh['data'=4,'model'=2], device_ids=([2,4]T(1,0)) {'data'}", (0, 1, 2, 3)),
+        ("mesh['data'=4,'model'=2], device_ids=([2,4]T(1,0)) {'model'}", (0, 4)),
     ],
 )
 def test_the_first_group(text, chips):

@@ -42,6 +42,7 @@ def run(params, constants, frozen, steps=3, state=None, accumulate=1, ema=0.0):
     body = functools.partial(
         train_step,
         reduce=lambda tree: tree,
+        whole=lambda tree: tree,
         objective=OBJECTIVE,
         optimizer=OPTIMIZER,
         accumulate=accumulate,

@@ -44,6 +44,7 @@ def test_seeds_share_their_programs():
                 {},
                 batch,
                 reduce=lambda tree: tree,
+                whole=lambda tree: tree,
                 objective=parts.task.objective,
                 optimizer=make_optimizer(config),
                 accumulate=1,
