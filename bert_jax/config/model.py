@@ -192,8 +192,10 @@ class ModelConfig:
     attention_dropout_rate: float = option(
         0.1, "dropout of attention probabilities (0 admits cudnn)", ge=0, lt=1
     )
-    attention_backend: Literal["xla", "cudnn"] = option(
-        "xla", "cudnn: fused attention on NVIDIA GPUs; bfloat16, no attention dropout"
+    attention_backend: Literal["xla", "cudnn", "pallas"] = option(
+        "xla",
+        "fused attention: cudnn on NVIDIA GPUs, bfloat16, no attention dropout; pallas on TPUs, dropout included, rows of"
+        " a multiple of 128",
     )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "type of the computation; parameters stay float32"
@@ -243,6 +245,12 @@ class ModelConfig:
         size = self.num_layers // self.groups
         return layer // size * size
 
+
+PALLAS_LANES = 128
+"""attention_backend=pallas: rows and hidden sizes are multiples of it"""
+PALLAS_HEAD_DIMS = (32, 64, 128)
+PALLAS_ROW = 2**20
+"""attention_backend=pallas: length x hidden size at most, so that a row's keys fit a TPU's own memory"""
 
 EXECUTION = (
     "dropout_rate", "dropout_at", "attention_dropout_rate", "attention_backend", "dtype", "layers", "remat",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bert_jax.config.model import ModelConfig, RotaryConfig
+from bert_jax.config.model import PALLAS_HEAD_DIMS, PALLAS_LANES, ModelConfig, RotaryConfig
 
 
 def model_faults(model: ModelConfig) -> Iterator[str]:
@@ -28,6 +28,14 @@ def model_faults(model: ModelConfig) -> Iterator[str]:
             "config.model.attention_backend='cudnn' must have config.model.dtype='bfloat16' (is"
             f" {model.dtype!r}) and config.model.attention_dropout_rate=0 (is {model.attention_dropout_rate})"
         )
+    has_groups = (
+        model.num_heads > 0 and model.head_dim in PALLAS_HEAD_DIMS and model.hidden_size % PALLAS_LANES == 0
+    )
+    if model.attention_backend == "pallas" and model.num_heads > 0 and not has_groups:
+        yield (
+            f"config.model.attention_backend='pallas' must have heads of {', '.join(map(str, PALLAS_HEAD_DIMS))} (are"
+            f" {model.head_dim}) and config.model.hidden_size={model.hidden_size} a multiple of {PALLAS_LANES}"
+        )
     yield from _position_faults(model)
     yield from _block_faults(model)
     if model.positions == "disentangled":
@@ -48,8 +56,11 @@ def _position_faults(model: ModelConfig) -> Iterator[str]:
             f"config.model.rotary.local_base={model.rotary.local_base} must go with a local layer in"
             f" config.model.pattern={','.join(model.pattern)}, or it does nothing"
         )
-    if model.positions == "alibi" and model.attention_backend == "cudnn":
-        yield f"config.model.attention_backend='cudnn' must not go with {positions}: the fused kernel adds no biases"
+    if model.positions == "alibi" and model.attention_backend != "xla":
+        yield (
+            f"config.model.attention_backend={model.attention_backend!r} must not go with {positions}: the fused kernel"
+            " adds no biases"
+        )
 
 
 def _block_faults(model: ModelConfig) -> Iterator[str]:
@@ -94,9 +105,9 @@ def _disentangled_faults(model: ModelConfig) -> Iterator[str]:
             f"config.model.position_offset={model.position_offset} must be 0 without absolute positions"
             " (config.model.positions='disentangled', relative.mask_decoder=False), or it does nothing"
         )
-    if model.attention_backend == "cudnn":
+    if model.attention_backend != "xla":
         yield (
-            "config.model.attention_backend='cudnn' must go with config.model.positions absolute or rotary: the"
+            f"config.model.attention_backend={model.attention_backend!r} must go with config.model.positions absolute or rotary: the"
             " fused kernel has no scores of its own for positions"
         )
     if not model.relative.terms or len(set(model.relative.terms)) != len(model.relative.terms):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bert_jax.config.electra import generator_config
-from bert_jax.config.model import ModelConfig
+from bert_jax.config.model import PALLAS_LANES, PALLAS_ROW, ModelConfig
 from bert_jax.config.model_rules import model_faults
 from bert_jax.config.phases import borders, phases, schedule_pieces
 from bert_jax.config.run_rules import (
@@ -87,6 +87,14 @@ def _row_faults(config: PretrainConfig) -> Iterator[str]:
         yield (
             f"config.data.sequence_length={data.sequence_length} must be <="
             f" config.model.max_positions={model.max_positions}"
+        )
+    if model.attention_backend == "pallas" and (
+        data.sequence_length % PALLAS_LANES or data.sequence_length * model.hidden_size > PALLAS_ROW
+    ):
+        yield (
+            f"config.data.sequence_length={data.sequence_length} must be a multiple of {PALLAS_LANES}, and at most"
+            f" {PALLAS_ROW // model.hidden_size} for config.model.hidden_size={model.hidden_size}, for"
+            " config.model.attention_backend='pallas'"
         )
     yield from _data_faults(data)
     if data.sentence_objective != "none" and model.pooler == "none":

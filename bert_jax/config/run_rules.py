@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bert_jax.config.model import ModelConfig
+from bert_jax.config.model import PALLAS_LANES, ModelConfig
 from bert_jax.config.options import walk
 from bert_jax.config.phases import PIECE_OPTIONS, bad_pattern, borders, decay_steps
 from bert_jax.config.schema import OptimConfig, ParallelConfig, RunConfig, TrainConfig
@@ -85,6 +85,15 @@ def parallel_faults(parallel: ParallelConfig, model: ModelConfig) -> Iterator[st
     ):
         if size > 0 and width % size:
             yield f"config.model.{field}={width} must be a multiple of config.parallel.{axis}={size}"
+    if (
+        model.attention_backend == "pallas"
+        and parallel.tensor > 0
+        and model.hidden_size % (PALLAS_LANES * parallel.tensor)
+    ):
+        yield (
+            f"config.model.hidden_size={model.hidden_size} must be a multiple of {PALLAS_LANES} x config.parallel.tensor="
+            f"{parallel.tensor} for config.model.attention_backend='pallas'"
+        )
 
 
 def phase_value_faults(config: RunConfig, places: list[str]) -> Iterator[str]:

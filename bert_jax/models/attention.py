@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.models.alibi import biases
+from bert_jax.models.fused import fits, fused_attention
 from bert_jax.models.layers import Params, dense, dropout
 from bert_jax.models.local import blocked_attention, near, saves
 from bert_jax.models.rotary import Rotation, rotate
@@ -90,9 +91,11 @@ def self_attention(
     queries and keys, with rotary positions. cuDNN's kernel and local attention in blocks give neither scores nor
     probabilities of the row: a layer that records one of them is computed without.
     """
-    q_BLHK = dense(params["query"], x_BLD)
-    k_BTHK = dense(params["key"], x_BLD)
-    v_BTHK = dense(params["value"], x_BLD)
+    is_fused = config.attention_backend == "pallas" and fits(x_BLD.shape[1], width=config.hidden_size)
+    if is_fused:  # the kernel reads whole arrays, of which parts of one would have to be copied
+        q_BLHK, k_BTHK, v_BTHK = (dense(params[name], x_BLD) for name in ("query", "key", "value"))
+    else:
+        q_BLHK, k_BTHK, v_BTHK = projections(params, x_BLD)
     if turn is not None:
         q_BLHK, k_BTHK = (rotate(x, turn, pairs=config.rotary.pairs) for x in (q_BLHK, k_BTHK))
     scores_BHLT = att_BHLT = None
@@ -103,6 +106,10 @@ def self_attention(
             q_BLHK * scale, k_BTHK, v_BTHK, pack_ids_BL=mask.pack_ids_BL, window=config.window, rate=rate,
             keys_B=keys_B,
         )  # fmt: skip
+    elif is_fused and not needs_all and not is_local:
+        y_BLHK = fused_attention(
+            q_BLHK * scale, k_BTHK, v_BTHK, pack_ids_BL=mask.pack_ids_BL, rate=rate, keys_B=keys_B
+        )
     elif config.attention_backend == "cudnn" and not needs_all and not is_local:
         y_BLHK = _cudnn_attention(q_BLHK, k_BTHK, v_BTHK, mask)
     else:
@@ -116,6 +123,17 @@ def self_attention(
         probabilities_BHLT=att_BHLT,
     )  # fmt: skip
     return dense(params["output"], y_BLHK, inputs=2), internals
+
+
+def projections(params: Params, x_BLD: Array) -> tuple[Array, Array, Array]:
+    """Queries, keys and values of the same states, each [B, L, H, K], by one matmul.
+
+    So the states are read once, and where heads are split over devices their gradient is summed over these once.
+    """
+    parts = [params[name] for name in ("query", "key", "value")]
+    joined = {name: jnp.stack([part[name] for part in parts], axis=-3) for name in parts[0]}
+    y_BLNHK = dense(joined, x_BLD)
+    return y_BLNHK[:, :, 0], y_BLNHK[:, :, 1], y_BLNHK[:, :, 2]
 
 
 def attend(

@@ -118,19 +118,27 @@ def random_words(words_B2: Array, shape: tuple[int, ...]) -> Array:
     """Uniform uint32 words of `shape` [B, ..., X] from the two key words of each row.
 
     Made in two steps, for a step of training draws a word for every element of every layer. Threefry gives two words to
-    each vector of the last axis. From these and its place in the vector each element has its own by the 32-bit finalizer
-    of MurmurHash3 (Appleby 2011), the second word joining between its multiplications, in eight operations that fuse
-    into their consumer: a threefry of four elements each takes thirty, and its output goes through memory. The finalizer's
-    last shift changes low bits alone and is left out: use the words by comparison.
+    each vector of the last axis (`vector_words`); from these and its place in the vector each element has its own
+    (`finalized`), in eight operations that fuse into their consumer: a threefry of four elements each takes thirty, and its
+    output goes through memory.
     """
-    rows, *axes, width = shape
-    count = math.prod(axes)
-    counters = jnp.arange(2 * count, dtype=jnp.uint32)
-    pairs = jax.vmap(lambda key: threefry_2x32(key, counters))(words_B2).reshape(rows, 2, *axes, 1)
-    places = jnp.arange(width, dtype=jnp.uint32) * np.uint32(
-        0x9E3779B9
-    )  # 2^32 / golden ratio: neighbours far apart
-    x = pairs[:, 0] + places.reshape((1,) * (len(axes) + 1) + (width,))
+    *axes, width = shape[1:]
+    pairs = vector_words(words_B2, tuple(axes))[..., None]
+    places = jnp.arange(width, dtype=jnp.uint32).reshape((1,) * (len(axes) + 1) + (width,))
+    return finalized(pairs[:, 0], pairs[:, 1], places)
+
+
+def vector_words(words_B2: Array, axes: tuple[int, ...]) -> Array:
+    """Two words of threefry2x32 (Salmon et al. 2011) for each of the vectors along `axes` of a row: [B, 2, ...]."""
+    counters = jnp.arange(2 * math.prod(axes), dtype=jnp.uint32)
+    pairs = jax.vmap(lambda key: threefry_2x32(key, counters))(words_B2)
+    return pairs.reshape(words_B2.shape[0], 2, *axes)
+
+
+def finalized(first: Array, second: Array, places: Array) -> Array:
+    """The 32-bit finalizer of MurmurHash3 (Appleby 2011) of first + place, the second word joining before its second
+    multiplication. Its last shift, which changes low bits alone, is left out: use the words by comparison.
+    """
+    x = first + places * np.uint32(0x9E3779B9)  # 2^32 / golden ratio: neighbours far apart
     x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13) ^ pairs[:, 1]) * np.uint32(0xC2B2AE35)
-    return x
+    return (x ^ (x >> 13) ^ second) * np.uint32(0xC2B2AE35)

@@ -65,6 +65,7 @@ def make_plan(
                     f" that split rows x config.train.accumulate={accumulate}"
                 ]
             )
+    _check_attention(config, devices)
     processes = len({device.process_index for device in devices})
     if parallel.mode == "pmap" and processes > 1:
         raise ConfigError(
@@ -81,6 +82,19 @@ def make_plan(
         devices=devices,
     )
     return JitPlan(mesh, table)
+
+
+def _check_attention(config: RunConfig, devices: Sequence[jax.Device]) -> None:
+    """Raises `ConfigError` where the chosen kernel of attention is for other devices."""
+    backend = config.model.attention_backend
+    needed = {"cudnn": ("gpu", "cuda"), "pallas": ("tpu",)}.get(backend)
+    if needed and devices[0].platform not in needed:
+        raise ConfigError(
+            [
+                f"config.model.attention_backend={backend!r} must be 'xla' on {devices[0].platform}: that kernel is for"
+                f" {needed[0].upper()}s"
+            ]
+        )
 
 
 def _identity(tree: Any) -> Any:
@@ -204,7 +218,8 @@ class JitPlan:
             out_shardings=(shardings, self.replicated),
             donate_argnums=0,
         )
-        return step.lower(state, constants, batch).compile()
+        with jax.set_mesh(self.mesh):  # for the kernels that are written for one device
+            return step.lower(state, constants, batch).compile()
 
     def compile_eval(
         self, body: Callable, params: Any, constants: Any, batch: Mapping[str, Any]
@@ -215,7 +230,8 @@ class JitPlan:
             in_shardings=(_shardings(params), _shardings(constants), self._rows),
             out_shardings=self.replicated,
         )
-        return step.lower(params, constants, batch).compile()
+        with jax.set_mesh(self.mesh):
+            return step.lower(params, constants, batch).compile()
 
 
 class PmapPlan:

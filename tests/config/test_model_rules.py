@@ -158,6 +158,26 @@ _BROKEN = [
         "config.model.attention_backend='cudnn' must have config.model.dtype='bfloat16' (is 'bfloat16')"
         " and config.model.attention_dropout_rate=0 (is 0.1)",
     ),
+    (
+        {"model__attention_backend": "pallas", "model__num_heads": 48},
+        "config.model.attention_backend='pallas' must have heads of 32, 64, 128 (are 16) and config.model.hidden_size=768 a"
+        " multiple of 128",
+    ),
+    (
+        {"model__attention_backend": "pallas", "model__positions": "alibi"},
+        "config.model.attention_backend='pallas' must not go with config.model.positions='alibi': the fused kernel adds"
+        " no biases",
+    ),
+    (
+        {"model__attention_backend": "pallas", "data__sequence_length": 200},
+        "config.data.sequence_length=200 must be a multiple of 128, and at most 1365 for config.model.hidden_size=768, for"
+        " config.model.attention_backend='pallas'",
+    ),
+    (
+        {"model__attention_backend": "pallas", "parallel__tensor": 4},
+        "config.model.hidden_size=768 must be a multiple of 128 x config.parallel.tensor=4 for"
+        " config.model.attention_backend='pallas'",
+    ),
 ]
 
 
