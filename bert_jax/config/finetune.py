@@ -230,6 +230,10 @@ class FinetuneConfig(RunConfig):
     model: FinetuneModelConfig = FinetuneModelConfig()
     tuning: TuningConfig = TuningConfig()
 
+    @property
+    def attention_backend(self) -> str:
+        return self.model.attention_backend
+
 
 # ---------------------------------------------------------------------------------------------
 # What follows from the data and the model

@@ -268,6 +268,12 @@ class ParallelConfig:
     data: int = option(-1, "mesh axis over which rows are split; -1: the devices that are left")
     fsdp: int = option(1, "mesh axis over which rows, parameters and optimizer state are split", gt=0)
     tensor: int = option(1, "mesh axis over which heads and MLP columns are split", gt=0)
+    shard_optimizer: bool = option(
+        False,
+        "split the optimizer's state, and the average of train.ema, over data too (ZeRO-1): a fraction of the memory for a"
+        " gather of the parameters in each step",
+        needs="parallel.mode=jit",
+    )
     timeout: float = option(
         600.0,
         "seconds; a process of several that sees no step, evaluation batch, compilation or checkpoint finish for"
@@ -376,6 +382,11 @@ class RunConfig:
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
 
+    @property
+    def attention_backend(self) -> str:
+        """What computes attention, which decides on what devices the run can be."""
+        return "xla"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig(RunConfig):
@@ -388,3 +399,7 @@ class PretrainConfig(RunConfig):
     objective: ObjectiveConfig = ObjectiveConfig()
     model: ModelConfig = ModelConfig()
     init: InitConfig = InitConfig()
+
+    @property
+    def attention_backend(self) -> str:
+        return self.model.attention_backend

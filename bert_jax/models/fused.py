@@ -87,7 +87,8 @@ def _fused_forward(kernel: Kernel, *inputs: Any) -> tuple[Array, Any]:
 
 
 def _fused_backward(kernel: Kernel, inputs: Any, grad: Array) -> tuple[Array | None, ...]:
-    return (*kernel.backward(*inputs, grad), None, None)
+    q, k, v, pack_ids, words = inputs
+    return (*kernel.backward(q, k, v, pack_ids, words, grad), None, None)
 
 
 _fused.defvjp(_fused_forward, _fused_backward)
@@ -244,9 +245,8 @@ def _group(number: Array) -> Any:
 
 def _product(a: Array, b: Array, *, transposed: str = "") -> Array:
     """a b in float32, with the transpose of the one named."""
-    contracted = {"": (1, 0), "left": (0, 0), "right": (1, 1)}[transposed]
-    dimensions = (tuple((axis,) for axis in contracted), ((), ()))
-    return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
+    of_a, of_b = {"": (1, 0), "left": (0, 0), "right": (1, 1)}[transposed]
+    return jax.lax.dot_general(a, b, (((of_a,), (of_b,)), ((), ())), preferred_element_type=jnp.float32)
 
 
 def _column(row_1Q: Array) -> Array:

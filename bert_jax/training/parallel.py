@@ -81,12 +81,12 @@ def make_plan(
         axis_types=(AxisType.Auto,) * 3,
         devices=devices,
     )
-    return JitPlan(mesh, table)
+    return JitPlan(mesh, table, shards_optimizer=parallel.shard_optimizer)
 
 
 def _check_attention(config: RunConfig, devices: Sequence[jax.Device]) -> None:
     """Raises `ConfigError` where the chosen kernel of attention is for other devices."""
-    backend = config.model.attention_backend
+    backend = config.attention_backend
     needed = {"cudnn": ("gpu", "cuda"), "pallas": ("tpu",)}.get(backend)
     if needed and devices[0].platform not in needed:
         raise ConfigError(
@@ -104,9 +104,10 @@ def _identity(tree: Any) -> Any:
 class JitPlan:
     """jit over a mesh: bodies see the global batch, `reduce` and `gather` are the identity."""
 
-    def __init__(self, mesh: Mesh, table: ParameterTable = TABLE):
+    def __init__(self, mesh: Mesh, table: ParameterTable = TABLE, *, shards_optimizer: bool = False):
         self.mesh = mesh
         self.table = table
+        self.shards_optimizer = shards_optimizer
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self._rows = NamedSharding(mesh, _ROWS)
 
@@ -172,7 +173,8 @@ class JitPlan:
         return Host(*part)
 
     def state_shardings(self, abstract: TrainState) -> TrainState:
-        """Where each leaf of a state lives: parameters by their axes, moments of the optimizer as their parameters.
+        """Where each leaf of a state lives: parameters by their axes, moments of the optimizer as their parameters, split
+        over "data" besides if so chosen.
 
         Raises:
           ValueError: a leaf of two or more axes that is no parameter's: replicated in silence, it would cost its
@@ -192,7 +194,9 @@ class JitPlan:
             name = path_name(path)
             found = owner(name, params)
             if found is not None and leaf.shape == params[found].shape:
-                return NamedSharding(self.mesh, specs[found])
+                is_read_once = self.shards_optimizer and not name.startswith("params/")
+                spec = self._over_data(specs[found], leaf.shape) if is_read_once else specs[found]
+                return NamedSharding(self.mesh, spec)
             if leaf.ndim >= 2:
                 raise ValueError(
                     f"{name} of shape {leaf.shape} must have the shape of a parameter whose path it ends in, to be"
@@ -201,6 +205,15 @@ class JitPlan:
             return self.replicated
 
         return jax.tree_util.tree_map_with_path(sharding, abstract)
+
+    def _over_data(self, spec: PartitionSpec, shape: tuple[int, ...]) -> PartitionSpec:
+        """`spec` with "data" added to the first axis whose parts it divides; without one as it is."""
+        axes = [*spec, *(None,) * (len(shape) - len(spec))]
+        for place, (axis, size) in enumerate(zip(axes, shape, strict=True)):
+            parts = self.mesh.shape[axis] if axis else 1
+            if size % (parts * self.mesh.shape["data"]) == 0:
+                return PartitionSpec(*axes[:place], (axis, "data") if axis else "data", *axes[place + 1 :])
+        return spec
 
     def init(self, create: Callable[[Any], TrainState], seed: Any) -> TrainState:
         """Runs `create(seed)` so that every leaf is born where it lives."""

@@ -13,6 +13,7 @@ from bert_jax import config as configs
 from bert_jax.compilers.cost import count
 from bert_jax.compilers.hlo import parse
 from bert_jax.compilers.shapes import arrays
+from bert_jax.models.parameters import path_name
 from bert_jax.tasks.choose import task_of
 from bert_jax.training.trainer import Trainer
 
@@ -59,20 +60,23 @@ def exchanged(model, parallel, **groups):
 
 
 def parameter_shapes(trainer):
-    """Of whole parameters and of the parts that "tensor" cuts them into, without axes of size 1."""
+    """Of whole parameters and of the parts that "tensor" cuts them into, and of queries, keys and values together."""
     parts = trainer.config.parallel.tensor
     shapes = {()}
-    for leaf in jax.tree.leaves(trainer.abstract_state().params):
-        shapes.add(leaf.shape)
-        shapes |= {
+    for path, leaf in jax.tree_util.tree_leaves_with_path(trainer.abstract_state().params):
+        cut = [
             (*leaf.shape[:axis], size // parts, *leaf.shape[axis + 1 :])
             for axis, size in enumerate(leaf.shape)
-        }
-    return {squeezed(shape) for shape in shapes}
+        ]
+        shapes |= {leaf.shape, *cut}
+        if "/query/" in path_name(path):
+            shapes |= {(3, *shape) for shape in (leaf.shape, *cut)}
+    return {in_order(shape) for shape in shapes}
 
 
-def squeezed(shape):
-    return tuple(size for size in shape if size != 1)
+def in_order(shape):
+    """The sizes in order, without those of 1: XLA transposes as it likes."""
+    return tuple(sorted(size for size in shape if size != 1))
 
 
 @pytest.mark.parametrize("parallel", [{"fsdp": 4}, {"fsdp": 2, "tensor": 2}], ids=["fsdp", "fsdp-tensor"])
@@ -81,7 +85,7 @@ def test_parameters_are_gathered_and_activations_are_not(model, parallel):
     found, trainer = exchanged(model, parallel)
     gathered = {dims for kind, _, dims in found if kind == "all-gather"}
     assert gathered
-    assert {squeezed(dims) for dims in gathered} <= parameter_shapes(trainer)
+    assert {in_order(dims) for dims in gathered} <= parameter_shapes(trainer)
     assert not {kind for kind, _, _ in found} - {"all-gather", "all-reduce", "reduce-scatter"}
 
 
@@ -95,7 +99,7 @@ def test_no_optimizer_moves_activations(optimizer):
 def test_over_data_gradients_alone_are_summed():
     found, trainer = exchanged("bert", {})
     assert {(kind, devices) for kind, devices, _ in found} == {("all-reduce", 8)}
-    assert {squeezed(dims) for _, _, dims in found} <= parameter_shapes(trainer)
+    assert {in_order(dims) for _, _, dims in found} <= parameter_shapes(trainer)
 
 
 def test_over_tensor_a_layer_sums_activations_twice_in_each_direction():
@@ -104,3 +108,16 @@ def test_over_tensor_a_layer_sums_activations_twice_in_each_direction():
     sums = sum(times for (kind, devices, dims), times in found.items() if devices == 4 and dims == activation)
     assert {kind for kind, _, _ in found} == {"all-reduce"}
     assert sums == 2 * (2 + 2)
+
+
+def test_a_sharded_optimizer_takes_a_part_of_the_memory_and_gathers_parameters_alone():
+    def argument_bytes(**parallel):
+        _, trainer = exchanged("bert", parallel)
+        [phase] = trainer.task.phases
+        return trainer.compile_abstract(phase, ROWS).memory_analysis().argument_size_in_bytes
+
+    found, trainer = exchanged("bert", {"shard_optimizer": True})
+    assert {in_order(dims) for kind, _, dims in found if kind == "all-gather"} <= parameter_shapes(trainer)
+    assert not {kind for kind, _, _ in found} - {"all-gather", "all-reduce", "reduce-scatter"}
+    # Parameters and two moments: of three parts, two are split eight ways.
+    assert argument_bytes(shard_optimizer=True) == pytest.approx(argument_bytes() * (1 + 2 / 8) / 3, rel=0.05)

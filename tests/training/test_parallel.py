@@ -110,6 +110,8 @@ def assert_same(result, reference):
         (8, {}),
         (8, {"parallel": {"mode": "pmap"}}),
         (8, {"parallel": {"data": 2, "fsdp": 2, "tensor": 2}}),
+        (8, {"parallel": {"shard_optimizer": True}}),
+        (8, {"parallel": {"data": 2, "fsdp": 2, "tensor": 2, "shard_optimizer": True}}),
         (2, {"train": {"accumulate": 4}}),
         (2, {"train": {"accumulate": 4}, "parallel": {"mode": "pmap"}}),
         (1, {"parallel": {"mode": "pmap"}}),
