@@ -326,6 +326,9 @@ class LogConfig:
         "offline: files in the workdir, for `wandb sync` to upload later",
         needs="log.sinks=wandb",
     )
+    profile: bool = option(
+        False, "trace the five steps after the tenth, for TensorBoard's profiler or xprof: W/profile"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import signal
@@ -21,6 +22,7 @@ from bert_jax.progress import bar
 from bert_jax.training import processes
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, NoLog
+from bert_jax.training.profiling import Trace
 from bert_jax.training.state import TrainState, clear_window
 from bert_jax.training.task import Metric, Phase
 
@@ -64,6 +66,7 @@ class Run:
     schedule: Callable[[int], Any]
     checkpoints: Checkpoints
     log: MetricsLog | NoLog
+    trace: contextlib.AbstractContextManager[Trace | None]
     peak_flops: float
     resume_hint: str
     """what to tell a user whose run was stopped"""
@@ -82,6 +85,7 @@ def train(run: Run, state: TrainState) -> TrainState:
     step = int(state.step)
     with (
         processes.StopSignals() as stop,
+        run.trace as trace,
         bar(
             description=run.name,
             total=run.config.train.steps,
@@ -91,13 +95,13 @@ def train(run: Run, state: TrainState) -> TrainState:
     ):
         for stage in run.stages:
             if int(state.step) < stage.phase.stop and not _is_out_of_patience(run):
-                state = _train_stage(run, stage, state, stop, progress)
+                state = _train_stage(run, stage, state, stop, progress, trace)
     run.checkpoints.wait()
     return state
 
 
 def _train_stage(
-    run: Run, stage: Stage, state: TrainState, stop: processes.StopSignals, progress: Any
+    run: Run, stage: Stage, state: TrainState, stop: processes.StopSignals, progress: Any, trace: Trace | None
 ) -> TrainState:
     """The steps of one phase that are left."""
     phase, train = stage.phase, run.config.train
@@ -112,6 +116,8 @@ def _train_stage(
     ahead = _AHEAD_ON_CPU if jax.default_backend() == "cpu" else _AHEAD_ON_ACCELERATOR
     watch, waiting = _Stopwatch(), collections.deque[Any]()
     for batch in stage.batches(step, phase.stop):
+        if trace:
+            trace.before_step(state)
         state, sums = train_step(state, run.place(batch))
         step += 1
         waiting.append((sums, stop.start_vote(jax.tree.leaves(sums)[0])))

@@ -32,6 +32,7 @@ from bert_jax.training.loop import Run, Stage, train
 from bert_jax.training.metrics import METRICS_FILE, MetricsLog, NoLog, read_metrics
 from bert_jax.training.optim import check_muon, make_optimizer
 from bert_jax.training.parallel import JitPlan, PmapPlan, make_plan
+from bert_jax.training.profiling import Trace
 from bert_jax.training.schedule import make_schedule
 from bert_jax.training.sinks import open_sinks
 from bert_jax.training.state import TrainState
@@ -323,6 +324,7 @@ def _run(
                 schedule=make_schedule(config),
                 checkpoints=checkpoints,
                 log=log,
+                trace=Trace(workdir) if config.log.profile else contextlib.nullcontext(),
                 peak_flops=peak_flops(jax.devices())[0] if is_first else 1.0,
                 resume_hint=f"Resume with: {command}",
             )

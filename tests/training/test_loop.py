@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import types
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,12 @@ class Driven:
     compiled: list = dataclasses.field(default_factory=list)
     """(step, L) of each compilation"""
     stop_at: int = -1
+    traced: list = dataclasses.field(default_factory=list)
+    """the step of each state that the trace was shown"""
+
+    @property
+    def trace(self):
+        return types.SimpleNamespace(before_step=lambda state: self.traced.append(int(state.step)))
 
     def batches(self, phase):
         def iterate(start, stop):
@@ -108,6 +115,7 @@ class Driven:
                 schedule=lambda step: step / 100,
                 checkpoints=checkpoints,
                 log=log,
+                trace=contextlib.nullcontext(self.trace),
                 peak_flops=1e12,
                 resume_hint="",
             )
@@ -128,6 +136,10 @@ def straight(tmp_path_factory):
     driven = Driven(tmp_path_factory.mktemp("straight"))
     driven.final = driven.train()
     return driven
+
+
+def test_a_trace_sees_each_step_before_it_is_taken(straight):
+    assert straight.traced == [step for step, *_ in straight.seen]
 
 
 def test_each_step_has_its_own_batch_of_its_phases_length(straight):
