@@ -65,7 +65,7 @@ def measure(
     program = None
     if fit:
         config, program = _largest(config, machine)
-    program = program or _compiled(config, machine)
+    program = program or compiled(config, machine)
     lines = count(parse(program.text), hbm=machine.memory_spaces)
     found = parts(lines, machine)
     values = _values(config, machine, program, lines, found)
@@ -124,7 +124,7 @@ def _largest(config: PretrainConfig, target: Target) -> tuple[PretrainConfig, Pr
     while rows and rows not in fits and rows not in fails and len(fits) + len(fails) < _TRIES:
         train = dataclasses.replace(config.train, batch_size=rows * unit)
         try:
-            fits[rows] = _compiled(dataclasses.replace(config, train=train), target)
+            fits[rows] = compiled(dataclasses.replace(config, train=train), target)
         except OutOfMemory:
             fails.add(rows)
         needed = {rows: program.needed_bytes for rows, program in fits.items()}
@@ -159,7 +159,12 @@ class OutOfMemory(UserError):
     """The compiler could not fit the step into a chip's memory."""
 
 
-def _compiled(config: PretrainConfig, target: Target) -> Program:
+def compiled(config: PretrainConfig, target: Target) -> Program:
+    """The step of `config`, which has no phases, compiled for `target` in a process of its own.
+
+    Raises:
+      OutOfMemory: it does not fit a chip.
+    """
     _log.info(
         "compiling for %s, batch %d of rows of %d: half a minute to four minutes",
         target.name, config.train.batch_size, config.data.sequence_length,
@@ -185,13 +190,13 @@ def compile_here(config: PretrainConfig, target: Target) -> Program | None:
     trainer = Trainer.of(task, config, targets.devices(target))
     start = time.perf_counter()
     try:
-        compiled = trainer.compile_abstract(phase, config.train.batch_size)
+        step = trainer.compile_abstract(phase, config.train.batch_size)
     except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             return None
         raise
     seconds = time.perf_counter() - start
-    memory, text = compiled.memory_analysis(), compiled.as_text()
+    memory, text = step.memory_analysis(), step.as_text()
     assert memory is not None and text is not None, "these compilers say both"
     needed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Program(

@@ -7,6 +7,8 @@
 --what compile   the training step compiled for --target, a machine that need not be here, by its real compiler: what a
                  chip computes, moves and sends, by kind; memory; the least time that this takes, and by which part.
                  --fit finds the largest batch that fits.
+--what scaling   the same for several numbers of chips, equal rows on each: --target v5e:2x4,v5e:8x8; what chips send and how
+                 much of a step that is, at most.
 --what pipeline  rows a second of the input pipeline alone, over the prepared corpus; the time to the first batch
                  from step 10^6; the share of token slots that hold a token. --baseline hf runs Hugging Face's
                  DataCollatorForLanguageModeling, which masks single tokens, on rows of the same shape that are
@@ -44,6 +46,7 @@ from bert_jax.errors import UsageError
 _FLAGS: dict[str, tuple[str, ...]] = {
     "step": ("config", "phase", "repeats", "seconds", "baseline"),
     "compile": ("config", "phase", "target", "fit", "heaviest", "hlo", "html"),
+    "scaling": ("config", "phase", "target"),
     "pipeline": ("config", "repeats", "seconds", "baseline"),
     "prepare": ("config", "repeats", "processes"),
     "finetune": ("config", "repeats", "seconds", "baseline", "init"),
@@ -62,10 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="length of a measurement (default 10)")
     parser.add_argument("--baseline", choices=("hf",), help="measure Hugging Face's code in the same run")
     parser.add_argument(
-        "--phase", type=int, metavar="N", help="step, compile: which of the run's phases (default the last)"
+        "--phase",
+        type=int,
+        metavar="N",
+        help="step, compile, scaling: which of the run's phases (default the last)",
     )
     parser.add_argument(
-        "--target", metavar="CHIP:SHAPE", help="compile: v5e:4x4, v6e:2x2, v5p:2x2x1, h100:8, a100:1, ..."
+        "--target",
+        metavar="CHIP:SHAPE",
+        help="compile, scaling: v5e:4x4, v6e:2x2, v5p:2x2x1, h100:8, a100:1, ...",
     )
     parser.add_argument(
         "--fit", action="store_const", const=True, help="compile: the largest batch that fits"
@@ -140,6 +148,12 @@ def _compile(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, 
     return compiling.measure(_in_phase(args), **options)
 
 
+def _scaling(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
+    from bert_jax.benchmarks import scaling
+
+    return scaling.measure(_in_phase(args), **options)
+
+
 def _pipeline(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, Any]:
     from bert_jax.benchmarks import pipeline
 
@@ -177,6 +191,7 @@ def _predict(args: argparse.Namespace, options: Mapping[str, Any]) -> dict[str, 
 _MEASURES: dict[str, tuple[str, Callable[[argparse.Namespace, Mapping[str, Any]], dict[str, Any]]]] = {
     "step": ("training step", _step),
     "compile": ("", _compile),  # it draws its own tables
+    "scaling": ("", _scaling),
     "pipeline": ("input pipeline", _pipeline),
     "prepare": ("preparation", _prepare),
     "finetune": ("fine-tuning", _finetune),

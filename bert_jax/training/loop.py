@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.errors import JaxRuntimeError
 
 from bert_jax.batch import Batch
 from bert_jax.config import RunConfig
@@ -95,9 +96,26 @@ def train(run: Run, state: TrainState) -> TrainState:
     ):
         for stage in run.stages:
             if int(state.step) < stage.phase.stop and not _is_out_of_patience(run):
-                state = _train_stage(run, stage, state, stop, progress, trace)
+                with _told_of_memory(run, stage.phase):
+                    state = _train_stage(run, stage, state, stop, progress, trace)
     run.checkpoints.wait()
     return state
+
+
+@contextlib.contextmanager
+def _told_of_memory(run: Run, phase: Phase) -> Iterator[None]:
+    """Says of a device whose memory is full what filled it, and what to lower."""
+    try:
+        yield
+    except JaxRuntimeError as error:
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
+            raise
+        accumulate = run.config.train.accumulate
+        raise UserError(
+            f"out of memory: a step of {phase.batch_size} rows of {phase.spec.length} tokens in {accumulate} micro-batches"
+            " does not fit the devices; raise config.train.accumulate or config.parallel.fsdp, set config.model.remat, or"
+            f" lower config.train.batch_size. {str(error).strip().splitlines()[0][:300]}"
+        ) from error
 
 
 def _train_stage(

@@ -9,8 +9,9 @@ import pytest
 
 from bert_jax.__main__ import main
 from bert_jax.benchmarks import compile as compiling
+from bert_jax.benchmarks import scaling
 from bert_jax.compilers import targets
-from bert_jax.errors import UserError
+from bert_jax.errors import UsageError, UserError
 from bert_jax.tasks.choose import task_of
 
 
@@ -73,6 +74,23 @@ def test_fit_finds_the_largest_batch(small, in_place, monkeypatch):
     size = values["batch"][0]
     assert needed[size] <= room.memory_bytes < 1.2 * needed[size]
     assert size > 16
+
+
+def test_more_chips_compute_the_same_and_send_more(small, in_place, capsys):
+    values = scaling.measure(small, target="h100:2,h100:8")
+    few, many = values["targets"]
+    assert (few["batch"], many["batch"]) == ([16, 32], [64, 32])
+    assert many["computing_ms"] == pytest.approx(few["computing_ms"], rel=0.05)
+    # A ring of n sends 2 (n - 1) / n of what it sums.
+    assert many["collective_bytes"] / few["collective_bytes"] == pytest.approx((7 / 8) / (1 / 2), rel=0.05)
+    assert 0 < many["efficiency"] < few["efficiency"] < 1
+    assert "8 rows a chip" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", ["v5e:2x2", "v5e:2x2,h100:8"])
+def test_scaling_is_over_one_kind_of_chip(target, small, in_place):
+    with pytest.raises(UsageError, match="must be several numbers of one kind of chip"):
+        scaling.measure(small, target=target)
 
 
 @pytest.mark.parametrize(

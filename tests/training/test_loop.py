@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.errors import JaxRuntimeError
 
 from bert_jax import config as configs
-from bert_jax.errors import Interrupted
+from bert_jax.errors import Interrupted, UserError
 from bert_jax.objectives.sums import Objective
 from bert_jax.tasks.choose import task_of
 from bert_jax.training import loop
@@ -212,3 +213,15 @@ def test_without_held_out_documents_there_is_no_eval_line(tmp_path):
     driven = Driven(tmp_path)
     driven.train(held_out=False)
     assert {line["split"] for line in driven.lines()} == {"train"}
+
+
+def test_a_full_device_is_told_with_what_filled_it(tmp_path, monkeypatch):
+    def fails(self, state, batch):
+        raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12345 bytes.\nBuffers: ...")
+
+    monkeypatch.setattr(Driven, "train_step", fails)
+    with pytest.raises(UserError) as raised:
+        Driven(tmp_path).train()
+    [line] = str(raised.value).splitlines()
+    assert line.startswith("out of memory: a step of 2 rows of 8 tokens in 1 micro-batches does not fit the devices")
+    assert line.endswith("Out of memory while trying to allocate 12345 bytes.")
