@@ -53,12 +53,11 @@ def fused_attention(
         words_BNHL = vector_words(jax.random.key_data(keys_B), (heads, length))
     attend = functools.partial(_attend, rate=rate, head_dim=head_dim)
     mesh = jax.sharding.get_abstract_mesh()
-    if AxisType.Auto in mesh.axis_types:
-        rows = ("data", "fsdp")
-        of_rows, of_heads = PartitionSpec(rows), PartitionSpec(rows, None, "tensor")
-        words = PartitionSpec(rows, None, "tensor")
+    if AxisType.Auto in mesh.axis_types:  # XLA splits what it knows; a kernel is split by hand
+        rows = ("data", "fsdp")  # the axes of `training.parallel`
+        by_rows, by_heads = PartitionSpec(rows), PartitionSpec(rows, None, "tensor")
         attend = jax.shard_map(
-            attend, in_specs=(of_heads,) * 3 + (of_rows, words), out_specs=of_heads, check_vma=False
+            attend, in_specs=(by_heads,) * 3 + (by_rows, by_heads), out_specs=by_heads, check_vma=False
         )
     return attend(q_BLD, k_BLD, v_BLD, pack_ids_BL, words_BNHL).reshape(q_BLHK.shape)
 
