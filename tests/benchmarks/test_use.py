@@ -34,6 +34,7 @@ def config_of(made, **task):
     return configs.resolve(config, FinetuneConfig)
 
 
+@pytest.mark.slow
 def test_packed_rows_have_fewer_slots_than_padded_ones(made):
     values = finetune.measure(config_of(made), str(made / "model"), seconds=0.05, repeats=1)
     assert values["pack_token_slots"] * values["pack_used"] == pytest.approx(

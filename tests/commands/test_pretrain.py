@@ -115,6 +115,7 @@ def test_stopped_by_either_signal_it_saves_and_resumes_to_the_same_run(
     assert_same_run(tmp_path / "run", straight)
 
 
+@pytest.mark.slow
 def test_killed_it_resumes_to_the_same_run(experiment, prepared, straight, tmp_path):
     """SIGKILL of a real process once two checkpoints may be under way."""
     folder = tmp_path / "run"
@@ -170,6 +171,7 @@ def test_two_lengths_are_trained_one_after_the_other(phased, phased_straight):
     assert np.abs(positions[16:32] - before[16:32]).max() > 1e-4  # learnt in the second phase alone
 
 
+@pytest.mark.slow
 def test_stopped_in_each_phase_it_resumes_to_the_same_run(phased, phased_straight, tmp_path, monkeypatch):
     for step in (2, 5):
         with monkeypatch.context() as patch:

@@ -80,6 +80,7 @@ def test_evaluate_is_the_runs_own_and_counts_every_held_out_token_once(run, caps
     assert "rtd_loss" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stopped_it_resumes_to_the_same_run(config, run, tmp_path, monkeypatch):
     from bert_jax.data.batches.pipeline import Batches
 

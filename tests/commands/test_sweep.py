@@ -50,6 +50,7 @@ def lines_of(workdir) -> list[dict]:
     return [{key: value for key, value in line.items() if key not in WITHOUT_SPEED} for line in lines]
 
 
+@pytest.mark.slow
 def test_a_sweep_survives_a_full_disk_and_its_trials_are_plain_runs(
     file, tmp_path, straight, capfd, monkeypatch
 ):

@@ -80,6 +80,7 @@ def run(made, workdir, *more):
     return main([*words, *more])
 
 
+@pytest.mark.slow
 def test_the_best_of_the_grid_over_seeds_is_shown_beside_published_rows(made, tmp_path):
     assert run(made, tmp_path / "s", "--only", "stsb") == 0
     table = (tmp_path / "s/suite.md").read_text()
@@ -102,6 +103,7 @@ def test_the_best_of_the_grid_over_seeds_is_shown_beside_published_rows(made, tm
     assert [path.name for path in (tmp_path / "s/submission").iterdir()] == ["STS-B.tsv"]
 
 
+@pytest.mark.slow
 def test_a_task_begins_with_the_best_run_of_another_and_the_servers_files_are_written(made, tmp_path):
     assert run(made, tmp_path / "s", "--only", "mnli,rte", "--seeds", "3") == 0
     mnli, rte = json.loads((tmp_path / "s/suite.json").read_text())

@@ -141,6 +141,7 @@ def test_the_model_of_the_run_classifies_text(trained):
     assert all(sum(one.probabilities.values()) == pytest.approx(1) for one in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [{"mode": "pmap"}, {"fsdp": 2, "tensor": 2}])
 def test_devices_do_not_change_what_is_learnt(parallel, made, tmp_path, trained):
     values = {f"parallel__{name}": value for name, value in parallel.items()}
