@@ -58,6 +58,7 @@ def test_more_than_the_memory_is_refused_in_one_line(small, in_place, monkeypatc
         compiling.measure(small, target="v5e:2x2", fit=True)
 
 
+@pytest.mark.slow
 def test_fit_finds_the_largest_batch(small, in_place, monkeypatch):
     needed = {}
 
@@ -76,6 +77,7 @@ def test_fit_finds_the_largest_batch(small, in_place, monkeypatch):
     assert size > 16
 
 
+@pytest.mark.slow
 def test_more_chips_compute_the_same_and_send_more(small, in_place, capsys):
     values = scaling.measure(small, target="h100:2,h100:8")
     few, many = values["targets"]

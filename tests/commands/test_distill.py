@@ -111,6 +111,7 @@ def get_config():
     assert "is an experiment for `bert-jax pretrain`" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_heads_that_nothing_trains_stay_as_they_began(prepared, straight, tmp_path):
     config = changed(prepared, {"hidden_mse": 1.0, "attention_mse": 1.0, "hard": 0.0}, seed=3)
     distill.run(config, tmp_path / "run", teachers=[straight])

@@ -107,6 +107,7 @@ def test_faults_are_one_line(electra, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_heads_that_a_run_did_not_train_are_named(prepared, straight, tmp_path, caplog):
     untrained = "the pooler and the pair head in the export are untrained"
     alone = changed(

@@ -273,6 +273,7 @@ def held_out(workdir, place):
     return {name: value for name, value in line.items() if name not in ("step", "split")}
 
 
+@pytest.mark.slow
 def test_both_encoders_are_taken_from_a_run(rtd, pair):
     """Bit for bit, placed as fresh ones."""
     parts, state, report = begin(rtd, (pair,), tokenizers.load(pair))

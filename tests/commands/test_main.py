@@ -210,6 +210,7 @@ def test_a_corpus_that_does_not_fit_goes_on_where_there_is_room(experiment, tmp_
     assert [path.suffix for path in tmp_path.iterdir()] == [""]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_is_one_line_and_is_not_trusted(experiment, prepared, tmp_path):
     arguments = ("pretrain", "--config", str(experiment), "--workdir", str(tmp_path / "run"))
     done = call_with_files_up_to(30_000, *arguments)

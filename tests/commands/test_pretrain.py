@@ -195,6 +195,7 @@ def test_another_seed_is_another_run(prepared, straight, tmp_path):
         assert_same_run(tmp_path / "r", straight)
 
 
+@pytest.mark.slow
 def test_pmap_trains_to_the_same_losses(prepared, straight, tmp_path):
     pretrain.run(changed(prepared, parallel={"mode": "pmap"}), tmp_path / "run")
     for ours, theirs in zip(lines(tmp_path / "run"), lines(straight), strict=True):

@@ -131,6 +131,7 @@ def test_one_process_per_gpu_or_per_node(slurm, stand_in):
         assert sorted(re.findall(r"(\d) began", text(out))) == [str(rank) for rank in range(count)]
 
 
+@pytest.mark.slow
 def test_before_the_time_limit_the_processes_are_signalled_and_the_script_is_not(slurm, limited, stand_in):
     ended, said = slurm.end_of(limited), text(stand_in / "limited.txt")
     assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "143:0"), said

@@ -92,7 +92,7 @@ def test_packing_equals_each_example_alone(name):
     ("name", "fields"),
     [
         ("shared-ffn", {"layers": "scan"}),
-        ("deberta-v2", {"layers": "scan", "remat": True}),
+        pytest.param("deberta-v2", {"layers": "scan", "remat": True}, marks=pytest.mark.slow),
         ("modernbert", {"layers": "scan", "remat": True}),
     ],
 )

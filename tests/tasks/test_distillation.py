@@ -147,6 +147,7 @@ def plain(made, teacher, tmp_path_factory):
         return stepped(task)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
@@ -274,6 +275,7 @@ def trained(made, teacher, tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_the_student_is_a_fine_tuned_model_like_any(trained, tmp_path):
     last = read_metrics(trained / "metrics.jsonl")[-1]
     assert last["accuracy"] > 0.8
@@ -291,6 +293,7 @@ def test_the_first_parameters_are_the_teachers_layers(trained, made, teacher, tm
     assert report["init"] == str(teacher) and not report["fresh"]
 
 
+@pytest.mark.slow
 def test_stopped_it_resumes_without_being_told_the_teacher(trained, made, teacher, tmp_path, monkeypatch):
     config = config_of(made, LOSSES | {"student_layers": (0,)})
     shorter = dataclasses.replace(config.checkpoint, every=11)

@@ -176,6 +176,7 @@ def test_a_frozen_encoder_stays_and_the_head_learns(made, tmp_path):
     assert moved == {path for path in after if path.startswith(("task_head/", "bert/pooler/"))}
 
 
+@pytest.mark.slow
 def test_gradual_unfreezing_trains_a_layer_more_each_time(made, tmp_path):
     """Two phases of four steps: the head alone, then the top layer with it."""
     values = {"tuning__unfreeze_steps": 4, "train__steps": 8, "train__eval_every": 4, "checkpoint__keep": 3}
@@ -246,6 +247,7 @@ def test_bad_data_is_one_line(made, tmp_path):
         task_of(config_of(made, task__max_length=64), made, tmp_path)
 
 
+@pytest.mark.slow
 def test_lists_from_python_are_learnt_and_the_model_comes_back(made, tmp_path):
     import bert_jax
 

@@ -80,7 +80,13 @@ def in_order(shape):
 
 
 @pytest.mark.parametrize("parallel", [{"fsdp": 4}, {"fsdp": 2, "tensor": 2}], ids=["fsdp", "fsdp-tensor"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("albert", "deberta") else name
+        for name in MODELS
+    ],
+)
 def test_parameters_are_gathered_and_activations_are_not(model, parallel):
     found, trainer = exchanged(model, parallel)
     gathered = {dims for kind, _, dims in found if kind == "all-gather"}
@@ -89,6 +95,7 @@ def test_parameters_are_gathered_and_activations_are_not(model, parallel):
     assert not {kind for kind, _, _ in found} - {"all-gather", "all-reduce", "reduce-scatter"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["lamb", "muon"])
 def test_no_optimizer_moves_activations(optimizer):
     found, trainer = exchanged("bert", {"fsdp": 4}, optim={"name": optimizer})

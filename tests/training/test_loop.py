@@ -217,11 +217,15 @@ def test_without_held_out_documents_there_is_no_eval_line(tmp_path):
 
 def test_a_full_device_is_told_with_what_filled_it(tmp_path, monkeypatch):
     def fails(self, state, batch):
-        raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12345 bytes.\nBuffers: ...")
+        raise JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12345 bytes.\nBuffers: ..."
+        )
 
     monkeypatch.setattr(Driven, "train_step", fails)
     with pytest.raises(UserError) as raised:
         Driven(tmp_path).train()
     [line] = str(raised.value).splitlines()
-    assert line.startswith("out of memory: a step of 2 rows of 8 tokens in 1 micro-batches does not fit the devices")
+    assert line.startswith(
+        "out of memory: a step of 2 rows of 8 tokens in 1 micro-batches does not fit the devices"
+    )
     assert line.endswith("Out of memory while trying to allocate 12345 bytes.")

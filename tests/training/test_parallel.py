@@ -126,6 +126,7 @@ def test_same_as_one_device(devices, groups, reference):
     assert_same(run(make_config(**groups), devices), reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
