@@ -14,6 +14,7 @@ import numpy as np
 from bert_jax import atomic, hub
 from bert_jax.config import DistilRun
 from bert_jax.config.distil import LOSSES
+from bert_jax.config.model import EXECUTION, ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.models.parameters import flatten
 from bert_jax.tasks.finetuning import Finetuning
@@ -50,12 +51,29 @@ def saved_teachers(workdir: Path) -> tuple[hub.Source, ...]:
 
 
 def digest(found: Found) -> str:
-    """Of a teacher's architecture and parameters."""
-    sha = hashlib.sha256(json.dumps(dataclasses.asdict(found.model.config), sort_keys=True).encode())
+    """Of a teacher's architecture and parameters.
+
+    Of the architecture what is not as by default: an option that a later version adds leaves the digest as it is. How the
+    model is run is no part of it.
+    """
+    own, default = dataclasses.asdict(found.model.config), dataclasses.asdict(ModelConfig())
+    chosen = {name: _differing(own[name], default[name]) for name in own if name not in EXECUTION}
+    sha = hashlib.sha256(json.dumps(_without_empty(chosen), sort_keys=True).encode())
     for path, leaf in sorted(flatten(found.model.params).items()):
         sha.update(path.encode())
         sha.update(np.ascontiguousarray(leaf).tobytes())
     return sha.hexdigest()[:16]
+
+
+def _differing(value: Any, default: Any) -> Any:
+    """The value where it is not the default, of a group of options those that are not; else an empty dict."""
+    if isinstance(value, dict):
+        return _without_empty({name: _differing(value[name], default[name]) for name in value})
+    return {} if value == default else value
+
+
+def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value != {}}
 
 
 def check(student: Pretraining | Finetuning, found: Sequence[Found]) -> None:
