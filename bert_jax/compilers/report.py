@@ -79,8 +79,8 @@ def _parts(values: Mapping[str, Any], parts: Sequence[Part]) -> list[tuple[str, 
         (
             part.name,
             bound if part.name == values["bound_by"] else "",
-            f"{_scaled(part.amount)} {part.unit}",
-            f"{_scaled(part.rate)} {part.unit}",
+            _scaled(part.amount, part.unit),
+            _scaled(part.rate, part.unit),
             f"{part.milliseconds:.2f}",
         )
         for part in parts
@@ -149,9 +149,9 @@ def _summed(amounts: Iterable[tuple[Any, tuple[float, ...]]]) -> list[tuple[Any,
     return sorted(sums, key=lambda item: -item[1][0])
 
 
-def _scaled(amount: float) -> str:
-    """Four digits, with a letter for thousands, millions, ...: 17.9 T."""
+def _scaled(amount: float, unit: str = "") -> str:
+    """Four digits, with a letter for thousands, millions, ...: "17.9 TFLOP"."""
     for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if amount >= factor:
-            return f"{amount / factor:.4g} {letter}"
-    return f"{amount:.4g}"
+            return f"{amount / factor:.4g} {letter}{unit}"
+    return f"{amount:.4g} {unit}".strip()
