@@ -45,8 +45,8 @@ def measure(
     config: PretrainConfig,
     *,
     target: str,
-    fit: bool = False,
-    heaviest: int = 0,
+    fit: bool | None = None,
+    heaviest: int | None = None,
     hlo: Path | None = None,
     html: Path | None = None,
 ) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def measure(
     if html is not None:
         title = f"{config.model.preset} compiled for {machine.name}"
         atomic.write_text(html, page(title, tables(values, lines, found, heaviest=heaviest or _ON_A_PAGE)))
-    show(tables(values, lines, found, heaviest=heaviest))
+    show(tables(values, lines, found, heaviest=heaviest or 0))
     if values["unknown"]:
         _log.warning("%d instructions may cost more: loops and kernels that do not say", values["unknown"])
     return values
@@ -101,8 +101,7 @@ def _values(
         "bound_by": slowest.name,
         "mfu_at_bound": program.model_flops
         / target.count
-        / chip.matrix_flops
-        / (slowest.milliseconds / 1000),
+        / (chip.matrix_flops * slowest.milliseconds / 1000),
         "unknown": sums["unknown_lines"],
         "compile_s": program.seconds,
     }
@@ -134,9 +133,8 @@ def _largest(config: PretrainConfig, target: Target) -> tuple[PretrainConfig, Pr
             f"not one row fits a chip of {target.name}: choose a smaller model, fsdp, tensor or remat"
         )
     best = max(fits)
-    return dataclasses.replace(config, train=dataclasses.replace(config.train, batch_size=best * unit)), fits[
-        best
-    ]
+    train = dataclasses.replace(config.train, batch_size=best * unit)
+    return dataclasses.replace(config, train=train), fits[best]
 
 
 def next_rows(needed: dict[int, int], fails: set[int], memory: float) -> int:

@@ -9,18 +9,13 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from bert_jax.chips import CHIPS
+
 # Dense bf16 matrix rate of one device as jax counts them, FLOP/s, by the start of `device_kind`.
-# From the vendors' datasheets.
-_PEAKS: dict[str, float] = {
-    "NVIDIA H200": 989e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA A100": 312e12,
+# Those that are not in the table of chips, from the vendors' datasheets.
+_PEAKS: dict[str, float] = {chip.kind: chip.matrix_flops for chip in CHIPS.values()} | {
     "NVIDIA L4": 121e12,
     "Tesla V100": 125e12,
-    "TPU v6": 918e12,
-    "TPU v5p": 459e12,
-    "TPU v5 lite": 197e12,
-    "TPU v4": 275e12,
     "TPU v3": 61.5e12,
     "TPU v2": 22.5e12,
 }
