@@ -1,6 +1,9 @@
 """NeoBERT, which transformers has not, against a plain implementation over its own tensors, token by token."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from bert_jax.interop import names
 from bert_jax.models import inference
@@ -52,12 +55,53 @@ def neobert(t, tokens):
     return states, states @ t["decoder.weight"].T + t["decoder.bias"]
 
 
+TENSORS = drawn.weights(CONFIG, ("mlm_head",), seed=3)
+DOUBLE = {name: array.astype(np.float64) for name, array in TENSORS.items()}
+TOKENS, TARGETS = np.random.default_rng(0).integers(1, CONFIG.vocab_size, (2, 8), np.int32)
+
+
+def logits_of(params):
+    """[L, V]"""
+    row = TOKENS[None]
+    return inference.forward(CONFIG, params, row, np.zeros_like(row), np.ones_like(row)).mlm_logits_BLV[0]
+
+
 def test_states_and_logits():
-    tensors = drawn.weights(CONFIG, ("mlm_head",), seed=3)
-    tokens = np.random.default_rng(0).integers(1, CONFIG.vocab_size, (1, 8), np.int32)
-    states, logits = neobert({name: a.astype(np.float64) for name, a in tensors.items()}, tokens[0])
-    params = names.from_hf(tensors, CONFIG)
-    out = inference.forward(CONFIG, params, tokens, np.zeros_like(tokens), np.ones_like(tokens))
+    states, logits = neobert(DOUBLE, TOKENS)
+    params = names.from_hf(TENSORS, CONFIG)
+    row = TOKENS[None]
+    out = inference.forward(CONFIG, params, row, np.zeros_like(row), np.ones_like(row))
     np.testing.assert_allclose(out.hidden_BLD[0], states, atol=1e-5)
     np.testing.assert_allclose(out.mlm_logits_BLV[0], logits, atol=1e-5)
     assert np.ptp(logits) > 1
+
+
+def plain_loss(tensors):
+    """Mean cross-entropy of TARGETS, in nats."""
+    logits = neobert(tensors, TOKENS)[1]
+    highest = logits.max(-1)
+    log_sum = highest + np.log(np.exp(logits - highest[:, None]).sum(-1))
+    return (log_sum - logits[np.arange(len(TARGETS)), TARGETS]).mean()
+
+
+@pytest.fixture(scope="module")
+def gradients():
+    """Of the same loss, under the tensors' own names."""
+
+    def loss(params):
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits_of(params)), TARGETS[:, None], -1).mean()
+
+    params = jax.tree.map(jnp.asarray, names.from_hf(TENSORS, CONFIG))
+    return names.to_hf(jax.device_get(jax.grad(loss)(params)), CONFIG)
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_gradients(gradients, name):
+    """Along the gradient itself the loss of the plain implementation changes by the gradient's norm."""
+    norm = np.linalg.norm(gradients[name])
+    along = gradients[name] / norm
+    ahead, behind = (
+        plain_loss(DOUBLE | {name: DOUBLE[name] + sign * along.astype(np.float64)}) for sign in (1e-5, -1e-5)
+    )
+    assert norm > 1e-3
+    assert (ahead - behind) / 2e-5 == pytest.approx(norm, abs=1e-6, rel=1e-4)
