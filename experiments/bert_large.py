@@ -4,7 +4,7 @@
     bert-jax pretrain --config experiments/bert_large.py --config.data.path='corpus/*.jsonl.gz' --workdir runs/large
 
 As experiments/bert_base.py with 24 layers of 1024; 64 TPU chips for four days then. Layers are scanned
-and recomputed, which compiles fast and fits batch 256 on few devices: set layers=loop and remat=False
+and recomputed, which compiles fast and fits batch 256 on few devices: set layers=loop and remat=none
 where memory allows.
 
 Published: GLUE test average 82.1. Not yet trained with this code.
@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.model.preset = "bert-large"
     config.model.dtype = "bfloat16"
     config.model.layers = "scan"
-    config.model.remat = True
+    config.model.remat = "full"
     config.optim.name = "bert_adam"
     config.optim.schedule = "bert_linear"
     config.train.steps = 1_000_000

@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     config.model.dropout_rate = 0.1
     config.model.dropout_at = ("attention",)
     config.model.dtype = "bfloat16"
-    config.model.remat = True
+    config.model.remat = "full"
     config.optim.name = "stable_adamw"
     config.optim.learning_rate = 5e-4
     config.optim.schedule = "constant"

@@ -31,7 +31,7 @@ def get_config() -> ConfigDict:
     config.masking.keep = 0.0
     config.model.preset = "neobert"
     config.model.dtype = "bfloat16"
-    config.model.remat = True
+    config.model.remat = "full"
     config.optim.learning_rate = 6e-4
     config.optim.schedule = "cosine"
     config.optim.floor = 0.1

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from bert_jax.config.model import ModelConfig
+from bert_jax.config.model import REMAT, ModelConfig, Remat
 from bert_jax.config.options import option
 from bert_jax.config.phases import decay_steps
 from bert_jax.config.schema import CheckpointConfig, OptimConfig, PhaseConfig, RunConfig, TrainConfig
@@ -159,7 +159,7 @@ class FinetuneModelConfig:
         "float32", "type of the computation; parameters stay float32"
     )
     layers: Literal["loop", "scan"] = option("loop", "scan: compile time independent of depth")
-    remat: bool = option(False, "recompute each layer in the backward pass: less memory, 4/3 the FLOPs")
+    remat: Remat = option("none", REMAT)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,13 @@ Family = Literal[
 ]
 Dropped = Literal["embeddings", "attention", "mlp"]
 Reach = Literal["global", "local"]
+Remat = Literal["none", "attention", "dots", "full"]
+
+
+REMAT = (
+    "what the backward pass computes again instead of reading it: attention: scores and probabilities; dots: all but the"
+    " products with parameters; full: each layer, 4/3 the FLOPs. Each needs less memory than the one before"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,7 +210,7 @@ class ModelConfig:
     layers: Literal["loop", "scan"] = option(
         "loop", "loop: fastest step; scan: compile time independent of depth; same parameters"
     )
-    remat: bool = option(False, "recompute each layer in the backward pass: less memory, 4/3 the FLOPs")
+    remat: Remat = option("none", REMAT)
     head: HeadConfig = derived(HeadConfig())
 
     @property

@@ -29,6 +29,8 @@ def current(config: Mapping[str, Any]) -> dict[str, Any]:
 def current_model(model: Mapping[str, Any]) -> dict[str, Any]:
     """A saved model's fields by their places now; what it lacks is not filled in."""
     found: dict[str, Any] = {name: value for name, value in model.items() if name not in MOVED}
+    if isinstance(found.get("remat"), bool):
+        found["remat"] = "full" if found["remat"] else "none"
     for name in model.keys() & MOVED.keys():
         group, _, field = MOVED[name].rpartition(".")
         if group:

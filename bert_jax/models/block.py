@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config.model import ModelConfig, Part, Reach
+from bert_jax.config.model import ModelConfig, Part, Reach, Remat
 from bert_jax.models.attention import AttentionMask, Internals, Item, self_attention
 from bert_jax.models.deberta import disentangled_attention
 from bert_jax.models.feedforward import feedforward
@@ -17,6 +19,7 @@ from bert_jax.models.layers import Params, dropout, norm
 from bert_jax.models.rotary import Rotation
 
 Array = jax.Array
+Function = TypeVar("Function", bound=Callable[..., object])
 
 PARTS: dict[Part, tuple[str, ...]] = {
     "attention": ("attention", "attention_norm"),
@@ -55,6 +58,18 @@ def layer_pattern(config: ModelConfig) -> tuple[LayerSpec, ...]:
         )
         for i in range(config.num_layers)
     )
+
+
+def recomputed(function: Function, remat: Remat, *, prevent_cse: bool = True) -> Function:
+    """`function`, of a layer or more, whose gradient computes again what `remat` says beyond attention's own part."""
+    policies = {"dots": _save_products, "full": None}
+    if remat not in policies:
+        return function
+    return jax.checkpoint(function, policy=policies[remat], prevent_cse=prevent_cse)
+
+
+_save_products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+"""Products with parameters are kept; those of two activations, scores and their averages of values, are not."""
 
 
 @flax.struct.dataclass
@@ -115,9 +130,12 @@ def layer(
 
     add = jax.named_scope("residual")(jnp.add)
     residual_BLD = x_BLD if queries_BLD is None else queries_BLD
-    y_BLD, internals = _attention(
-        params["attention"], normed("attention_norm", x_BLD, where=is_before), config=config, reach=reach,
-        context=context, keys=keys, queries_BLD=queries_BLD, record=record,
+    attention = functools.partial(_attention, config=config, reach=reach, record=record)
+    if config.remat == "attention":
+        attention = jax.checkpoint(attention, policy=_save_products)
+    y_BLD, internals = attention(
+        params["attention"], normed("attention_norm", x_BLD, where=is_before), context=context, keys=keys,
+        queries_BLD=queries_BLD,
     )  # fmt: skip
     x_BLD = add(residual_BLD, dropout(y_BLD, config.dropout("attention"), keys.attention_B))
     x_BLD = normed("attention_norm", x_BLD, where=not is_before)

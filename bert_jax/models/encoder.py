@@ -18,9 +18,9 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config.model import ModelConfig, Part, Reach
+from bert_jax.config.model import ModelConfig, Part, Reach, Remat
 from bert_jax.models.attention import AttentionMask, Internals, Item
-from bert_jax.models.block import PARTS, LayerContext, LayerKeys, LayerSpec, layer, layer_pattern
+from bert_jax.models.block import PARTS, LayerContext, LayerKeys, LayerSpec, layer, layer_pattern, recomputed
 from bert_jax.models.deberta import convolution, relative_table
 from bert_jax.models.declare import declare, rows_below
 from bert_jax.models.layers import Params, dropout_keys, norm
@@ -155,7 +155,7 @@ def encode(
     def apply(items: frozenset[Item], reach: Reach) -> LayerFunction:
         """`layer`, which XLA inlines; traced and lowered once for all layers that are alike."""
         function = functools.partial(layer, config=config, reach=reach, context=context, record=items)
-        return jax.jit(jax.checkpoint(function) if config.remat else function)
+        return jax.jit(recomputed(function, config.remat))
 
     plain = frozenset[Item]()
     layer_keys = (LayerKeys(),) * config.layer_passes if keys is None else keys.layers
@@ -236,7 +236,7 @@ def _scan(
     *,
     pattern: Sequence[LayerSpec],
     keys: Sequence[LayerKeys],
-    remat: bool,
+    remat: Remat,
 ) -> list[Array]:
     """The states of `layers` by one compiled period, whose layers' parameters are stacked for this step.
 
@@ -252,8 +252,7 @@ def _scan(
             states.append(x_BLD)
         return x_BLD, states
 
-    if remat:
-        body = jax.checkpoint(body, prevent_cse=False)
+    body = recomputed(body, remat, prevent_cse=False)
     _, states_NBLD = jax.lax.scan(body, x_BLD, [(place.own, place.index, place.keys) for place in places])
     return [state for states in zip(*states_NBLD, strict=True) for state in states]
 

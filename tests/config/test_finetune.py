@@ -155,10 +155,12 @@ def test_unfreezing_stops_where_the_run_ends_and_at_what_stays_frozen():
 
 
 def test_the_model_is_run_as_the_configuration_says():
-    model = tuned_model(config_of(model__dtype="bfloat16", model__dropout_rate=0.2), ModelConfig(remat=True))
+    model = tuned_model(
+        config_of(model__dtype="bfloat16", model__dropout_rate=0.2), ModelConfig(remat="full")
+    )
     assert (model.dtype, model.dropout_rate, model.attention_dropout_rate, model.remat) == (
         "bfloat16",
         0.2,
         0.1,
-        False,
+        "none",
     )

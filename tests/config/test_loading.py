@@ -521,7 +521,11 @@ def test_a_field_in_the_wrong_group_is_found_by_its_name():
         ({"optim__learning_rate": float("nan")}, "config.optim.learning_rate=nan must be a finite number"),
         ({"optim__clip_norm": float("inf")}, "config.optim.clip_norm=inf must be a finite number"),
         ({"optim__eps": False}, "config.optim.eps=False must be a finite number"),
-        ({"model__remat": 1}, "config.model.remat=1 must be true or false"),
+        ({"model__biases": 1}, "config.model.biases=1 must be true or false"),
+        (
+            {"model__remat": True},
+            "config.model.remat=True must be one of: none, attention, dots, full",
+        ),
         ({"data__path": 3}, "config.data.path=3 must be text"),
         ({"data__path": None}, "config.data.path=None must be text"),
         ({"model__layers": "unroll"}, "config.model.layers='unroll' must be one of: loop, scan"),
@@ -625,9 +629,9 @@ def test_a_whole_number_is_accepted_where_a_float_is_meant():
         ("train.steps=2e4", 20_000),
         ("train.steps = 20000 ", 20_000),
         ("train.steps=9007199254740993", 9007199254740993),  # 2**53 + 1: no float holds it
-        ("model.remat=true", True),
-        ("model.remat=False", False),
-        ("model.remat=1", True),
+        ("model.biases=true", True),
+        ("model.biases=False", False),
+        ("model.biases=1", True),
         ("model.preset=bert-tiny", "bert-tiny"),
         ("data.path=a=b.txt,c d.txt", "a=b.txt,c d.txt"),
         ("tokenizer.path=1", "1"),
@@ -654,7 +658,7 @@ def test_an_override_is_parsed_by_the_type_of_its_field(tmp_path, override, expe
         ("train.steps=1e999", r"config\.train\.steps=inf must be a whole number"),
         ("train.steps=", r"config\.train\.steps='' must be a whole number"),
         ("optim.b1=nan", r"config\.optim\.b1=nan must be a finite number"),
-        ("model.remat=yes", r"config\.model\.remat='yes' must be true or false"),
+        ("model.biases=yes", r"config\.model\.biases='yes' must be true or false"),
         ("data.weights=1,x", r"config\.data\.weights=\(1\.0, 'x'\) must be a sequence, each a finite number"),
         ("data.quirks=none", r"config\.data\.quirks=\('none',\) must be a sequence, each one of: short_per"),
         ("train.steps", r"--config\.train\.steps needs a value: --config\.train\.steps=VALUE"),
@@ -770,7 +774,7 @@ def test_resolving_leaves_its_input_alone():
     objective=st.sampled_from(["none", "nsp", "sop"]),
     weight=st.floats(1e-3, 1e3),
     quirks=st.lists(st.sampled_from(["short_per_document", "lone_is_random", "ten_draws"]), unique=True),
-    remat=st.booleans(),
+    remat=st.sampled_from(["none", "attention", "dots", "full"]),
     seed=st.integers(0, 2**31 - 1),
 )
 def test_a_resolved_config_survives_json_and_resolves_to_itself(

@@ -51,3 +51,8 @@ def test_the_old_key_says_its_new_place(old):
     raw["model"][old] = VALUES[old]
     with pytest.raises(ConfigError, match=f"config.model.{old} is no longer an option: it is config.model"):
         configs.resolve(raw)
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, "full"), (False, "none")])
+def test_recomputing_was_a_yes_or_no(old, new):
+    assert older.current_model({"remat": old}) == {"remat": new}

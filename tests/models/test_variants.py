@@ -92,8 +92,10 @@ def test_packing_equals_each_example_alone(name):
     ("name", "fields"),
     [
         ("shared-ffn", {"layers": "scan"}),
-        pytest.param("deberta-v2", {"layers": "scan", "remat": True}, marks=pytest.mark.slow),
-        ("modernbert", {"layers": "scan", "remat": True}),
+        pytest.param("deberta-v2", {"layers": "scan", "remat": "full"}, marks=pytest.mark.slow),
+        ("modernbert", {"layers": "scan", "remat": "full"}),
+        ("modernbert", {"remat": "attention"}),
+        pytest.param("deberta-v2", {"remat": "dots"}, marks=pytest.mark.slow),
     ],
 )
 def test_scan_and_remat_compute_what_the_loop_does(name, fields):
@@ -102,6 +104,27 @@ def test_scan_and_remat_compute_what_the_loop_does(name, fields):
     (_, found), others = differentiated(name, **fields)
     assert_close(found, expected, 1e-4)
     assert_close(others, gradients, 1e-5 * largest(gradients))
+
+
+@pytest.mark.parametrize(
+    ("remat", "scores", "wide", "states"),
+    [("none", 8, 8, 19), ("attention", 0, 8, 19), ("dots", 0, 2, 9), ("full", 0, 0, 5)],
+)
+def test_what_remat_recomputes_is_not_kept_for_the_backward_pass(remat, scores, wide, states):
+    """How many arrays of two layers are kept: [B, H, L, L], as wide as the MLP, as wide as the states."""
+    config = variant("bert", remat=remat)
+
+    def kept(params):
+        model = BertWithHeads(config, HEADS["bert"])
+
+        def total(params):
+            return model.apply({"params": params}, row(FIRST), dropout_key=jax.random.key(1)).hidden_BLD.sum()
+
+        return jax.tree.leaves(jax.vjp(total, params)[1])
+
+    shapes = [leaf.shape for leaf in jax.eval_shape(kept, params_of("bert"))]
+    counts = [shapes.count(shape) for shape in ((1, 3, 20, 20), (1, 20, 40), (1, 20, 24))]
+    assert counts == [scores, wide, states]
 
 
 @pytest.mark.parametrize("name", ["albert-groups", "modernbert"])

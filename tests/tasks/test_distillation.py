@@ -157,7 +157,7 @@ def plain(made, teacher, tmp_path_factory):
         {"task__batching": "pad"},
         pytest.param({"parallel__data": 4}, marks=pytest.mark.slow),
         pytest.param({"model__layers": "scan"}, marks=pytest.mark.slow),
-        pytest.param({"model__remat": True}, marks=pytest.mark.slow),
+        pytest.param({"model__remat": "full"}, marks=pytest.mark.slow),
     ],
     ids=lambda values: ",".join(values),
 )

@@ -71,7 +71,7 @@ def trainer(config, devices, *, corrupt=None):
         optimizer=optim.make_optimizer(config),
         accumulate=config.train.accumulate,
     )
-    host = start_on_host(dataclasses.replace(config.model, layers="loop", remat=False))
+    host = start_on_host(dataclasses.replace(config.model, layers="loop", remat="none"))
     shardings = plan.state_shardings(host)
     rows = plan.place(uneven_batch(config, 0))
     compiled = plan.compile_train(body, jax.device_put(host, shardings), {}, rows)
@@ -116,8 +116,9 @@ def assert_same(result, reference):
         (2, {"train": {"accumulate": 4}, "parallel": {"mode": "pmap"}}),
         (1, {"parallel": {"mode": "pmap"}}),
         (1, {"model": {"layers": "scan"}}),
-        (1, {"model": {"remat": True}}),
-        (2, {"model": {"layers": "scan", "remat": True}}),
+        (1, {"model": {"remat": "full"}}),
+        (2, {"model": {"layers": "scan", "remat": "full"}}),
+        (8, {"model": {"remat": "attention"}, "parallel": {"data": 2, "fsdp": 2, "tensor": 2}}),
     ],
     ids=str,
 )
