@@ -178,12 +178,29 @@ def compiled(config: PretrainConfig, target: Target) -> Program:
     return program
 
 
+def _with_backend(config: PretrainConfig, target: Target) -> PretrainConfig:
+    """What "auto" would be on the target, where this process has other devices."""
+    from bert_jax.models.backends import automatic
+
+    model = config.model
+    if model.attention_backend != "auto":
+        return config
+    chosen = automatic(
+        model,
+        config.data.sequence_length,
+        heads=model.num_heads // config.parallel.tensor,
+        drops=model.attention_dropout_rate > 0,
+        platform="gpu" if target.chip.platform == "cuda" else target.chip.platform,
+    )
+    return dataclasses.replace(config, model=dataclasses.replace(model, attention_backend=chosen))
+
+
 def compile_here(config: PretrainConfig, target: Target) -> Program | None:
     """Compiles in this process, which has `targets.environment` from its start; None: it does not fit the memory."""
     from bert_jax.tasks.choose import task_of
     from bert_jax.training.trainer import Trainer
 
-    task = task_of(config)
+    task = task_of(_with_backend(config, target))
     config, [phase] = task.config, task.phases
     trainer = Trainer.of(task, config, targets.devices(target))
     start = time.perf_counter()

@@ -152,8 +152,8 @@ class FinetuneModelConfig:
     head_dropout_rate: float = option(
         0.1, "dropout before each dense layer of the task head", ge=0, lt=1, needs=_TASK_HEADS
     )
-    attention_backend: Literal["xla", "cudnn", "pallas"] = option(
-        "xla", "as model.attention_backend of pretraining"
+    attention_backend: Literal["auto", "xla", "cudnn", "pallas"] = option(
+        "auto", "as model.attention_backend of pretraining"
     )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "type of the computation; parameters stay float32"

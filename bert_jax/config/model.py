@@ -199,10 +199,11 @@ class ModelConfig:
     attention_dropout_rate: float = option(
         0.1, "dropout of attention probabilities (0 admits cudnn)", ge=0, lt=1
     )
-    attention_backend: Literal["xla", "cudnn", "pallas"] = option(
-        "xla",
-        "fused attention: cudnn on NVIDIA GPUs, bfloat16, no attention dropout; pallas on TPUs, dropout included, rows of"
-        " a multiple of 128",
+    attention_backend: Literal["auto", "xla", "cudnn", "pallas"] = option(
+        "auto",
+        "what computes attention: xla, anywhere; in one kernel cudnn, on NVIDIA GPUs, bfloat16, no attention dropout, or"
+        " pallas, on TPUs, dropout included, rows of a multiple of 128; auto: the kernel of the devices where it takes the"
+        " rows and pays, and the log says which",
     )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "type of the computation; parameters stay float32"

@@ -56,7 +56,7 @@ def _position_faults(model: ModelConfig) -> Iterator[str]:
             f"config.model.rotary.local_base={model.rotary.local_base} must go with a local layer in"
             f" config.model.pattern={','.join(model.pattern)}, or it does nothing"
         )
-    if model.positions == "alibi" and model.attention_backend != "xla":
+    if model.positions == "alibi" and model.attention_backend in ("cudnn", "pallas"):
         yield (
             f"config.model.attention_backend={model.attention_backend!r} must not go with {positions}: the fused kernel"
             " adds no biases"
@@ -105,7 +105,7 @@ def _disentangled_faults(model: ModelConfig) -> Iterator[str]:
             f"config.model.position_offset={model.position_offset} must be 0 without absolute positions"
             " (config.model.positions='disentangled', relative.mask_decoder=False), or it does nothing"
         )
-    if model.attention_backend != "xla":
+    if model.attention_backend in ("cudnn", "pallas"):
         yield (
             f"config.model.attention_backend={model.attention_backend!r} must go with config.model.positions absolute or rotary: the"
             " fused kernel has no scores of its own for positions"

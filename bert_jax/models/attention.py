@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.models.alibi import biases
-from bert_jax.models.fused import fits, fused_attention
+from bert_jax.models.backends import backend_for
+from bert_jax.models.fused import fused_attention
 from bert_jax.models.layers import Params, dense, dropout
 from bert_jax.models.local import blocked_attention, near, saves
 from bert_jax.models.rotary import Rotation, rotate
@@ -91,26 +92,26 @@ def self_attention(
     queries and keys, with rotary positions. cuDNN's kernel and local attention in blocks give neither scores nor
     probabilities of the row: a layer that records one of them is computed without.
     """
-    is_fused = config.attention_backend == "pallas" and fits(x_BLD.shape[1], width=config.hidden_size)
-    if is_fused:  # the kernel reads whole arrays, of which parts of one would have to be copied
+    length, rate, scale = x_BLD.shape[1], config.attention_dropout_rate, config.head_dim**-0.5
+    backend = backend_for(config, length, drops=rate > 0 and keys_B is not None)
+    if backend == "pallas":  # the kernel reads whole arrays, of which parts of one would have to be copied
         q_BLHK, k_BTHK, v_BTHK = (dense(params[name], x_BLD) for name in ("query", "key", "value"))
     else:
         q_BLHK, k_BTHK, v_BTHK = projections(params, x_BLD)
     if turn is not None:
         q_BLHK, k_BTHK = (rotate(x, turn, pairs=config.rotary.pairs) for x in (q_BLHK, k_BTHK))
     scores_BHLT = att_BHLT = None
-    length, rate, scale = x_BLD.shape[1], config.attention_dropout_rate, config.head_dim**-0.5
     needs_all = bool(record & {"scores", "probabilities"}) or config.positions == "alibi"
     if is_local and saves(length, window=config.window) and not needs_all:
         y_BLHK = blocked_attention(
             q_BLHK * scale, k_BTHK, v_BTHK, pack_ids_BL=mask.pack_ids_BL, window=config.window, rate=rate,
             keys_B=keys_B,
         )  # fmt: skip
-    elif is_fused and not needs_all and not is_local:
+    elif backend == "pallas" and not needs_all and not is_local:
         y_BLHK = fused_attention(
             q_BLHK * scale, k_BTHK, v_BTHK, pack_ids_BL=mask.pack_ids_BL, rate=rate, keys_B=keys_B
         )
-    elif config.attention_backend == "cudnn" and not needs_all and not is_local:
+    elif backend == "cudnn" and not needs_all and not is_local:
         y_BLHK = _cudnn_attention(q_BLHK, k_BTHK, v_BTHK, mask)
     else:
         scores_BHLT = jnp.einsum("BLHK,BTHK->BHLT", q_BLHK * scale, k_BTHK)

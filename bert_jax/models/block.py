@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any
 
 import flax.struct
 import jax
@@ -19,7 +19,6 @@ from bert_jax.models.layers import Params, dropout, norm
 from bert_jax.models.rotary import Rotation
 
 Array = jax.Array
-Function = TypeVar("Function", bound=Callable[..., object])
 
 PARTS: dict[Part, tuple[str, ...]] = {
     "attention": ("attention", "attention_norm"),
@@ -60,7 +59,7 @@ def layer_pattern(config: ModelConfig) -> tuple[LayerSpec, ...]:
     )
 
 
-def recomputed(function: Function, remat: Remat, *, prevent_cse: bool = True) -> Function:
+def recomputed(function: Callable[..., Any], remat: Remat, *, prevent_cse: bool = True) -> Callable[..., Any]:
     """`function`, of a layer or more, whose gradient computes again what `remat` says beyond attention's own part."""
     policies = {"dots": _save_products, "full": None}
     if remat not in policies:
@@ -130,7 +129,7 @@ def layer(
 
     add = jax.named_scope("residual")(jnp.add)
     residual_BLD = x_BLD if queries_BLD is None else queries_BLD
-    attention = functools.partial(_attention, config=config, reach=reach, record=record)
+    attention: Callable[..., Any] = functools.partial(_attention, config=config, reach=reach, record=record)
     if config.remat == "attention":
         attention = jax.checkpoint(attention, policy=_save_products)
     y_BLD, internals = attention(

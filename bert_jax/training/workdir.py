@@ -19,11 +19,11 @@ from bert_jax.config import RunConfig, older
 from bert_jax.errors import ConfigError, UserError
 from bert_jax.hub import ModelId, Source
 
-# What may differ when a run goes on: where things lie, how work is spread, how often it is saved and where it is
-# logged decide neither the batches nor, beyond rounding, the parameters. What labelled data holds, its digest says.
+# What may differ when a run goes on: where things lie, how work is spread and computed, how often it is saved and where
+# it is logged decide neither the batches nor, beyond rounding, the parameters. What labelled data holds, its digest says.
 FREE = (
     "data.directory", "data.tfds_dir", "task.train", "task.eval", "task.test", "task.tfds_dir", "distil.cache_directory", "distil.cache_gigabytes",
-    "parallel.", "checkpoint.", "log.",
+    "model.attention_backend", "model.layers", "model.remat", "parallel.", "checkpoint.", "log.",
 )  # fmt: skip
 CONFIG_FILE = "config.json"
 FORMAT = 3
