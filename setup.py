@@ -14,6 +14,7 @@ REQUIRES = [
     "flax>=0.12.8,<0.13",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.8",
+    "etils[epath]>=1.12",  # paths, as orbax takes them; it brings it too
     # The input pipeline's TensorFlow never touches an accelerator; the CPU wheel is a fifth of the size.
     'tensorflow-cpu>=2.21; platform_system == "Linux" and platform_machine == "x86_64"',
     'tensorflow>=2.21; platform_system != "Linux" or platform_machine != "x86_64"',

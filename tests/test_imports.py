@@ -26,6 +26,7 @@ _BASE = {
     "bert_jax.hub",
     "bert_jax.locks",
     "bert_jax.atomic",
+    "bert_jax.checksums",
     "bert_jax.signals",
 }
 _COMMON = {*_BASE, "bert_jax.config"}
@@ -43,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "hub.py": {"bert_jax.errors", "bert_jax.progress", "tqdm"},
     "locks.py": {"bert_jax.errors"},
     "atomic.py": {"bert_jax.errors"},
+    "checksums.py": {"bert_jax.atomic"},
     "signals.py": set(),
     "console.py": {"rich"},
     "html.py": set(),
@@ -67,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "numpy",
         "optax",
         "orbax",
+        "etils.epath",
     },
     "tasks": {
         *_COMMON,

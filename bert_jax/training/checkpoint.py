@@ -1,5 +1,8 @@
 """Orbax checkpoints of a run: asynchronous, the latest few and the best, each whole or absent.
 
+Each holds the checksums of its files, which are compared when it is read: a damaged one is passed over for the newest
+that is whole, aloud, and kept aside.
+
 With several processes each writes its part, so that all of them call every method that saves, waits or restores.
 
 Which is the best, the task's metric says, among the evaluations that compare: losses of two row lengths or mask rates
@@ -9,16 +12,22 @@ do not, and those of the longest rows and the latest phase count.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from orbax.checkpoint import checkpoint_managers
 
+from bert_jax import checksums
 from bert_jax.errors import CheckpointMismatch, UserError
 from bert_jax.models.parameters import path_name
 from bert_jax.training import processes
@@ -27,6 +36,13 @@ from bert_jax.training.task import Metric
 
 # Items of a checkpoint: apart, so that an export reads only the parameters that it needs.
 _PARAMS, _AVERAGE, _REST = "params", "average", "training"
+_MODEL = (f"{_PARAMS}/", f"{_AVERAGE}/", "metrics/")
+"""What of a checkpoint is read for the model alone."""
+_ORBAX_NOTES = "_CHECKPOINT_METADATA"
+"""Orbax adds the time of the commit to it after everything else."""
+DAMAGED = "damaged"
+"""Where a run that resumes moves damaged checkpoints, beside the folder of the others."""
+_log = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -58,6 +74,7 @@ class Checkpoints:
             ]
         )
         self.directory = directory
+        self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
             # Named, so that what a checkpoint holds can be compared before it is read.
@@ -69,6 +86,7 @@ class Checkpoints:
                 create=not read_only,
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._add_checksums),
             ),
         )
 
@@ -97,23 +115,104 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def choose(self, which: str) -> int:
-        """The step that "last", "best" or a number names.
+        """The step that "last", "best" or a number names; where the last or the best is damaged, the newest that is whole.
 
         Raises:
-          UserError: there is no such checkpoint.
+          UserError: there is no such checkpoint, or none is whole.
         """
         steps = self.steps()
         if not steps:
             raise UserError(f"no checkpoint in {self.directory}: the run saved none yet")
-        named = {"last": self.latest(), "best": self.best()}
-        if which in named:
-            step = named[which]
-            return steps[-1] if step is None else step
+        if which in ("last", "best"):
+            best = self.best() if which == "best" else None
+            return self._newest_whole(steps if best is None else [*steps, best])
         if not which.isdecimal() or int(which) not in steps:
             raise UserError(
                 f"no checkpoint {which!r} in {self.directory}: there are last, best, {', '.join(map(str, steps))}"
             )
         return int(which)
+
+    def _newest_whole(self, steps: Sequence[int]) -> int:
+        """The last of `steps` whose model is as it was written; those passed over are named."""
+        faults: dict[int, str] = {}
+        for step in reversed(steps):
+            fault = checksums.fault(self._folder(step), below=_MODEL)
+            if fault is None:
+                for other, reason in faults.items():
+                    _log.warning("%s: reading %d instead", self._damaged(other, reason), step)
+                return step
+            faults[step] = fault
+        raise self._none_is_whole(faults)
+
+    def resume(self, abstract: TrainState) -> tuple[int, TrainState] | None:
+        """The step and the state of the newest checkpoint that is whole; None: there is none at all.
+
+        Damaged ones that are newer are named in the log and moved to `DAMAGED`: the run writes these steps again. Those of
+        before there were checksums are whole if they can be read.
+
+        Raises:
+          CheckpointMismatch: it holds other leaves, or leaves of other shapes.
+          UserError: none is whole, or it cannot be read.
+        """
+        faults: dict[int, str] = {}
+        for step in reversed(self.steps()):
+            fault = self._first_process_finds(step)
+            if fault is None:
+                try:
+                    state = self.restore(abstract, step)
+                except UserError as error:
+                    is_no_damage = isinstance(error, CheckpointMismatch) or isinstance(
+                        error.__cause__, jax.errors.JaxRuntimeError
+                    )
+                    if is_no_damage or not processes.is_alone():  # nor can one process tell the others
+                        raise
+                    fault = str(error.__cause__ or error).strip().split("\n")[0]
+                else:
+                    self._set_aside(faults)
+                    return step, state
+            faults[step] = fault
+        if faults:
+            raise self._none_is_whole(faults)
+        return None
+
+    def _first_process_finds(self, step: int) -> str | None:
+        """What is damaged in a checkpoint; every process is told the same, and only the first reads it for that."""
+        fault = checksums.fault(self._folder(step)) if processes.is_first() else None
+        if processes.is_alone():
+            return fault
+        is_damaged = multihost_utils.broadcast_one_to_all(np.bool_(fault is not None))
+        return (fault or "the first process found it damaged") if is_damaged else None
+
+    def _set_aside(self, faults: Mapping[int, str]) -> None:
+        """Moves damaged checkpoints out of the way, so that their steps can be saved again."""
+        for step, fault in faults.items():
+            place = _unused(self.directory.parent / DAMAGED / str(step))
+            if processes.is_first():
+                _log.warning(
+                    "%s: going on from an older one; it is kept as %s", self._damaged(step, fault), place
+                )
+                with self._disk_faults(step):
+                    place.parent.mkdir(exist_ok=True)
+                    self._folder(step).rename(place)
+        if faults:
+            processes.barrier("moving damaged checkpoints aside")
+            self._manager.reload()
+
+    def _folder(self, step: int) -> Path:
+        return self.directory / str(step)
+
+    def _damaged(self, step: int, fault: str) -> str:
+        return f"checkpoint {step} in {self.directory} is damaged: {fault}"
+
+    def _none_is_whole(self, faults: Mapping[int, str]) -> UserError:
+        listed = "; ".join(f"{step}: {fault}" for step, fault in faults.items())
+        return UserError(f"no checkpoint in {self.directory} is whole: {listed}")
+
+    def _add_checksums(self) -> None:
+        """Called by orbax when all processes have written their parts, before the folder gets its name."""
+        if processes.is_first():
+            [folder] = self.directory.glob(f"{self._saving}.*")
+            checksums.write(folder, without=(_ORBAX_NOTES,))
 
     def save(self, state: TrainState, *, evaluation: Mapping[str, float] | None = None) -> None:
         """Starts writing `state`; returns once it is copied off the device.
@@ -124,6 +223,8 @@ class Checkpoints:
         step = int(state.step)
         processes.heartbeat(f"checkpoint {step}")
         with self._disk_faults(step):
+            self._manager.wait_until_finished()  # of the one before, whose checksums are under way
+            self._saving = step
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -163,10 +264,12 @@ class Checkpoints:
 
         without: parts that training alone needed: left out if they are there.
         """
+        fault = checksums.fault(self._folder(step), below=_MODEL)
+        if fault is not None:
+            raise UserError(f"{self._damaged(step, fault)}; {self._advice(step, 'read')}")
         with self._disk_faults(step, "read"):
-            items = self._manager.item_metadata(step)
-            item = _AVERAGE if _AVERAGE in items else _PARAMS
-            saved = items[item]
+            item = _AVERAGE if (self._folder(step) / _AVERAGE).exists() else _PARAMS
+            saved = self._noted(step, item)
         sharding = jax.tree.leaves(abstract)[0].sharding
         if isinstance(sharding, NamedSharding):
             sharding = NamedSharding(sharding.mesh, PartitionSpec())
@@ -182,12 +285,19 @@ class Checkpoints:
 
     def _restore(self, step: int, items: Mapping[str, Any]) -> Any:
         with self._disk_faults(step, "read"):
-            saved = self._manager.item_metadata(step)
+            saved = {name: self._noted(step, name) for name in items}
         for name, abstract in items.items():
-            self._check_leaves(step, saved.get(name, {}), abstract)
+            self._check_leaves(step, saved[name], abstract)
         args = {name: ocp.args.StandardRestore(abstract) for name, abstract in items.items()}
         with self._disk_faults(step, "read"):
             return self._manager.restore(step, args=ocp.args.Composite(**args))
+
+    def _noted(self, step: int, item: str) -> Any:
+        """What orbax noted of the leaves of an item; {}: of a run without an average."""
+        folder = self._folder(step) / item
+        if item == _AVERAGE and not folder.exists():
+            return {}
+        return ocp.StandardCheckpointHandler().metadata(epath.Path(folder.absolute()))
 
     def _check_leaves(self, step: int, saved: Any, abstract: Any) -> None:
         """Compares the leaves that were saved with those asked for: paths and shapes."""
@@ -223,12 +333,16 @@ class Checkpoints:
         if verb == "written":
             return "earlier checkpoints are whole, the same command resumes from the last"
         others = [other for other in self.steps() if other != step]
-        if not others:
-            return "there is no other"
-        return f"there are {', '.join(map(str, others))}: remove {self.directory / str(step)} to resume from step {others[-1]}"
+        return f"there are others: {', '.join(map(str, others))}" if others else "there is no other"
 
 
 _DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission denied", "File too large")
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3, ... that is not there."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{n}") for n in itertools.count(2)))
+    return next(name for name in names if not name.exists())
 
 
 def _items(state: TrainState) -> dict[str, Any]:

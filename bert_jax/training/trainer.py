@@ -300,17 +300,18 @@ def _run(
         checkpoints = stack.enter_context(
             Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep, select=task.select)
         )
-        latest = checkpoints.latest()
-        history = _history(workdir, task.select.name, latest)
         processes.heartbeat("the state to begin with")
-        if latest is None:
+        resumed = checkpoints.resume(trainer.abstract_state())
+        latest = resumed[0] if resumed else None
+        history = _history(workdir, task.select.name, latest)
+        if resumed:
+            state = resumed[1]
+            if is_first:
+                _log.info("resuming %s at step %d of %d", workdir, latest, config.train.steps)
+        else:
             state, report = begun or trainer.first_state(init, start_from)
             if report and is_first:
                 _tell(report, workdir)
-        else:
-            state = checkpoints.restore(trainer.abstract_state(), latest)
-            if is_first:
-                _log.info("resuming %s at step %d of %d", workdir, latest, config.train.steps)
         log = stack.enter_context(contextlib.closing(_open_log(config, workdir, latest)))
         if latest is None or latest < config.train.steps:
             loop = Run(
