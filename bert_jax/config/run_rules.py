@@ -52,6 +52,11 @@ def optim_faults(optim: OptimConfig) -> Iterator[str]:
             f"config.optim.weight_decay_by={optim.weight_decay_by!r} must go with config.optim.weight_decay > 0, or it"
             " does nothing"
         )
+    if 0 < optim.skip_norm <= optim.clip_norm:
+        yield (
+            f"config.optim.skip_norm={optim.skip_norm:g} must be above config.optim.clip_norm={optim.clip_norm:g}, or"
+            " nothing is left to clip"
+        )
     yield from rate_faults(optim)
 
 

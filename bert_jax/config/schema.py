@@ -238,6 +238,12 @@ class OptimConfig:
         needs="optim.name=adamw|bert_adam|stable_adamw|adafactor|lion|muon",
     )
     clip_norm: float = option(1.0, "global gradient norm is cut to this; 0: never", ge=0)
+    skip_norm: float = option(
+        0.0,
+        "a step whose global gradient norm is above this, or not finite, updates nothing and is counted as `skipped`; 0:"
+        " every step updates, and one that is not finite ends the run",
+        ge=0,
+    )
     b1: float = option(0.9, "decay of the first moment; adafactor: 0 keeps none", ge=0, lt=1)
     b2: float = option(0.999, "decay of the second moment; lion: of the momentum", ge=0, lt=1)
     eps: float = option(

@@ -54,6 +54,7 @@ _PANELS = {
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
     "grad_norm": "gradient norm",
+    "skipped": "steps left out",
     "learning_rate": "learning rate",
 }
 _COLUMNS = 2

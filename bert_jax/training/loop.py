@@ -25,6 +25,7 @@ from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, NoLog
 from bert_jax.training.profiling import Trace
 from bert_jax.training.state import TrainState, clear_window
+from bert_jax.training.step import SKIPPED
 from bert_jax.training.task import Metric, Phase
 
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Any]]
@@ -34,6 +35,8 @@ _log = logging.getLogger(__name__)
 # Steps dispatched ahead of the one that is computed. Enough to hide the host's work on an accelerator;
 # none on CPU, where the host's work is the computation and collectives of two steps can starve each other.
 _AHEAD_ON_ACCELERATOR, _AHEAD_ON_CPU = 2, 0
+_STUCK = 100
+"""Steps without an update, one after the other, that end a run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,7 @@ def _train_stage(
 ) -> TrainState:
     """The steps of one phase that are left."""
     phase, train = stage.phase, run.config.train
-    step = logged = int(state.step)
+    step = logged = updated = int(state.step)
     if len(run.stages) > 1:
         _say(f"steps {step + 1} to {phase.stop}: {phase.batch_size} rows of {phase.spec.length} tokens")
     if step == 0:
@@ -152,7 +155,10 @@ def _train_stage(
             values = _report(run, phase, state, (step - logged) / watch.read())
             logged = step
             run.log.write(step, "train", values)
-            progress.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
+            if values.get(SKIPPED, 0) < 1:
+                progress.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
+                updated = step
+            _raise_if_stuck(run, step, updated)
             state = clear_window(state)
             run.checkpoints.check()
         evaluation, is_over = None, False
@@ -199,8 +205,9 @@ def _report(run: Run, phase: Phase, state: TrainState, steps_per_s: float) -> di
     A row counts L tokens, its padding included: the rate of the arithmetic, not of the text.
     """
     slots = phase.tokens or phase.batch_size * phase.spec.length
+    found = means(jax.device_get(state.window))
     return {
-        **run.objective.report(means(jax.device_get(state.window))),
+        **(found if found.get(SKIPPED) == 1 else run.objective.report(found)),
         "learning_rate": float(run.schedule(int(state.step) - 1)),
         "sequence_length": phase.spec.length,
         "sequences_per_s": steps_per_s * phase.batch_size,
@@ -219,6 +226,19 @@ def _evaluate(run: Run, stage: Stage, state: TrainState) -> dict[str, float]:
     if run.select.name in values:
         run.history.append(values[run.select.name])
     return values
+
+
+def _raise_if_stuck(run: Run, step: int, updated: int) -> None:
+    """Steps that are skipped one after the other end the run: what is wrong will not pass."""
+    if step - updated < _STUCK:
+        return
+    optim = run.config.optim
+    raise processes.raised_everywhere(
+        UserError(
+            f"no step updated anything from {updated + 1} to {step}: gradient norms are above config.optim.skip_norm="
+            f"{optim.skip_norm} or not finite; raise it, or lower config.optim.learning_rate={optim.learning_rate}"
+        )
+    )
 
 
 def _raise_if_failed(run: Run, state: TrainState) -> None:

@@ -21,6 +21,8 @@ from bert_jax.training.groups import with_frozen
 from bert_jax.training.state import TrainState
 
 Reduce = Callable[[Any], Any]
+SKIPPED = "skipped"
+"""The metric of a window: the share of its steps that updated nothing."""
 
 
 def train_step(
@@ -35,6 +37,7 @@ def train_step(
     accumulate: int,
     frozen: Any = None,
     ema: float = 0.0,
+    skip_norm: float = 0.0,
 ) -> tuple[TrainState, Sums]:
     """One update from `batch`, whose rows are taken in `accumulate` micro-batches.
 
@@ -42,6 +45,8 @@ def train_step(
       constants: what the objective reads besides the trained parameters, such as a teacher's.
       frozen: a tree like the parameters, True for those that stay as they are, moments included; None: none do.
       ema: decay of the state's average, if it keeps one.
+      skip_norm: the largest gradient norm of a step that updates anything; 0: every step does, and one that is not finite
+        is noted as `failed_step`. Of a step left out the window counts that alone.
 
     Returns the new state and this step's sums, which are small and stay when the state is donated.
     """
@@ -68,17 +73,38 @@ def train_step(
     sums = {**sums, "grad_norm": (grad_norm, jnp.float32(1))}
 
     finite = jnp.all(jnp.isfinite(jnp.stack([total for total, _ in sums.values()])))
-    failed_step = jnp.where((state.failed_step < 0) & ~finite, state.step, state.failed_step)
-    state = dataclasses.replace(
-        state,
-        step=state.step + 1,
-        params=params,
-        opt_state=opt_state,
-        window=add(state.window, sums),
-        failed_step=failed_step,
-        average=_averaged(state, params, ema),
+    updated = dataclasses.replace(
+        state, params=params, opt_state=opt_state, window=sums, average=_averaged(state, params, ema)
     )
-    return state, sums
+    failed_step = state.failed_step
+    if skip_norm > 0:
+        updated = _unless_skipped(finite & (grad_norm <= skip_norm), updated, state)
+    else:
+        failed_step = jnp.where((failed_step < 0) & ~finite, state.step, failed_step)
+    window = add(state.window, updated.window)
+    return dataclasses.replace(updated, step=state.step + 1, window=window, failed_step=failed_step), sums
+
+
+def _unless_skipped(is_taken: jax.Array, updated: TrainState, state: TrainState) -> TrainState:
+    """`updated` if the step is taken, else `state`; its window is of this step, and counts which it was.
+
+    The optimizer's clock goes on, so that the learning rate stays that of the step.
+    """
+
+    def either(new: Any, old: Any) -> Any:
+        def leaf(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(is_taken, new, old) if jnp.issubdtype(new.dtype, jnp.floating) else new
+
+        return jax.tree.map(leaf, new, old)
+
+    window = either(updated.window, jax.tree.map(jnp.zeros_like, updated.window))
+    return dataclasses.replace(
+        updated,
+        params=either(updated.params, state.params),
+        opt_state=either(updated.opt_state, state.opt_state),
+        average=either(updated.average, state.average),
+        window={**window, SKIPPED: ((~is_taken).astype(jnp.float32), jnp.float32(1))},
+    )
 
 
 def eval_step(
@@ -99,12 +125,14 @@ def eval_step(
     return reduce(objective.sums(output, batch)), predictions
 
 
-def metric_names(objective: Objective, params: Any, constants: Any, batch: Any) -> tuple[str, ...]:
+def metric_names(
+    objective: Objective, params: Any, constants: Any, batch: Any, *, skip_norm: float = 0.0
+) -> tuple[str, ...]:
     """The names a training step's window holds, found without computing."""
     sums = jax.eval_shape(
         lambda p, c, b: objective.sums(objective.forward(p, c, b, None), b), params, constants, batch
     )
-    return (*sums, "grad_norm")
+    return (*sums, "grad_norm", *([SKIPPED] if skip_norm > 0 else []))
 
 
 def _split(params: Any, frozen: Any) -> tuple[Any, Callable[[Any], Any]]:

@@ -74,7 +74,10 @@ class Trainer:
         def create(seed: Any) -> TrainState:
             params = self.task.init(jax.random.key(seed))
             sample = self.task.phases[0].spec.zeros(1)
-            names = metric_names(self.task.objective, params, jax.eval_shape(self.task.constants), sample)
+            names = metric_names(
+                self.task.objective, params, jax.eval_shape(self.task.constants), sample,
+                skip_norm=self.config.optim.skip_norm,
+            )  # fmt: skip
             keeps_average = self.config.train.ema > 0
             return states.create(params, self.optimizer, names, seed=seed, keeps_average=keeps_average)
 
@@ -151,6 +154,7 @@ class Trainer:
             accumulate=self.config.train.accumulate,
             frozen=frozen,
             ema=self.config.train.ema,
+            skip_norm=self.config.optim.skip_norm,
         )
 
     def evaluator(self, source: BatchSource, phase: Phase, *, batches: int = 0) -> Evaluator:

@@ -284,6 +284,10 @@ _SEVERAL_FIELDS = [
         "config.optim.weight_decay_by='schedule' must go with config.optim.weight_decay > 0, or it does nothing",
     ),
     (
+        {"optim__skip_norm": 0.5},
+        "config.optim.skip_norm=0.5 must be above config.optim.clip_norm=1, or nothing is left to clip",
+    ),
+    (
         {"phases": ({"share": 1.0, "frozen": ("(",)},)},
         "config.phases[0].frozen='(' must be a regular expression: missing ), unterminated subpattern at position 0",
     ),

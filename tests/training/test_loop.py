@@ -47,6 +47,8 @@ class Driven:
     compiled: list = dataclasses.field(default_factory=list)
     """(step, L) of each compilation"""
     stop_at: int = -1
+    skips: bool = False
+    """whether no step updates anything"""
     traced: list = dataclasses.field(default_factory=list)
     """the step of each state that the trace was shown"""
 
@@ -72,11 +74,13 @@ class Driven:
         if step + 1 == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         sums = {"mlm_loss": (jnp.float32(batch["tokens_BL"].mean()), jnp.float32(1))}
+        if self.skips:
+            sums = {"mlm_loss": (jnp.float32(0), jnp.float32(0)), "skipped": (jnp.float32(1), jnp.float32(1))}
         state = dataclasses.replace(
             state,
             step=state.step + 1,
             params={"seen": state.params["seen"] + batch["tokens_BL"].sum()},
-            window={name: (s + sums[name][0], w + 1) for name, (s, w) in state.window.items()},
+            window={name: (s + sums[name][0], w + sums[name][1]) for name, (s, w) in state.window.items()},
         )
         return state, sums
 
@@ -96,7 +100,8 @@ class Driven:
             )
             for phase in task_of(CONFIG).phases
         )
-        state = states.create({"seen": jnp.float32(0)}, optax.identity(), ("mlm_loss",))
+        names = ("mlm_loss", *(["skipped"] if self.skips else []))
+        state = states.create({"seen": jnp.float32(0)}, optax.identity(), names)
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(Checkpoints(self.workdir / "checkpoints", keep=9))
             latest = checkpoints.latest()
@@ -213,6 +218,19 @@ def test_without_held_out_documents_there_is_no_eval_line(tmp_path):
     driven = Driven(tmp_path)
     driven.train(held_out=False)
     assert {line["split"] for line in driven.lines()} == {"train"}
+
+
+def test_a_window_without_an_update_has_no_loss_and_many_end_the_run(tmp_path, monkeypatch):
+    driven = Driven(tmp_path, skips=True)
+    driven.train()
+    lines = [line for line in driven.lines() if line["split"] == "train"]
+    assert {line["skipped"] for line in lines} == {1.0}
+    assert all("loss" not in line for line in lines)
+    monkeypatch.setattr(loop, "_STUCK", 3)
+    with pytest.raises(
+        UserError, match=r"^no step updated anything from 1 to [3-5]: .*skip_norm=0.0 or not finite"
+    ):
+        Driven(tmp_path / "again", skips=True).train()
 
 
 def test_a_full_device_is_told_with_what_filled_it(tmp_path, monkeypatch):

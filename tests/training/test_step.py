@@ -1,5 +1,5 @@
 """Frozen parameters: out of the gradient, the update and the moments; the rest as if they were constants. The average of
-parameters against NumPy."""
+parameters against NumPy. Steps that are left out."""
 
 import dataclasses
 import functools
@@ -36,8 +36,8 @@ OBJECTIVE = Objective(
 OPTIMIZER = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(0.1, weight_decay=0.1))
 
 
-def run(params, constants, frozen, steps=3, state=None, accumulate=1, ema=0.0):
-    names = ("mse", "grad_norm")
+def run(params, constants, frozen, steps=3, state=None, accumulate=1, ema=0.0, skip_norm=0.0, batch=BATCH):
+    names = ("mse", "grad_norm", *(["skipped"] if skip_norm else []))
     state = states.create(params, OPTIMIZER, names, keeps_average=ema > 0) if state is None else state
     body = functools.partial(
         train_step,
@@ -48,9 +48,10 @@ def run(params, constants, frozen, steps=3, state=None, accumulate=1, ema=0.0):
         accumulate=accumulate,
         frozen=frozen,
         ema=ema,
+        skip_norm=skip_norm,
     )
     for _ in range(steps):
-        state, sums = jax.jit(body)(state, constants, BATCH)
+        state, sums = jax.jit(body)(state, constants, batch)
     return state, sums
 
 
@@ -111,3 +112,37 @@ def test_the_average_changes_nothing_that_is_trained():
     assert plain.average is None and plain.model_params is plain.params
     moved = averaged.average["second"]["kernel"] - averaged.params["second"]["kernel"]
     assert np.abs(moved).max() > 0.01
+
+
+def bad(value):
+    return BATCH | {"x_BD": np.where(np.arange(8).reshape(4, 2) == 5, np.float32(value), BATCH["x_BD"])}
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(
+    "batch",
+    [bad(np.nan), bad(np.inf), BATCH | {"y_B": np.full(4, 1e4, np.float32)}],
+    ids=["nan", "inf", "large"],
+)
+def test_a_step_left_out_changes_nothing_but_the_clocks(batch, accumulate):
+    options = {"skip_norm": 1000.0, "ema": 0.5, "accumulate": accumulate}
+    before, _ = run(PARAMS, {}, None, steps=2, **options)
+    after, sums = run(None, {}, None, steps=1, state=before, batch=batch, **options)
+    assert not sums["grad_norm"][0] <= 1000
+    assert (int(after.step), int(after.opt_state[1][0].count), int(after.failed_step)) == (3, 3, -1)
+    assert {name: tuple(map(float, pair)) for name, pair in after.window.items()} == {
+        **{name: tuple(map(float, pair)) for name, pair in before.window.items()},
+        "skipped": (1, 3),
+    }
+    for part in ("params", "average"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, part), getattr(before, part))
+    for moment in ("mu", "nu"):
+        old, new = (getattr(state.opt_state[1][0], moment) for state in (before, after))
+        jax.tree.map(np.testing.assert_array_equal, new, old)
+
+
+def test_with_nothing_to_leave_out_it_is_the_same_run():
+    plain, _ = run(PARAMS, {}, None)
+    found, _ = run(PARAMS, {}, None, skip_norm=1000.0)
+    assert found.window.pop("skipped") == (0, 3)
+    jax.tree.map(np.testing.assert_array_equal, found, plain)
