@@ -255,7 +255,7 @@ def _raise_if_failed(run: Run, state: TrainState) -> None:
     error = UserError(
         f"loss or gradient is not finite at step {failed + 1}: {', '.join(broken)} (examples {first} to {first + phase.batch_size - 1});"
         f" {kept}. Lower config.optim.learning_rate={run.config.optim.learning_rate} or raise"
-        f" config.optim.warmup_steps={run.config.optim.warmup_steps}"
+        f" config.optim.warmup_steps={run.config.optim.warmup_steps}; config.optim.skip_norm leaves out such steps"
     )
     raise processes.raised_everywhere(error)
 

@@ -106,6 +106,7 @@ _ONE_FIELD = [
     ("optim.warmup_steps", -1, ">= 0"),
     ("optim.weight_decay", -0.01, ">= 0"),
     ("optim.clip_norm", -1.0, ">= 0"),
+    ("optim.skip_norm", -1.0, ">= 0"),
     ("train.eval_batches", -1, ">= 0"),
     ("train.patience", -1, ">= 0"),
     ("cleaning.min_characters", -1, ">= 0"),
