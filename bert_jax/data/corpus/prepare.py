@@ -67,11 +67,15 @@ def prepare(
         "sources": [source.identity() for source in sources],
         "vocabulary": vocabulary_checksum(tokenizer_path),
     }
+    partial = folder.with_name(f"{folder.name}.partial")
     found = _find(folder, text)
     if found:
+        shutil.rmtree(
+            partial, ignore_errors=True
+        )  # of a process that was killed once the corpus had its name
         return found, False
     given = _given_vocabulary(config, tokenizer_path)
-    stages = Stages(config, folder.with_name(f"{folder.name}.partial"), block_bytes)
+    stages = Stages(config, partial, block_bytes)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with locks.held(folder.with_name(f".{folder.name}.lock"), f"the preparation of {folder}"):
@@ -85,7 +89,7 @@ def prepare(
             if folder.exists():
                 shutil.rmtree(folder)
             (stages.folder / "corpus").rename(folder)
-            shutil.rmtree(stages.folder)
+            shutil.rmtree(stages.folder, ignore_errors=True)
     except OSError as error:  # numpy's carry neither the path nor, for a full disk, an errno
         raise UserError(
             f"{folder} cannot be written: {error.strerror or error}; free space there and run the same command again,"

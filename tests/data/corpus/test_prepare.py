@@ -416,6 +416,15 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
     assert not list(data_root(config).glob("*.partial"))
 
 
+def test_what_a_kill_left_beside_a_whole_corpus_is_removed(tmp_path):
+    config = config_of(tmp_path)
+    prepare(config)
+    partial = corpus_folder(config).with_name(f"{corpus_folder(config).name}.partial")
+    (partial / "words").mkdir(parents=True)
+    assert prepare(config)[1] is False
+    assert not partial.exists()
+
+
 def test_two_runs_at_once_in_one_folder_are_refused(tmp_path):
     config = config_of(tmp_path)
     data_root(config).mkdir()
