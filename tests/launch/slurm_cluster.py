@@ -62,7 +62,10 @@ ReturnToService=2
 KillWait=30
 MinJobAge=36000
 MpiDefault=none
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=2 MaxTime=60 State=UP
 """
 _NODE = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 Gres=gpu:2 RealMemory=2000\n"
@@ -148,7 +151,10 @@ class Cluster:
 
 @contextlib.contextmanager
 def started() -> Iterator[Cluster]:
-    """A cluster of two nodes with 8 CPUs, whatever this machine has; its jobs and daemons end with it."""
+    """A cluster of two nodes of 8 CPUs, whatever this machine has; its jobs and daemons end with it.
+
+    A job of the partition `urgent` preempts those of `main`, the default, which Slurm queues again.
+    """
     # Not below pytest's folders: munged requires every folder above its socket to be readable by all.
     folder = Path(tempfile.mkdtemp(prefix="bert_jax-slurm-"))
     folder.chmod(0o755)
@@ -160,7 +166,7 @@ def started() -> Iterator[Cluster]:
         cluster.wait((folder / "munge/socket").exists, "munged's socket", seconds=10)
         daemons.append(_slurmctld(cluster))
         daemons += [_slurmd(cluster, node) for node in NODES]
-        cluster.wait(lambda: _idle(cluster) == sorted(NODES), "idle nodes", seconds=30)
+        cluster.wait(lambda: _idle(cluster) == set(NODES), "idle nodes", seconds=30)
         yield cluster
     finally:
         for daemon in daemons:
@@ -225,12 +231,12 @@ def _begin(command: list[str], environment: dict[str, str] | None, log: Path) ->
         )
 
 
-def _idle(cluster: Cluster) -> list[str]:
+def _idle(cluster: Cluster) -> set[str]:
     """The nodes that wait for jobs; none if slurmctld does not answer."""
     words = ["sinfo", "--noheader", "--Node", "--states=idle", "--format=%N %T"]
     done = subprocess.run(words, env=cluster.environment, capture_output=True, text=True)
     lines = [line.split() for line in done.stdout.splitlines()] if done.returncode == 0 else []
-    return sorted(node for node, state in lines if state == "idle")
+    return {node for node, state in lines if state == "idle"}  # a line for each partition
 
 
 def _daemon(name: str) -> str | None:

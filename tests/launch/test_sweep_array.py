@@ -1,4 +1,4 @@
-"""A sweep as a job array on a real Slurm; one task is queued again while it trains."""
+"""A sweep as a job array on a real Slurm, preempted by another while it trains."""
 
 import re
 import sys
@@ -45,27 +45,48 @@ def get_sweep():
     return path
 
 
-@pytest.mark.slow
-def test_a_sweep_runs_as_an_array_and_a_task_that_is_queued_again_resumes(slurm, file, tmp_path):
-    S = tmp_path / "S"
-    submit = (sys.executable, "-m", "bert_jax", "sweep", file, "--workdir", S, "--executor", "slurm")
-    said = slurm.run(*submit, folder=ROOT)
-    job = said.split("submitted job array ")[1].split()[0]
-    plan = store.read_plan(S)
-    trial = plan.trial("sop-seed0")
-    workdir = trials.workdir(S, trial)
-    slurm.wait(lambda: len(read_metrics(workdir / "metrics.jsonl")) > 1, "a line of the first trial")
-    slurm.run("scontrol", "requeue", f"{job}_0")
-
-    for task in ("0", "1"):
-        assert slurm.end_of(f"{job}_{task}")["ExitCode"] == "0:0", (S / "logs/sop-seed0.txt").read_text()
-    assert slurm.show(f"{job}_0")["Restarts"] == "1"
-    (resumed,) = re.findall(r"resuming .* at step (\d+) of 100", (S / "logs/sop-seed0.txt").read_text())
-    assert 0 < int(resumed) < 100
-    assert [line["step"] for line in read_metrics(workdir / "metrics.jsonl") if line["split"] == "train"] == [
-        *range(5, 101, 5)
+def lines(workdir: Path) -> list[dict]:
+    """What a run has logged, without how long it took."""
+    return [
+        {
+            name: value
+            for name, value in line.items()
+            if name not in ("sequences_per_s", "tokens_per_s", "mfu")
+        }
+        for line in read_metrics(workdir / "metrics.jsonl")
     ]
-    for each in plan.trials:
-        assert trials.trial_state(S, each).status == "finished"
-        assert scores.read(trials.workdir(S, each)).scores
-    assert "nothing to submit" in slurm.run(*submit, folder=ROOT)
+
+
+@pytest.mark.slow
+def test_a_preempted_array_resumes_and_ends_as_one_that_was_not(slurm, file, tmp_path):
+    """The other is the same sweep in a partition of greater priority, where each task asks for a node of its own."""
+    S, other = tmp_path / "S", tmp_path / "other"
+
+    def submit(folder: Path, *options: str) -> str:
+        words = (sys.executable, "-m", "bert_jax", "sweep", file, "--workdir", folder, "--executor", "slurm")
+        return slurm.run(*words, *options, folder=ROOT)
+
+    def number(said: str) -> str:
+        return said.split("submitted job array ")[1].split()[0]
+
+    job = number(submit(S))
+    plan = store.read_plan(S)
+    for trial in plan.trials:
+        slurm.wait(lambda trial=trial: len(lines(trials.workdir(S, trial))) > 1, f"lines of {trial.name}")
+    urgent = number(submit(other, "--slurm", "--partition=urgent --exclusive"))
+
+    for array, folder, restarts in ((urgent, other, "0"), (job, S, "1")):
+        for task, trial in enumerate(plan.trials):
+            ended, log = slurm.end_of(f"{array}_{task}"), (folder / f"logs/{trial.name}.txt").read_text()
+            assert (ended["ExitCode"], ended["Restarts"]) == ("0:0", restarts), log
+    for trial in plan.trials:
+        (resumed,) = re.findall(
+            r"resuming .* at step (\d+) of 100", (S / f"logs/{trial.name}.txt").read_text()
+        )
+        assert 0 < int(resumed) < 100
+        ours, theirs = (trials.workdir(folder, trial) for folder in (S, other))
+        assert lines(ours) == lines(theirs)
+        assert [line["step"] for line in lines(ours) if line["split"] == "train"] == [*range(5, 101, 5)]
+        assert trials.trial_state(S, trial).status == "finished"
+        assert scores.read(ours).scores == scores.read(theirs).scores != {}
+    assert "nothing to submit" in submit(S)
