@@ -77,7 +77,10 @@ def test_a_preempted_array_resumes_and_ends_as_one_that_was_not(slurm, file, tmp
 
     for array, folder, restarts in ((urgent, other, "0"), (job, S, "1")):
         for task, trial in enumerate(plan.trials):
-            ended, log = slurm.end_of(f"{array}_{task}"), (folder / f"logs/{trial.name}.txt").read_text()
+            ended, log = (
+                slurm.end_of(f"{array}_{task}", seconds=600),
+                (folder / f"logs/{trial.name}.txt").read_text(),
+            )
             assert (ended["ExitCode"], ended["Restarts"]) == ("0:0", restarts), log
     for trial in plan.trials:
         (resumed,) = re.findall(
