@@ -20,8 +20,8 @@
 # A preempted spot slice loses its disks: `create` deletes what is left of it and requests another; then the same
 # `run` resumes from the last checkpoint in the workdir. TPU_NAME and TPU_STORAGE are the defaults of their options.
 #
-# A slice is billed from ACTIVE on until `delete`, whether a command runs or not: however this script ends, its last line
-# says whether that is so. Exit status: 0 done, 1 a step failed, 2 wrong usage, 130 and 143 interrupted.
+# A slice is billed from ACTIVE on until `delete`, whether a command runs or not: however this script ends, its last
+# line says whether that is so. Exit status: 0 done, 1 a step failed, 2 wrong usage, 130 and 143 interrupted.
 set -euo pipefail
 
 # shellcheck disable=SC1091 # its path depends on where this file is

@@ -159,6 +159,15 @@ def test_a_call_that_hangs_is_interrupted(cloud, verb, number, number_of_signal)
     assert len(cloud.calls()) == number  # at once
 
 
+def test_create_waits_for_the_slice_that_another_requested_meanwhile(cloud):
+    cloud.has()
+    cloud.fail("raced", 2)
+    done = cloud.call("create")
+    assert done.returncode == 0 and "ALREADY_EXISTS" in done.stderr
+    assert cloud.calls().count("queued-resources create") == 1
+    assert_told(cloud, done.stderr)
+
+
 def test_what_was_packed_is_removed(cloud):
     folder = cloud.folder.parent
     before = sorted(folder.iterdir())

@@ -18,7 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 # `fail` holds HOW, a space, and the number of a call. HOW is `before`, which fails without an effect; `after`, whose
-# connection is lost after the effect; `hang`; or `down`, from which call on every one fails.
+# connection is lost after the effect; `hang`; `down`, from which call on every one fails; or `raced`, before which
+# another has requested the slice.
 GCLOUD = r"""#!/usr/bin/env bash
 set -e
 cd "$CLOUD"
@@ -29,6 +30,7 @@ failed() { echo "ERROR: (gcloud.$3.$4) $how call $count" >&2; exit "${GCLOUD_STA
 error() { echo "ERROR: (gcloud) $1" >&2; exit 1; }
 if [ "$count" = "$number" ] && [ "$how" = hang ]; then touch hangs; exec sleep 60; fi
 if [ "$count" = "$number" ] && [ "$how" = before ]; then failed "$@"; fi
+if [ "$count" = "$number" ] && [ "$how" = raced ]; then printf 'PROVISIONING\nACTIVE\n' >queue; fi
 if [ "$how" = down ] && [ "$count" -ge "$number" ]; then failed "$@"; fi
 
 workers=(0 1)
