@@ -161,8 +161,10 @@ def test_workdir_and_corpus_are_on_the_claimed_volume(manifests, job):
 
 
 def pod(job, index, host, /, **replaced):
-    """The command of a pod as the kubelet starts it: $(NAME) is a variable of its container. With `replaced` values for
-    flags, by their last word: those marked with #! in the manifest."""
+    """The command of a pod as the kubelet starts it: $(NAME) is a variable of its container.
+
+    `replaced` has the values that this test gives to flags of the manifest, by their last word.
+    """
     (container,) = job["spec"]["template"]["spec"]["containers"]
     fields = {"metadata.annotations['jobset.sigs.k8s.io/coordinator']": host}
     variables = {"JOB_COMPLETION_INDEX": str(index)}  # set by the controller of Jobs
@@ -174,7 +176,15 @@ def pod(job, index, host, /, **replaced):
         for flag, equals, value in (word.partition("=") for word in container["args"])
     ]
     expanded = [re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], word) for word in words]
-    return [sys.executable, *container["command"][1:], *expanded], variables
+    return [sys.executable, *container["command"][1:], *expanded]
+
+
+def start(command, index):
+    """As pod `index`, with one device. The cache of compiled programs is that of the tests."""
+    variables = {"JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT), "JOB_COMPLETION_INDEX": str(index)}
+    return subprocess.Popen(
+        command, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def verdict(job, status):
@@ -185,20 +195,11 @@ def verdict(job, status):
     return "Complete" if status == 0 else "Count"
 
 
-def start(command, **environment):
-    variables = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT)} | environment
-    return subprocess.Popen(
-        command, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-
-
 def test_a_pod_with_wrong_usage_ends_the_job_without_waiting_for_the_others(job, tmp_path):
-    command, variables = pod(job, 3, "no-such-host", workdir=tmp_path / "run")
+    command = pod(job, 3, "no-such-host", workdir=tmp_path / "run")
     assert {"--coordinator=no-such-host:8476", "--processes=4", "--process-id=3"} <= set(command)
     assert not any("$" in word for word in command)
-    with start(
-        [*command, "--config.train.steps=none"], JOB_COMPLETION_INDEX=variables["JOB_COMPLETION_INDEX"]
-    ) as process:
+    with start([*command, "--config.train.steps=none"], 3) as process:
         _, said = process.communicate(timeout=60)
     assert verdict(job, process.returncode) == "FailJob", said
     assert "config.train.steps" in said and not (tmp_path / "run").exists()
@@ -217,36 +218,28 @@ def test_pods_that_are_drained_save_and_their_replacements_resume(job, experimen
         "processes": 2,
         "coordinator": f"$(COORDINATOR):{port}",
     }
-
-    def pods():
-        for index in (0, 1):
-            command, variables = pod(job, index, "127.0.0.1", **places)
-            changes = (
-                "--config.train.steps=100",
-                "--config.train.log_every=5",
-                "--config.checkpoint.every=1000",
-            )
-            yield start([*command, *changes], JOB_COMPLETION_INDEX=variables["JOB_COMPLETION_INDEX"])
+    changes = ("train.steps=100", "train.log_every=5", "train.eval_every=100", "checkpoint.every=10000")
 
     def steps():
-        return [
-            line["step"] for line in read_metrics(tmp_path / "run/metrics.jsonl") if line["split"] == "train"
-        ]
+        lines = read_metrics(tmp_path / "run/metrics.jsonl")
+        return [line["step"] for line in lines if line["split"] == "train"]
 
     for drained in (True, False):
         with contextlib.ExitStack() as stack:
-            started = [stack.enter_context(process) for process in pods()]
-            for process in started:
-                stack.callback(process.kill)
+            pods = []
+            for index in (0, 1):
+                command = pod(job, index, "127.0.0.1", **places)
+                pods.append(start([*command, *(f"--config.{change}" for change in changes)], index))
+                stack.enter_context(pods[-1])
+                stack.callback(pods[-1].kill)
+            while drained and not steps():
+                assert all(each.poll() is None for each in pods), [each.communicate()[1] for each in pods]
+                time.sleep(0.1)
             if drained:
-                while not steps():
-                    assert all(process.poll() is None for process in started), [
-                        p.communicate() for p in started
-                    ]
-                    time.sleep(0.1)
-                started[1].send_signal(signal.SIGTERM)
-            said = [process.communicate(timeout=300)[1] for process in started]
-        verdicts = [verdict(job, process.returncode) for process in started]
-        assert verdicts == (["Ignore"] * 2 if drained else ["Complete"] * 2), said
+                pods[1].send_signal(signal.SIGTERM)
+            said = [each.communicate(timeout=300)[1] for each in pods]
+        assert [verdict(job, each.returncode) for each in pods] == [
+            "Ignore" if drained else "Complete"
+        ] * 2, said
         assert drained == (len(steps()) < 20)
     assert steps() == [*range(5, 101, 5)]
