@@ -162,6 +162,7 @@ delete() {
 report() {
   local status=$? state=ACTIVE
   set +e
+  trap : INT TERM HUP # one that comes now may end gcloud, but not this
   [ -z "$temporary" ] || rm -rf "$temporary"
   case "$status" in
     0) [ "$verb" != delete ] || state='' ;;

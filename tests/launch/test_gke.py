@@ -237,7 +237,7 @@ def test_pods_that_are_drained_save_and_their_replacements_resume(job, experimen
                 time.sleep(0.1)
             if drained:
                 pods[1].send_signal(signal.SIGTERM)
-            said = [each.communicate(timeout=300)[1] for each in pods]
+            said = [each.communicate(timeout=600)[1] for each in pods]
         assert [verdict(job, each.returncode) for each in pods] == [
             "Ignore" if drained else "Complete"
         ] * 2, said

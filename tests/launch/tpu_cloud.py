@@ -28,7 +28,7 @@ read -r how number <<<"$(cat fail 2>/dev/null)" || true
 count="$(wc -l <calls)"
 failed() { echo "ERROR: (gcloud.$3.$4) $how call $count" >&2; exit "${GCLOUD_STATUS:-1}"; }
 error() { echo "ERROR: (gcloud) $1" >&2; exit 1; }
-if [ "$count" = "$number" ] && [ "$how" = hang ]; then touch hangs; exec sleep 60; fi
+if [ "$count" = "$number" ] && [ "$how" = hang ]; then : >hangs; exec sleep 60; fi
 if [ "$count" = "$number" ] && [ "$how" = before ]; then failed "$@"; fi
 if [ "$count" = "$number" ] && [ "$how" = raced ]; then printf 'PROVISIONING\nACTIVE\n' >queue; fi
 if [ "$how" = down ] && [ "$count" -ge "$number" ]; then failed "$@"; fi
