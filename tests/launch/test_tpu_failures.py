@@ -156,7 +156,9 @@ def test_a_call_that_hangs_is_interrupted(cloud, verb, number, number_of_signal)
     assert process.returncode == status
     assert f"tpu_pod.sh: {verb} ended with {status} while {STEPS[verb][number - 1][1]}; " in err
     assert err.endswith(f"tpu_pod.sh: t-queued may wait or be active, and billed, until: {DELETE}\n")
-    assert len(cloud.calls()) <= number + 1  # gcloud may end, and be called again, before the signal arrives here
+    assert (
+        len(cloud.calls()) <= number + 1
+    )  # gcloud may end, and be called again, before the signal arrives here
 
 
 def test_create_waits_for_the_slice_that_another_requested_meanwhile(cloud):
