@@ -67,7 +67,10 @@ def steps(workdir: Path) -> list[int]:
 
 @pytest.mark.slow
 def test_a_preempted_array_resumes_and_ends_as_one_that_was_not(slurm, file, tmp_path):
-    """The other is the same sweep in a partition of greater priority, where each task asks for a node of its own."""
+    """The other is the same sweep in a partition of greater priority, where each task asks for a node of its own.
+
+    Equal to rounding: a program from the cache of compiled ones may round otherwise than one that was just compiled.
+    """
     S, other = tmp_path / "S", tmp_path / "other"
 
     def submit(folder: Path, *options: str) -> str:
@@ -93,8 +96,9 @@ def test_a_preempted_array_resumes_and_ends_as_one_that_was_not(slurm, file, tmp
     assert any(0 < int(step) < STEPS for each in resumed for step in each), resumed
     for trial in plan.trials:
         ours, theirs = (trials.workdir(folder, trial) for folder in (S, other))
-        assert lines(ours) == lines(theirs)
+        assert lines(ours) == [pytest.approx(line, rel=1e-4) for line in lines(theirs)]
         assert steps(ours) == [*range(STEPS // 20, STEPS + 1, STEPS // 20)]
         assert trials.trial_state(S, trial).status == "finished"
-        assert scores.read(ours).scores == scores.read(theirs).scores != {}
+        assert scores.read(ours).scores
+        assert scores.read(ours).scores == pytest.approx(scores.read(theirs).scores, rel=1e-4)
     assert "nothing to submit" in submit(S)
