@@ -151,7 +151,7 @@ def test_a_call_that_hangs_is_interrupted(cloud, verb, number, number_of_signal)
     with cloud.start(verb, *given) as process:
         wait_for((cloud.folder / "hangs").exists)
         os.killpg(process.pid, number_of_signal)  # as a terminal does
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     status = 128 + number_of_signal
     assert process.returncode == status
     assert f"tpu_pod.sh: {verb} ended with {status} while {STEPS[verb][number - 1][1]}; " in err

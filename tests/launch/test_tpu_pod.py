@@ -18,7 +18,7 @@ GCLOUD = shutil.which("gcloud")  # before the tests hide it
 
 
 def call(*words, **options):
-    return subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=300, **options)
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ class Cloud:
     def call(self, verb: str, *words: str | Path, **environment: str) -> subprocess.CompletedProcess:
         """launch/tpu_pod.sh to its end."""
         process = self.start(verb, *words, **environment)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
@@ -182,7 +182,7 @@ class Cloud:
         return path.read_text() if path.exists() else ""
 
 
-def wait_for(holds: Callable[[], bool], *, seconds: float = 30) -> None:
+def wait_for(holds: Callable[[], bool], *, seconds: float = 60) -> None:
     """Returns once `holds()`."""
     end = time.monotonic() + seconds
     while not holds():
