@@ -5,6 +5,7 @@
 #   launch/tpu_pod.sh create  --name N             requests a slice through the queue and waits for it
 #   launch/tpu_pod.sh run     --name N -- COMMAND  installs this checkout on every worker and starts bert-jax COMMAND
 #   launch/tpu_pod.sh logs    --name N [--worker I]       follows the output of a worker; default 0, which prints
+#   launch/tpu_pod.sh stop    --name N             the command saves and ends, on every worker
 #   launch/tpu_pod.sh collect --name N --workdir W [--out D]   copies metrics, plots and the export W/hf here
 #   launch/tpu_pod.sh delete  --name N             deletes the slice; --storage keeps its files
 #
@@ -18,10 +19,14 @@
 #
 # A preempted spot slice loses its disks: `create` deletes what is left of it and requests another; then the same
 # `run` resumes from the last checkpoint in the workdir. TPU_NAME and TPU_STORAGE are the defaults of their options.
+#
+# A slice is billed from ACTIVE on until `delete`, whether a command runs or not: however this script ends, its last
+# line says whether that is so. Exit status: 0 done, 1 a step failed, 2 wrong usage, 130 and 143 interrupted.
 set -euo pipefail
 
-readonly MOUNT=/mnt/shared PLACE=bert_jax
-readonly USAGE="launch/tpu_pod.sh create|run|logs|collect|delete --name N [...]"
+# shellcheck disable=SC1091 # its path depends on where this file is
+. "$(dirname "$0")/tpu_worker.sh"
+readonly USAGE="launch/tpu_pod.sh create|run|logs|stop|collect|delete --name N [...]"
 
 fail() { # one line, exit status 2
   echo "tpu_pod.sh: $1" >&2
@@ -43,166 +48,161 @@ on_workers() { # WORKER SCRIPT
   tpu tpu-vm ssh "$name" --worker="$1" --command="$2"
 }
 
-quoted() { # its arguments, quoted for the shell of a worker
-  printf '%q ' "$@" | sed 's/ $//'
+listed() { # KIND NAME FIELD: the field of one resource; nothing if there is none, which `describe` calls an error
+  tpu "$1" list --filter="name~/$2\$" --format="value($3)"
 }
 
-describe() { tpu queued-resources describe "$queued" --format='value(state.state)'; }
+# The state of the queued resource; nothing if there is none. LOST is none of the queue's: the slice of an ACTIVE
+# resource was preempted or deleted, and the queue has not said so yet.
+slice_state() {
+  local state node
+  state="$(listed queued-resources "$queued" state.state)" || return
+  if [ "$state" = ACTIVE ]; then
+    node="$(listed tpu-vm "$name" state)" || return
+    case "$node" in '' | PREEMPTED | TERMINATED) state=LOST ;; esac
+  fi
+  echo "$state"
+}
 
 create() {
-  local left=''
-  [ -n "$dry_run" ] || left="$(describe 2>/dev/null)" || left=''
-  case "$left" in
-    ACTIVE) echo "$name is active already" && return ;;
-    SUSPENDED | SUSPENDING | FAILED) delete ;;&
-    '' | SUSPENDED | SUSPENDING | FAILED)
-      tpu queued-resources create "$queued" --node-id="$name" --accelerator-type="$type" \
-        --runtime-version="$version" ${spot:+--spot}
-      ;;
-  esac
-  wait_until_active
-}
-
-wait_until_active() { # minutes to days; after Ctrl-C, the same command waits again
   local state=''
-  if [ -n "$dry_run" ]; then
-    describe
-    return
+  doing="asking for the state of $queued"
+  [ -n "$dry_run" ] || state="$(slice_state)"
+  case "$state" in
+    SUSPENDING | SUSPENDED | LOST | FAILED)
+      echo "$queued is $state: it is deleted and requested again"
+      delete
+      state=DELETING
+      ;;
+  esac
+  if [ "$state" = DELETING ]; then
+    wait_until ''
+    state=''
   fi
-  while [ "$state" != ACTIVE ]; do
-    [ -z "$state" ] || sleep "${TPU_POLL:-30}"
-    state="$(describe)"
-    echo "$(date +%H:%M:%S) $queued: $state"
-    case "$state" in
-      FAILED | SUSPENDED | SUSPENDING) echo "tpu_pod.sh: $queued is $state: create it again" >&2 && exit 1 ;;
-    esac
+  [ -n "$state" ] || request
+  if [ -n "$dry_run" ]; then slice_state; else wait_until ACTIVE; fi
+}
+
+# A request that failed may have arrived: the connection was lost, or another `create` was first.
+request() {
+  doing="requesting $queued"
+  tpu queued-resources create "$queued" --node-id="$name" --accelerator-type="$type" \
+    --runtime-version="$version" ${spot:+--spot} || [ -n "$(slice_state)" ]
+}
+
+# STATE; '' waits until there is no such resource. ACTIVE takes minutes to days, so single polls may fail.
+wait_until() {
+  local state failures=0
+  doing="waiting until $queued is ${1:-deleted}"
+  while true; do
+    if state="$(slice_state)"; then
+      failures=0
+      echo "$(date +%H:%M:%S) $queued: ${state:-deleted}"
+      [ "$state" != "$1" ] || return 0
+      case "$1,$state" in ACTIVE, | ACTIVE,FAILED | ACTIVE,SUSPEND* | ACTIVE,LOST) return 1 ;; esac
+    else
+      failures=$((failures + 1))
+      [ "$failures" -lt 5 ] || return 1
+    fi
+    sleep "${TPU_POLL:-30}"
   done
 }
 
-# Mounts $storage at $MOUNT unless it is mounted. Not every image has gcsfuse.
-mount_script() {
-  case "$storage" in
-    gs://*)
-      cat <<'EOF'
-command -v gcsfuse >/dev/null || {
-  key=/usr/share/keyrings/cloud.google.asc source=https://packages.cloud.google.com/apt
-  curl -fsS "$source/doc/apt-key.gpg" | sudo tee "$key" >/dev/null
-  echo "deb [signed-by=$key] $source gcsfuse-$(lsb_release -c -s) main" |
-    sudo tee /etc/apt/sources.list.d/gcsfuse.list >/dev/null
-  sudo apt-get update -qq
-  sudo apt-get install -y -qq gcsfuse
-}
-EOF
-      ;;
-    *) echo "command -v mount.nfs >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq nfs-common; }" ;;
-  esac
-  echo "sudo mkdir -p $MOUNT"
-  case "$storage" in
-    gs://*)
-      # A checkpoint is written to a temporary folder and renamed, with all of its files: hence the limit.
-      echo "sudo chown \"\$(id -un)\" $MOUNT"
-      echo "mountpoint -q $MOUNT || gcsfuse --implicit-dirs --rename-dir-limit 200000 $(quoted "${storage#gs://}") $MOUNT"
-      ;;
-    *) echo "mountpoint -q $MOUNT || sudo mount -t nfs $(quoted "$storage") $MOUNT" ;;
-  esac
-}
-
-install_script() {
-  echo "set -e"
-  mount_script
-  cat <<EOF
-mkdir -p $PLACE && tar -xzf bert_jax.tar.gz -C $PLACE && cd $PLACE
-EOF
-  cat <<'EOF'
-python3 -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
-  export PYTHON=python3.11
-  command -v $PYTHON >/dev/null || {
-    sudo apt-get update -qq
-    sudo apt-get install -y -qq python3.11-venv
-  }
-}
-. launch/install.sh
-install_package tpu
-EOF
-}
-
-# The command keeps running when the connection ends. It is not run again if it finished (0), has wrong usage (2) or
-# was stopped (130, 143). If it failed it is, on every worker: when one process fails, all do.
-start_script() {
-  cat <<EOF
-set -e
-cd $PLACE
-if [ -e run.pid ] && kill -0 "\$(cat run.pid)" 2>/dev/null; then
-  echo "tpu_pod.sh: a command is running already: launch/tpu_pod.sh logs" >&2
-  exit 1
-fi
-command=($(quoted "$@"))
-restarts=$restarts
-EOF
-  cat <<'EOF'
-{ declare -p command restarts; cat; } >run.sh <<'RUN'
-. .venv/bin/activate
-child=
-trap 'kill -TERM "$child"' TERM
-for ((attempt = 0; attempt <= restarts; attempt++)); do
-  python -m bert_jax "${command[@]}" & child=$!
-  wait "$child"
-  status=$?
-  while kill -0 "$child" 2>/dev/null; do # a signal interrupted `wait`; the child still runs
-    wait "$child"
-    status=$?
-  done
-  echo "tpu_pod.sh: exit status $status, $(date)"
-  case $status in 0 | 2 | 130 | 143) break ;; esac
-done
-exit "$status"
-RUN
-nohup bash run.sh >run.log 2>&1 </dev/null &
-echo $! >run.pid
-EOF
-}
+# shellcheck disable=SC2016 # expanded by the shell that packs
+# The files that git tracks or would track, as they are now: no corpus, no run, no .venv. A tracked file may be deleted.
+readonly PACK='set -o pipefail
+git ls-files -z --cached --others --exclude-standard |
+  while IFS= read -r -d "" file; do [ ! -e "$file" ] || printf "%s\0" "$file"; done |
+  tar -czf "$1" --null --files-from=-'
 
 run() {
-  [ -n "$storage" ] || fail "run needs --storage gs://BUCKET or HOST:/SHARE, which every worker mounts at $MOUNT"
-  [ $# -gt 0 ] || fail "run needs a command after --: run --name N -- pretrain --config FILE --workdir $MOUNT/runs/base"
-  local folder install start
-  folder=/tmp
-  [ -n "$dry_run" ] || folder="$(mktemp -d)"
-  install="$(install_script)"
-  start="$(start_script "$@")"
-  # The files that git tracks or would track, as they are now: no corpus, no run, no .venv.
-  # shellcheck disable=SC2016 # expanded by that shell
-  step bash -c 'git ls-files -z --cached --others --exclude-standard | tar -czf "$1" --null --files-from=-' \
-    pack "$folder/bert_jax.tar.gz"
-  tpu tpu-vm scp "$folder/bert_jax.tar.gz" "$name:bert_jax.tar.gz" --worker=all
+  local install start
+  install="$(install_script "$storage")"
+  start="$(start_script "$restarts" "$@")"
+  [ -n "$dry_run" ] || temporary="$(mktemp -d)"
+  doing="packing this checkout"
+  step bash -c "$PACK" pack "${temporary:-/tmp}/bert_jax.tar.gz"
+  doing="copying it to the workers"
+  tpu tpu-vm scp "${temporary:-/tmp}/bert_jax.tar.gz" "$name:bert_jax.tar.gz" --worker=all
+  doing="installing it on the workers"
   on_workers all "$install"
+  doing="starting the command on the workers"
+  next="it may run on some of them: launch/tpu_pod.sh stop, then the same command"
   on_workers all "$start"
 }
 
-logs() { on_workers "$worker" "tail -n 100 -F $PLACE/run.log"; }
+logs() {
+  doing="following the output of worker $worker"
+  next="the command on the workers goes on"
+  on_workers "$worker" "tail -n 100 -F $PLACE/run.log"
+}
+
+stop() {
+  doing="stopping the command on the workers"
+  on_workers all "$(stop_script)"
+}
 
 collect() {
-  [ -n "$workdir" ] || fail "collect needs --workdir, the folder of the run under $MOUNT"
   local files="config.json metrics.jsonl loss.png tensorboard hf"
-  step mkdir -p "$out"
+  doing="packing the files of $workdir on worker 0"
   on_workers 0 "cd $(quoted "$workdir") && tar -czf \"\$HOME/collected.tar.gz\" \$(ls -d $files 2>/dev/null)"
+  doing="copying them here"
+  step mkdir -p "$out"
   tpu tpu-vm scp "$name:collected.tar.gz" "$out/collected.tar.gz" --worker=0
   step tar -xzf "$out/collected.tar.gz" -C "$out"
   step rm "$out/collected.tar.gz"
 }
 
-delete() { tpu queued-resources delete "$queued" --force --quiet; }
+delete() {
+  doing="deleting $queued"
+  tpu queued-resources delete "$queued" --force --quiet
+}
 
-[ $# -gt 0 ] || fail "which of create, run, logs, collect, delete? $USAGE"
+# However this script ends: what it was doing, and what goes on, and is billed, without it.
+report() {
+  local status=$? state=ACTIVE
+  set +e
+  trap : INT TERM HUP # one that comes now may end gcloud, but not this
+  [ -z "$temporary" ] || rm -rf "$temporary"
+  case "$status" in
+    0) [ "$verb" != delete ] || state='' ;;
+    130 | 143) state=unknown ;; # ends at once
+    *)
+      status=1
+      state="$(slice_state 2>/dev/null)" || state=unknown
+      ;;
+  esac
+  if [ "$status" -ne 0 ]; then
+    echo "tpu_pod.sh: $verb ended with $status while $doing; $next" >&2
+  fi
+  echo "tpu_pod.sh: $(outlook "$state")" >&2
+  exit "$status"
+}
+
+outlook() { # STATE
+  local options="--name $name --queued $queued --zone $zone${project:+ --project $project}"
+  local until="until: launch/tpu_pod.sh delete $options"
+  case "$1" in
+    '') echo "there is no $queued in $zone, nothing is billed there (see --zone, --project, --queued)" ;;
+    ACTIVE) echo "$name is active, and billed $until" ;;
+    LOST | SUSPENDING | SUSPENDED | FAILED)
+      echo "$queued is $1, and not billed: \`create\` requests another slice, then the same \`run\` resumes"
+      ;;
+    unknown) echo "$queued may wait or be active, and billed, $until" ;;
+    *) echo "$queued is $1: it can become active, and billed, without this script, $until" ;;
+  esac
+}
+
+[ $# -gt 0 ] || fail "which of create, run, logs, stop, collect, delete? $USAGE"
 verb="$1"
 shift
 case "$verb" in
-  create | run | logs | collect | delete) ;;
+  create | run | logs | stop | collect | delete) ;;
   -h | --help)
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
     exit 0
     ;;
-  *) fail "$verb is none of create, run, logs, collect, delete" ;;
+  *) fail "$verb is none of create, run, logs, stop, collect, delete" ;;
 esac
 
 name="${TPU_NAME:-}" storage="${TPU_STORAGE:-}" project="${TPU_PROJECT:-}" zone="${TPU_ZONE:-us-central1-a}"
@@ -230,6 +230,11 @@ matches --zone "$zone" '[a-z]+-[a-z]+[0-9]+-[a-z]' "a zone such as us-central1-a
 matches --type "$type" '(v[234]|v5p|v5litepod|v6e)-[1-9][0-9]*' "one of v2-, v3-, v4-, v5p-, v5litepod-, v6e- and a size: v6e-16"
 matches --restarts "$restarts" '[0-9]+' "a whole number"
 matches --worker "$worker" '[0-9]+' "a worker's number"
+if [ "$verb" = run ]; then
+  [ -n "$storage" ] || fail "run needs --storage gs://BUCKET or HOST:/SHARE, which every worker mounts at $MOUNT"
+  [ $# -gt 0 ] || fail "run needs a command after --: run --name N -- pretrain --config FILE --workdir $MOUNT/runs/base"
+fi
+[ "$verb" != collect ] || [ -n "$workdir" ] || fail "collect needs --workdir, the folder of the run under $MOUNT"
 matches --storage "${storage:-gs://none}" 'gs://[-_.a-z0-9]+|[-.A-Za-z0-9]+:/[^ ]*' "gs://BUCKET or HOST:/SHARE"
 queued="${queued:-$name-queued}" out="${out:-runs/$name}"
 if [ -z "$version" ]; then
@@ -245,4 +250,10 @@ fi
   exit 1
 }
 cd "$(dirname "$0")/.."
+doing='' next="the same command goes on" temporary=''
+if [ -z "$dry_run" ]; then
+  trap report EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+fi
 "$verb" "$@"

@@ -1,4 +1,4 @@
-"""A Slurm cluster on this machine for the duration of the tests: munged, slurmctld and one slurmd.
+"""A Slurm cluster on this machine for the duration of the tests: munged, slurmctld and a slurmd for each of two nodes.
 
 Its files are in one temporary folder, and it uses free ports and its own socket, so that it does not disturb a Slurm
 that is installed here. It needs Debian's slurm-wlm and munge, and root, as slurmd starts jobs.
@@ -20,7 +20,7 @@ from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 _SYSTEM = "/usr/sbin:/usr/local/sbin"
-# Runs a command in its own PID namespace: its descendants end with it.
+# Runs a command in its own PID namespace, and mount namespace: its descendants end with it.
 _TOGETHER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 # The variables that a job inherits: the tests' cheap compilation, but one device per process.
 _PASSED = (
@@ -33,11 +33,12 @@ _PASSED = (
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS",
 )
 
+NODES = ("node1", "node2")
+
 _CONF = """\
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={slurmctld_port}
-SlurmdPort={slurmd_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -52,18 +53,23 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 SlurmdParameters=config_overrides
 GresTypes=gpu
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/%n.log
 ReturnToService=2
 KillWait=30
 MinJobAge=36000
 MpiDefault=none
-NodeName=localhost NodeHostname={host} NodeAddr=127.0.0.1 CPUs=8 Gres=gpu:2 RealMemory=2000 State=UNKNOWN
-PartitionName=main Nodes=localhost Default=YES MaxTime=60 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=2 MaxTime=60 State=UP
 """
+_NODE = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 Gres=gpu:2 RealMemory=2000\n"
+)
 
 
 def missing() -> str | None:
@@ -145,7 +151,10 @@ class Cluster:
 
 @contextlib.contextmanager
 def started() -> Iterator[Cluster]:
-    """A cluster of one node with 8 CPUs, whatever this machine has; its jobs and daemons end with it."""
+    """A cluster of two nodes of 8 CPUs, whatever this machine has; its jobs and daemons end with it.
+
+    A job of the partition `urgent` preempts those of `main`, the default, which Slurm queues again.
+    """
     # Not below pytest's folders: munged requires every folder above its socket to be readable by all.
     folder = Path(tempfile.mkdtemp(prefix="bert_jax-slurm-"))
     folder.chmod(0o755)
@@ -155,9 +164,9 @@ def started() -> Iterator[Cluster]:
         _configure(folder)
         daemons.append(_munged(folder))
         cluster.wait((folder / "munge/socket").exists, "munged's socket", seconds=10)
-        for name in ("slurmctld", "slurmd"):
-            daemons.append(_slurm(cluster, name))
-        cluster.wait(lambda: _answers(cluster, "idle"), "an idle node", seconds=30)
+        daemons.append(_slurmctld(cluster))
+        daemons += [_slurmd(cluster, node) for node in NODES]
+        cluster.wait(lambda: _idle(cluster) == set(NODES), "idle nodes", seconds=30)
         yield cluster
     finally:
         for daemon in daemons:
@@ -168,18 +177,20 @@ def started() -> Iterator[Cluster]:
 
 
 def _configure(folder: Path) -> None:
-    for name in ("state", "spool"):
-        (folder / name).mkdir()
+    (folder / "state").mkdir()
     values = {
         "host": socket.gethostname().split(".")[0],
         "folder": folder,
         "slurmctld_port": _free_port(),
-        "slurmd_port": _free_port(),
     }
-    (folder / "slurm.conf").write_text(_CONF.format(**values))
+    nodes = [_NODE.format(name=name, host=values["host"], port=_free_port()) for name in NODES]
+    (folder / "slurm.conf").write_text(_CONF.format(**values) + "".join(nodes))
     for name in ("gpu0", "gpu1"):
         (folder / name).touch()
     (folder / "gres.conf").write_text(f"AutoDetect=off\nName=gpu File={folder}/gpu[0-1]\n")
+    # A job finds its first node by its name.
+    names = "".join(f"127.0.0.1 {name}\n" for name in NODES)
+    (folder / "hosts").write_text(Path("/etc/hosts").read_text() + names)
 
 
 def _munged(folder: Path) -> subprocess.Popen:
@@ -194,11 +205,18 @@ def _munged(folder: Path) -> subprocess.Popen:
     return _begin(command, None, folder / "munged.log")
 
 
-def _slurm(cluster: Cluster, name: str) -> subprocess.Popen:
-    command = [str(_daemon(name)), "-D"]
-    if name == "slurmd":  # its helpers and jobs would outlive it
-        command = [*_TOGETHER, *command]
-    return _begin(command, cluster.environment, cluster.folder / f"{name}.stderr.log")
+def _slurmctld(cluster: Cluster) -> subprocess.Popen:
+    return _begin(
+        [str(_daemon("slurmctld")), "-D"], cluster.environment, cluster.folder / "slurmctld.stderr.log"
+    )
+
+
+def _slurmd(cluster: Cluster, node: str) -> subprocess.Popen:
+    """A node's slurmd in namespaces of its own: its helpers and jobs end with it, and find the nodes' names."""
+    (cluster.folder / f"spool-{node}").mkdir()
+    program = 'mount --bind "$1/hosts" /etc/hosts && exec "$2" -D -N "$3"'
+    command = [*_TOGETHER, "sh", "-c", program, "sh", str(cluster.folder), str(_daemon("slurmd")), node]
+    return _begin(command, cluster.environment, cluster.folder / f"{node}.stderr.log")
 
 
 def _begin(command: list[str], environment: dict[str, str] | None, log: Path) -> subprocess.Popen:
@@ -213,11 +231,12 @@ def _begin(command: list[str], environment: dict[str, str] | None, log: Path) ->
         )
 
 
-def _answers(cluster: Cluster, state: str) -> bool:
-    done = subprocess.run(
-        ["sinfo", "--noheader", "--format=%T"], env=cluster.environment, capture_output=True, text=True
-    )
-    return done.returncode == 0 and done.stdout.strip() == state
+def _idle(cluster: Cluster) -> set[str]:
+    """The nodes that wait for jobs; none if slurmctld does not answer."""
+    words = ["sinfo", "--noheader", "--Node", "--states=idle", "--format=%N %T"]
+    done = subprocess.run(words, env=cluster.environment, capture_output=True, text=True)
+    lines = [line.split() for line in done.stdout.splitlines()] if done.returncode == 0 else []
+    return {node for node, state in lines if state == "idle"}  # a line for each partition
 
 
 def _daemon(name: str) -> str | None:

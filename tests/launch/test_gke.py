@@ -1,8 +1,18 @@
-"""launch/gke.yaml against the schemas of Kubernetes and JobSet, and against the command line of bert-jax."""
+"""launch/gke.yaml against the schemas of Kubernetes and JobSet, and its command as the pods run it."""
 
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from bert_jax.training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = ROOT / "launch" / "gke.yaml"
@@ -148,3 +158,88 @@ def test_workdir_and_corpus_are_on_the_claimed_volume(manifests, job):
     claim = manifests["PersistentVolumeClaim"]
     assert volumes[mount["name"]]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def pod(job, index, host, /, **replaced):
+    """The command of a pod as the kubelet starts it: $(NAME) is a variable of its container.
+
+    `replaced` has the values that this test gives to flags of the manifest, by their last word.
+    """
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    fields = {"metadata.annotations['jobset.sigs.k8s.io/coordinator']": host}
+    variables = {"JOB_COMPLETION_INDEX": str(index)}  # set by the controller of Jobs
+    for each in container["env"]:
+        source = each.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        variables[each["name"]] = each["value"] if source is None else fields[source]
+    words = [
+        f"{flag}={replaced.get(flag.rpartition('.')[2].removeprefix('--'), value)}" if equals else flag
+        for flag, equals, value in (word.partition("=") for word in container["args"])
+    ]
+    expanded = [re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], word) for word in words]
+    return [sys.executable, *container["command"][1:], *expanded]
+
+
+def start(command, index):
+    """As pod `index`, with one device. The cache of compiled programs is that of the tests."""
+    variables = {"JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT), "JOB_COMPLETION_INDEX": str(index)}
+    return subprocess.Popen(
+        command, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def verdict(job, status):
+    """What the controller of Jobs does when a container ends with `status`."""
+    for rule in job["spec"]["podFailurePolicy"]["rules"]:
+        if status in rule.get("onExitCodes", {}).get("values", []):
+            return rule["action"]
+    return "Complete" if status == 0 else "Count"
+
+
+def test_a_pod_with_wrong_usage_ends_the_job_without_waiting_for_the_others(job, tmp_path):
+    command = pod(job, 3, "no-such-host", workdir=tmp_path / "run")
+    assert {"--coordinator=no-such-host:8476", "--processes=4", "--process-id=3"} <= set(command)
+    assert not any("$" in word for word in command)
+    with start([*command, "--config.train.steps=none"], 3) as process:
+        _, said = process.communicate(timeout=60)
+    assert verdict(job, process.returncode) == "FailJob", said
+    assert "config.train.steps" in said and not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_pods_that_are_drained_save_and_their_replacements_resume(job, experiment, prepared, tmp_path):
+    """Two pods, with the manifest's command but for the places and the number of processes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    places = {
+        "config": experiment,
+        "path": prepared.data.path,
+        "directory": prepared.data.directory,
+        "workdir": tmp_path / "run",
+        "processes": 2,
+        "coordinator": f"$(COORDINATOR):{port}",
+    }
+    changes = ("train.steps=100", "train.log_every=5", "train.eval_every=100", "checkpoint.every=10000")
+
+    def steps():
+        lines = read_metrics(tmp_path / "run/metrics.jsonl")
+        return [line["step"] for line in lines if line["split"] == "train"]
+
+    for drained in (True, False):
+        with contextlib.ExitStack() as stack:
+            pods = []
+            for index in (0, 1):
+                command = pod(job, index, "127.0.0.1", **places)
+                pods.append(start([*command, *(f"--config.{change}" for change in changes)], index))
+                stack.enter_context(pods[-1])
+                stack.callback(pods[-1].kill)
+            while drained and not steps():
+                assert all(each.poll() is None for each in pods), [each.communicate()[1] for each in pods]
+                time.sleep(0.1)
+            if drained:
+                pods[1].send_signal(signal.SIGTERM)
+            said = [each.communicate(timeout=600)[1] for each in pods]
+        assert [verdict(job, each.returncode) for each in pods] == [
+            "Ignore" if drained else "Complete"
+        ] * 2, said
+        assert drained == (len(steps()) < 20)
+    assert steps() == [*range(5, 101, 5)]

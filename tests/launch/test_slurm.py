@@ -17,6 +17,8 @@ CHANGES = {
     "model": {"dropout_rate": 0.0, "attention_dropout_rate": 0.0},  # compiles in less time
 }
 
+TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
+
 # In place of bert_jax. `wait` runs until it is stopped; with `exit=N` process 1 ends with N, and 0 waits.
 STAND_IN = """
 import os, signal, sys, time
@@ -60,17 +62,68 @@ def step(folder):
     return max((line["step"] for line in read_metrics(folder / "metrics.jsonl")), default=0)
 
 
+def pretrain(experiment, workdir, changes):
+    """The words of the command."""
+    overrides = [
+        f"--config.{group}.{name}={value}"
+        for group, values in changes.items()
+        for name, value in values.items()
+    ]
+    return ["pretrain", "--config", experiment, *overrides, "--workdir", workdir]
+
+
+@pytest.mark.slow
+def test_two_nodes_train_as_one_with_two_processes(slurm, experiment, prepared, tmp_path):
+    """One process per node without GPUs. The same processes compute the same, wherever they are."""
+    changes = {"model": CHANGES["model"]}
+    lines = {}
+    for name, option in (("two nodes", "--nodes=2"), ("one node", "--ntasks=2")):
+        run, out = tmp_path / name, tmp_path / f"{name}.txt"
+        words = pretrain(experiment, run, changes)
+        job = slurm.submit(SCRIPT, *words, folder=ROOT, options=(option, f"--output={out}"))
+        ended = slurm.end_of(job)
+        assert (ended["JobState"], ended["ExitCode"], ended["NumNodes"]) == (
+            "COMPLETED",
+            "0:0",
+            "2" if option == "--nodes=2" else "1",
+        ), text(out)
+        lines[name] = [
+            {key: value for key, value in line.items() if key not in TIMINGS}
+            for line in read_metrics(run / "metrics.jsonl")
+        ]
+    assert lines["two nodes"] == [pytest.approx(line, rel=1e-5) for line in lines["one node"]]
+    assert lines["two nodes"][-1]["step"] == 12
+
+
+@pytest.mark.slow
+def test_a_job_of_two_nodes_of_which_one_fails_or_is_signalled(slurm, stand_in):
+    """A process that fails ends that of the other node; a signal reaches both; a node that is down is done without."""
+    out = stand_in / "nodes-exit.txt"
+    job = slurm.submit(SCRIPT, "exit=1", folder=stand_in, options=("--nodes=2", f"--output={out}"))
+    ended = slurm.end_of(job)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "1:0", "0"), text(out)
+    assert "0 saved" in text(out) and "process 1 on" in text(out)
+
+    out = stand_in / "nodes-wait.txt"
+    job = slurm.submit(SCRIPT, "wait", folder=stand_in, options=("--nodes=2", f"--output={out}"))
+    slurm.wait(lambda: text(out).count("began") == 2, "both processes")
+    slurm.run("scancel", "--signal=TERM", job)
+    slurm.wait(lambda: text(out).count("began") == 4, "both processes again")
+    assert text(out).count("0 saved") == text(out).count("1 saved") == 1 and "queued again" in text(out)
+    slurm.run("scontrol", "update", "NodeName=node2", "State=DOWN", "Reason=test")
+    slurm.run("scontrol", "update", "NodeName=node2", "State=RESUME")
+    slurm.wait(lambda: text(out).count("began") == 6, "both processes after a node was down")
+    assert slurm.show(job)["Restarts"] == "2"
+    slurm.run("scancel", job)
+    assert slurm.end_of(job)["JobState"] == "CANCELLED"
+
+
 @pytest.mark.slow
 def test_a_job_that_a_signal_stopped_resumes_by_itself(slurm, limited, experiment, prepared, tmp_path):
     """By a signal to the steps alone, as before a time limit. That two processes compute what one does is shown in
     tests/commands/test_processes.py; a requeue by Slurm itself in test_sweep_array.py."""
     run, out = tmp_path / "run", tmp_path / "out.txt"
-    overrides = [
-        f"--config.{group}.{name}={value}"
-        for group, values in CHANGES.items()
-        for name, value in values.items()
-    ]
-    words = ["pretrain", "--config", experiment, *overrides, "--workdir", run]
+    words = pretrain(experiment, run, CHANGES)
     job = slurm.submit(SCRIPT, *words, folder=ROOT, options=("--ntasks=2", f"--output={out}"))
     slurm.wait(lambda: step(run) >= 5, "five steps")
     slurm.run("scancel", "--signal=TERM", job)
@@ -124,9 +177,13 @@ def test_a_job_that_failed_or_was_cancelled_is_not_queued_again(slurm, stand_in)
 
 
 def test_one_process_per_gpu_or_per_node(slurm, stand_in):
-    for option, count in (("--gpus-per-node=2", 2), ("--cpus-per-task=3", 1)):
+    for options, count in (
+        (("--gpus-per-node=2",), 2),
+        (("--cpus-per-task=3",), 1),
+        (("--nodes=2", "--gpus-per-node=2"), 4),
+    ):
         out = stand_in / f"devices{count}.txt"
-        job = slurm.submit(SCRIPT, "end", folder=stand_in, options=(option, f"--output={out}"))
+        job = slurm.submit(SCRIPT, "end", folder=stand_in, options=(*options, f"--output={out}"))
         assert slurm.end_of(job)["ExitCode"] == "0:0", text(out)
         assert sorted(re.findall(r"(\d) began", text(out))) == [str(rank) for rank in range(count)]
 

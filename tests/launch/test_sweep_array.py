@@ -1,4 +1,4 @@
-"""A sweep as a job array on a real Slurm; one task is queued again while it trains."""
+"""A sweep as a job array on a real Slurm, preempted by another while it trains."""
 
 import re
 import sys
@@ -11,6 +11,7 @@ from bert_jax.sweeps import store, trials
 from bert_jax.training.metrics import read_metrics
 
 ROOT = Path(__file__).parents[2]
+STEPS = 400
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,8 @@ def file(experiment, prepared) -> Path:
     path = experiment.parent / "array.py"
     path.write_text(
         f"""
+STEPS = {STEPS}
+
 from bert_jax.sweeps import Variant, Sweep
 
 def get_sweep():
@@ -29,14 +32,14 @@ def get_sweep():
             Variant(name="none", values={{"data.sentence_objective": "none"}}),
         ),
         common={{
-            "train.log_every": 5,
-            "train.eval_every": 100,
+            "train.log_every": STEPS // 20,
+            "train.eval_every": STEPS,
             "checkpoint.every": 10_000,
             "model.dropout_rate": 0.0,
             "model.attention_dropout_rate": 0.0,
         }},
         seeds=(0,),
-        tokens=100 * 8 * 32,
+        tokens=STEPS * 8 * 32,
         probes=("mlm",),
         measures=("mlm.loss",),
     )
@@ -45,27 +48,57 @@ def get_sweep():
     return path
 
 
-@pytest.mark.slow
-def test_a_sweep_runs_as_an_array_and_a_task_that_is_queued_again_resumes(slurm, file, tmp_path):
-    S = tmp_path / "S"
-    submit = (sys.executable, "-m", "bert_jax", "sweep", file, "--workdir", S, "--executor", "slurm")
-    said = slurm.run(*submit, folder=ROOT)
-    job = said.split("submitted job array ")[1].split()[0]
-    plan = store.read_plan(S)
-    trial = plan.trial("sop-seed0")
-    workdir = trials.workdir(S, trial)
-    slurm.wait(lambda: len(read_metrics(workdir / "metrics.jsonl")) > 1, "a line of the first trial")
-    slurm.run("scontrol", "requeue", f"{job}_0")
-
-    for task in ("0", "1"):
-        assert slurm.end_of(f"{job}_{task}")["ExitCode"] == "0:0", (S / "logs/sop-seed0.txt").read_text()
-    assert slurm.show(f"{job}_0")["Restarts"] == "1"
-    (resumed,) = re.findall(r"resuming .* at step (\d+) of 100", (S / "logs/sop-seed0.txt").read_text())
-    assert 0 < int(resumed) < 100
-    assert [line["step"] for line in read_metrics(workdir / "metrics.jsonl") if line["split"] == "train"] == [
-        *range(5, 101, 5)
+def lines(workdir: Path) -> list[dict]:
+    """What a run has logged, without how long it took."""
+    return [
+        {
+            name: value
+            for name, value in line.items()
+            if name not in ("sequences_per_s", "tokens_per_s", "mfu")
+        }
+        for line in read_metrics(workdir / "metrics.jsonl")
     ]
-    for each in plan.trials:
-        assert trials.trial_state(S, each).status == "finished"
-        assert scores.read(trials.workdir(S, each)).scores
-    assert "nothing to submit" in slurm.run(*submit, folder=ROOT)
+
+
+def steps(workdir: Path) -> list[int]:
+    """Of the training batches that a run has logged."""
+    return [line["step"] for line in lines(workdir) if line["split"] == "train"]
+
+
+@pytest.mark.slow
+def test_a_preempted_array_resumes_and_ends_as_one_that_was_not(slurm, file, tmp_path):
+    """The other is the same sweep in a partition of greater priority, where each task asks for a node of its own.
+
+    Equal to rounding: a program from the cache of compiled ones may round otherwise than one that was just compiled.
+    """
+    S, other = tmp_path / "S", tmp_path / "other"
+
+    def submit(folder: Path, *options: str) -> str:
+        words = (sys.executable, "-m", "bert_jax", "sweep", file, "--workdir", folder, "--executor", "slurm")
+        return slurm.run(*words, *options, folder=ROOT)
+
+    def number(said: str) -> str:
+        return said.split("submitted job array ")[1].split()[0]
+
+    urgent = number(submit(other, "--slurm", "--partition=urgent --exclusive --hold"))
+    job = number(submit(S))
+    plan = store.read_plan(S)
+    workdirs = [trials.workdir(S, trial) for trial in plan.trials]
+    slurm.wait(lambda: any(steps(workdir) for workdir in workdirs), "a step of a trial")
+    slurm.run("scontrol", "release", urgent)
+
+    logs = [S / f"logs/{trial.name}.txt" for trial in plan.trials]
+    for array, restarts in ((urgent, "0"), (job, "1")):
+        for task, log in enumerate(logs):
+            ended = slurm.end_of(f"{array}_{task}", seconds=600)
+            assert (ended["ExitCode"], ended["Restarts"]) == ("0:0", restarts), log.read_text()
+    resumed = [re.findall(rf"resuming .* at step (\d+) of {STEPS}", log.read_text()) for log in logs]
+    assert any(0 < int(step) < STEPS for each in resumed for step in each), resumed
+    for trial in plan.trials:
+        ours, theirs = (trials.workdir(folder, trial) for folder in (S, other))
+        assert lines(ours) == [pytest.approx(line, rel=1e-4) for line in lines(theirs)]
+        assert steps(ours) == [*range(STEPS // 20, STEPS + 1, STEPS // 20)]
+        assert trials.trial_state(S, trial).status == "finished"
+        assert scores.read(ours).scores
+        assert scores.read(ours).scores == pytest.approx(scores.read(theirs).scores, rel=1e-4)
+    assert "nothing to submit" in submit(S)

@@ -1,20 +1,32 @@
-"""launch/tpu_pod.sh: the commands of a dry run, and the workers' scripts, run by a stand-in for gcloud."""
+"""launch/tpu_pod.sh: the commands of a dry run, and what the workers do with them. Failures: test_tpu_failures.py."""
 
+import json
 import os
+import shlex
 import shutil
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.launch.tpu_cloud import Cloud, wait_for
+
 ROOT = Path(__file__).parents[2]
 POD = ROOT / "launch" / "tpu_pod.sh"
+GCLOUD = shutil.which("gcloud")  # before the tests hide it
 
 
 def call(*words, **options):
-    return subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run([str(w) for w in words], capture_output=True, text=True, timeout=300, **options)
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    """With an active slice."""
+    cloud = Cloud(tmp_path)
+    cloud.has("ACTIVE", node="READY")
+    return cloud
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +47,8 @@ def dry(verb, *words, environment=()):
     return [call("bash", "-c", rf"printf '%s\0' {line}").stdout.split("\0")[:-1] for line in commands]
 
 
-def test_create_requests_a_spot_slice_and_waits():
-    ask, wait = dry(
+def test_create_requests_a_spot_slice():
+    ask, look = dry(
         "create", "--name", "my-tpu", "--project", "p", "--zone", "us-east5-b", "--type", "v6e-16"
     )
     assert ask == [
@@ -44,8 +56,12 @@ def test_create_requests_a_spot_slice_and_waits():
         "--accelerator-type=v6e-16", "--runtime-version=v2-alpha-tpuv6e", "--spot", "--zone=us-east5-b",
         "--project=p",
     ]  # fmt: skip
-    assert wait[:6] == ["gcloud", "compute", "tpus", "queued-resources", "describe", "my-tpu-queued"]
-    assert "--format=value(state.state)" in wait
+    assert look[3:7] == [
+        "queued-resources",
+        "list",
+        "--filter=name~/my-tpu-queued$",
+        "--format=value(state.state)",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +105,7 @@ def test_logs_collect_and_delete():
         "--command=tail -n 100 -F bert_jax/run.log",
         follow[8],
     ]
-    make, pack, copy, *_ = dry(
+    pack, make, copy, *_ = dry(
         "collect", "--name", "t", "--workdir", "/mnt/shared/my run", "--out", "here there"
     )
     assert make == ["mkdir", "-p", "here there"]
@@ -97,15 +113,52 @@ def test_logs_collect_and_delete():
         f in pack[7] for f in ("metrics.jsonl", "tensorboard", "hf")
     )
     assert copy[3:7] == ["tpu-vm", "scp", "t:collected.tar.gz", "here there/collected.tar.gz"]
+    (stop,) = dry("stop", "--name", "t")
+    assert stop[3:7] == ["tpu-vm", "ssh", "t", "--worker=all"]
+    assert call("bash", "-n", "-c", stop[7].removeprefix("--command=")).stderr == ""
     (delete,) = dry("delete", "--name", "t", "--queued", "q")
     assert delete[3:8] == ["queued-resources", "delete", "q", "--force", "--quiet"]
+
+
+def test_gcloud_knows_these_commands_and_options(tmp_path):
+    """By the parser with which gcloud checks the commands in its documentation, and runs none."""
+    if not GCLOUD:
+        pytest.skip("not installed: the Google Cloud CLI")
+    verbs = (
+        ("create",),
+        ("run", "--storage", "gs://b", "--", "pretrain"),
+        ("logs",),
+        ("stop",),
+        ("collect", "--workdir", "/mnt/shared/W"),
+        ("delete",),
+    )
+    lines = [line for verb, *words in verbs for line in dry(verb, "--name", "t", *words)]
+    lines = [line for line in lines if line[0] == "gcloud"]
+    (look,) = [line for line in lines if "list" in line]
+    lines += [[word.replace("queued-resources", "tpu-vm") for word in look], [*look, "--no-such-option"]]
+    # It splits the scripts at # and blanks.
+    words = [
+        ["--command=script" if word.startswith("--command=") else word for word in line] for line in lines
+    ]
+    commands = sorted({shlex.join(line) for line in words})
+    file = tmp_path / "commands.json"
+    file.write_text(json.dumps([{"command_string": command} for command in commands]))
+    done = call(
+        *(GCLOUD, "meta", "lint-gcloud-commands", f"--commands-file={file}"),
+        env=os.environ | {"CLOUDSDK_CONFIG": str(tmp_path / "gcloud")},
+    )
+    if done.returncode:
+        pytest.skip(f"this version of gcloud cannot check commands: {done.stderr}")
+    results = json.loads(done.stdout)
+    wrong = [each["error_message"] for each in results if not each["success"]]
+    assert len(results) == len(commands) and len(wrong) == 1 and "--no-such-option" in wrong[0], wrong
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "which of create, run, logs, collect, delete?"),
-        (["start"], "start is none of create, run, logs, collect, delete"),
+        ([], "which of create, run, logs, stop, collect, delete?"),
+        (["start"], "start is none of create, run, logs, stop, collect, delete"),
         (["create"], '--name "" must be'),
         (["create", "--name", "My TPU"], "--name My TPU must be"),
         (["create", "--name", "t", "--type", "h100-8"], "--type h100-8 must be one of v2-"),
@@ -126,119 +179,46 @@ def test_wrong_usage_is_one_line(words, message):
     assert done.stderr.startswith(f"tpu_pod.sh: {message}") and done.stderr.count("\n") == 1
 
 
-# gcloud for a slice of two workers: each is a folder, its home, in which commands run at once. The queued resource
-# goes through the states in the file `states`.
-GCLOUD = """#!/usr/bin/env bash
-set -e
-cd "$SLICE"
-printf '%s\\n' "${*//$'\\n'/ }" >>calls
-workers=(0 1)
-for word; do
-  case "$word" in --worker=[01]) workers=("${word#--worker=}") ;; --command=*) command="${word#--command=}" ;; esac
-done
-case "$3 $4" in
-  "queued-resources describe") head -n 1 states; sed -i 1d states ;;
-  "tpu-vm ssh") for w in "${workers[@]}"; do (cd "worker$w"; HOME="$PWD" bash -c "$command"); done ;;
-  "tpu-vm scp")
-    case "$6" in
-      *:*) for w in "${workers[@]}"; do cp "$5" "worker$w/${6#*:}"; done ;;
-      *) cp "worker0/${5#*:}" "$6" ;;
-    esac
-    ;;
-esac
-"""
-# In place of bert_jax on the workers: fails twice, then prints its arguments.
-BERT_JAX = """
-import pathlib, signal, sys, time
-count = pathlib.Path("attempts")
-count.write_text(count.read_text() + "x" if count.exists() else "x")
-if len(count.read_text()) < 3:
-    sys.exit(1)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-print("given:", sys.argv[1:], flush=True)
-time.sleep(60 if "wait" in sys.argv else 0)
-"""
-
-
-@pytest.fixture
-def slice_of_two(tmp_path, monkeypatch):
-    """A checkout with stand-ins for what would be installed, and a gcloud that runs on this machine."""
-    slice_, checkout, programs = (tmp_path / name for name in ("slice", "checkout", "bin"))
-    for folder in (
-        slice_ / "worker0",
-        slice_ / "worker1",
-        checkout / "launch",
-        checkout / "bert_jax",
-        programs,
-    ):
-        folder.mkdir(parents=True)
-    shutil.copy(POD, checkout / "launch")
-    (checkout / "launch/install.sh").write_text(
-        "install_package() { mkdir -p .venv/bin; echo extra=$1 >.venv/bin/activate; }\n"
-    )
-    (checkout / "bert_jax/__init__.py").touch()
-    (checkout / "bert_jax/__main__.py").write_text(BERT_JAX)
-    (checkout / ".gitignore").write_text("corpus\n")
-    (checkout / "corpus").write_text("large")
-    call("git", "init", "--quiet", checkout)
-    for name, text in (("gcloud", GCLOUD), ("sudo", "#!/bin/sh\n"), ("gcsfuse", "#!/bin/sh\n")):
-        (programs / name).write_text(text)
-        (programs / name).chmod(stat.S_IRWXU)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLICE", str(slice_))
-    monkeypatch.setenv("TPU_POLL", "0")
-    return slice_, checkout / "launch/tpu_pod.sh"
-
-
-def wait_for(path, text):
-    end = time.monotonic() + 20
-    while not (path.exists() and text in path.read_text()):
-        assert time.monotonic() < end, path.read_text() if path.exists() else f"no {path}"
-        time.sleep(0.05)
-
-
-def test_every_worker_gets_the_checkout_and_restarts_a_command_that_failed(slice_of_two, tmp_path):
-    slice_, pod = slice_of_two
-    start = ("bash", pod, "run", "--name", "t", "--storage", "gs://b", "--")
-    done = call(*start, "pretrain", "--config=a b.py")
+def test_every_worker_gets_the_checkout_and_restarts_a_command_that_failed(cloud, tmp_path):
+    done = cloud.run("fail", "--config=a b.py")
     assert done.returncode == 0, done.stderr
-    for worker in ("worker0", "worker1"):
-        wait_for(slice_ / worker / "bert_jax/run.log", "exit status 0")
-        log = (slice_ / worker / "bert_jax/run.log").read_text()
-        assert log.count("exit status 1") == 2 and "given: ['pretrain', '--config=a b.py']" in log
-        assert (slice_ / worker / "bert_jax/.venv/bin/activate").read_text() == "extra=tpu\n"
-        assert not (slice_ / worker / "bert_jax/corpus").exists()
+    for number, worker in enumerate(cloud.workers):
+        wait_for(lambda number=number: "exit status 0" in cloud.log(number))
+        log = cloud.log(number)
+        assert log.count("exit status 1") == 2 and "given: ['fail', '--config=a b.py']" in log
+        assert (worker / "bert_jax/.venv/bin/activate").read_text() == "extra=tpu\n"
+        assert not (worker / "bert_jax/corpus").exists()
 
     workdir = tmp_path / "my run"
     workdir.mkdir()
     (workdir / "metrics.jsonl").write_text("{}\n")
-    done = call("bash", pod, "collect", "--name", "t", "--workdir", workdir, "--out", tmp_path / "out")
+    done = cloud.call("collect", "--workdir", workdir, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["metrics.jsonl"]
 
 
-def test_a_running_command_is_not_started_twice_and_receives_sigterm(slice_of_two):
-    slice_, pod = slice_of_two
-    start = ("bash", pod, "run", "--name", "t", "--storage", "gs://b", "--", "wait")
-    assert call(*start).returncode == 0
-    folder = slice_ / "worker0/bert_jax"
-    wait_for(folder / "run.log", "given")
-    again = call(*start)
+def test_a_running_command_is_not_started_twice_and_stop_lets_it_save(cloud):
+    assert cloud.run("wait").returncode == 0
+    for number in (0, 1):
+        wait_for(lambda number=number: "given" in cloud.log(number))
+    (cloud.checkout / "bert_jax/new.py").touch()
+    again = cloud.run("wait")
     assert again.returncode == 1 and "a command is running already" in again.stderr
-    for worker in ("worker0", "worker1"):
-        wait_for(slice_ / worker / "bert_jax/run.log", "given")
-        os.kill(int((slice_ / worker / "bert_jax/run.pid").read_text()), 15)
-        wait_for(slice_ / worker / "bert_jax/run.log", "exit status 143")
+    assert not any((worker / "bert_jax/new.py").exists() for worker in cloud.workers)
+    stopped = cloud.call("stop")
+    assert stopped.returncode == 0 and stopped.stdout.count("exit status 143") == 2
+    assert all(cloud.log(number).count("given") == 1 for number in (0, 1))
+    assert cloud.run("end").returncode == 0  # and one that has ended can be followed by another
 
 
-def test_create_waits_and_replaces_a_slice_that_was_preempted(slice_of_two):
-    slice_, pod = slice_of_two
-    (slice_ / "states").write_text("SUSPENDED\nWAITING_FOR_RESOURCES\nPROVISIONING\nACTIVE\n")
-    done = call("bash", pod, "create", "--name", "t")
-    assert done.returncode == 0 and "ACTIVE" in done.stdout.splitlines()[-1], done.stderr
-    verbs = [line.split()[3] for line in (slice_ / "calls").read_text().splitlines()]
-    assert verbs == ["describe", "delete", "create", "describe", "describe", "describe"]
-
-    (slice_ / "states").write_text("\nFAILED\n")
-    done = call("bash", pod, "create", "--name", "t")
-    assert (done.returncode, done.stderr) == (1, "tpu_pod.sh: t-queued is FAILED: create it again\n")
+def test_the_checkout_is_packed_as_it_is_now(cloud):
+    """A file that git tracks may be deleted; a folder without git has no files to pack, which is a failure."""
+    (cloud.checkout / "gone.py").touch()
+    subprocess.run(["git", "-C", cloud.checkout, "add", "gone.py"], check=True)
+    (cloud.checkout / "gone.py").unlink()
+    assert cloud.run("end").returncode == 0
+    shutil.rmtree(cloud.checkout / ".git")
+    cloud.works()
+    done = cloud.run("end")
+    assert done.returncode == 1 and "run ended with 1 while packing this checkout" in done.stderr
+    assert not {"tpu-vm scp", "tpu-vm ssh"} & set(cloud.calls())
