@@ -179,12 +179,11 @@ def pod(job, index, host, /, **replaced):
     return [sys.executable, *container["command"][1:], *expanded]
 
 
-def start(command, index):
-    """As pod `index`, with one device. The cache of compiled programs is that of the tests."""
+def start(command, index, log):
+    """As pod `index`, with one device; `log` takes what it says. The cache of compiled programs is that of the tests."""
     variables = {"JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": str(ROOT), "JOB_COMPLETION_INDEX": str(index)}
-    return subprocess.Popen(
-        command, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    with log.open("a") as stream:
+        return subprocess.Popen(command, env=os.environ | variables, stdout=stream, stderr=stream)
 
 
 def verdict(job, status):
@@ -199,10 +198,11 @@ def test_a_pod_with_wrong_usage_ends_the_job_without_waiting_for_the_others(job,
     command = pod(job, 3, "no-such-host", workdir=tmp_path / "run")
     assert {"--coordinator=no-such-host:8476", "--processes=4", "--process-id=3"} <= set(command)
     assert not any("$" in word for word in command)
-    with start([*command, "--config.train.steps=none"], 3) as process:
-        _, said = process.communicate(timeout=60)
-    assert verdict(job, process.returncode) == "FailJob", said
-    assert "config.train.steps" in said and not (tmp_path / "run").exists()
+    log = tmp_path / "log"
+    with start([*command, "--config.train.steps=none"], 3, log) as process:
+        process.wait(timeout=60)
+    assert verdict(job, process.returncode) == "FailJob", log.read_text()
+    assert "config.train.steps" in log.read_text() and not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -224,22 +224,24 @@ def test_pods_that_are_drained_save_and_their_replacements_resume(job, experimen
         lines = read_metrics(tmp_path / "run/metrics.jsonl")
         return [line["step"] for line in lines if line["split"] == "train"]
 
+    def said():
+        return [(tmp_path / f"pod-{index}").read_text() for index in (0, 1)]
+
     for drained in (True, False):
         with contextlib.ExitStack() as stack:
             pods = []
             for index in (0, 1):
                 command = pod(job, index, "127.0.0.1", **places)
-                pods.append(start([*command, *(f"--config.{change}" for change in changes)], index))
+                changed = [*command, *(f"--config.{change}" for change in changes)]
+                pods.append(start(changed, index, tmp_path / f"pod-{index}"))
                 stack.enter_context(pods[-1])
                 stack.callback(pods[-1].kill)
             while drained and not steps():
-                assert all(each.poll() is None for each in pods), [each.communicate()[1] for each in pods]
+                assert all(each.poll() is None for each in pods), said()
                 time.sleep(0.1)
             if drained:
                 pods[1].send_signal(signal.SIGTERM)
-            said = [each.communicate(timeout=600)[1] for each in pods]
-        assert [verdict(job, each.returncode) for each in pods] == [
-            "Ignore" if drained else "Complete"
-        ] * 2, said
+            statuses = [each.wait(timeout=600) for each in pods]
+        assert {verdict(job, status) for status in statuses} == {"Ignore" if drained else "Complete"}, said()
         assert drained == (len(steps()) < 20)
     assert steps() == [*range(5, 101, 5)]
