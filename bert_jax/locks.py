@@ -1,19 +1,25 @@
 """Locks between processes: files locked with flock(2), so on Linux and macOS alone.
 
-The system frees such a lock when its process ends, however it ends.
+The system frees such a lock when its process ends, however it ends. Some network file systems have no locks: there what
+the file says of its holder is believed, if that process is of this machine.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from bert_jax.errors import UserError
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -24,19 +30,13 @@ def held(path: Path, what: str) -> Iterator[None]:
 
     Raises:
       UserError: another process holds it; names `what` and that process.
-      OSError: the file cannot be written, or its file system has no locks.
+      OSError: the file cannot be written.
     """
     while True:
         stream = path.open("a+")
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.seek(0)
-            owner = _owner(stream.read())
-            stream.close()
-            who = f" (process {owner.process} on {owner.host})" if owner else ""
-            raise UserError(f"{what} is in use by another process{who}") from None
-        except OSError:
+            _lock(stream, what)
+        except BaseException:
             stream.close()
             raise
         if _is_at(stream.fileno(), path):
@@ -50,6 +50,28 @@ def held(path: Path, what: str) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         stream.close()
+
+
+def _lock(stream: TextIO, what: str) -> None:
+    """Locks an open file, or raises `UserError` where another process holds it."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        is_taken = True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        is_taken = False
+        reason = error.strerror
+    stream.seek(0)
+    owner = _owner(stream.read())
+    if is_taken or (owner and _is_alive_here(owner)):
+        who = f" (process {owner.process} on {owner.host})" if owner else ""
+        raise UserError(f"{what} is in use by another process{who}")
+    _log.warning(
+        "%s: its file system has no locks (%s): let no other machine use it at the same time", what, reason
+    )
 
 
 @contextlib.contextmanager
@@ -78,13 +100,17 @@ def is_held(path: Path) -> bool:
             if not text:
                 return True  # being taken
             owner = _owner(text)
-            if owner and (owner.host != os.uname().nodename or not _exists(owner.process)):
+            if owner and not _is_alive_here(owner):
                 return False
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the number may be another process's by now
     except FileNotFoundError:
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return owner is not None
     return False
 
 
@@ -100,6 +126,11 @@ def _owner(text: str) -> _Owner | None:
         return _Owner(int(owner["process"]), str(owner["host"]))
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def _is_alive_here(owner: _Owner) -> bool:
+    """Whether it is a process of this machine, and runs."""
+    return owner.host == os.uname().nodename and _exists(owner.process)
 
 
 def _exists(process: int) -> bool:

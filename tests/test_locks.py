@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -96,5 +97,48 @@ def test_without_locks_several_may_enter_an_awaited_one(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", no_locks)
     with awaited(tmp_path / "lock") as first, awaited(tmp_path / "lock") as second:
         assert (first, second) == (False, False)
-    with pytest.raises(OSError, match="not supported"), held(tmp_path / "lock", "it"):
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    def flock(stream, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_without_locks_it_is_said_and_a_live_holder_of_this_machine_is_refused(tmp_path, no_locks, caplog):
+    path = tmp_path / "lock"
+    with held(path, "the folder"):
+        assert caplog.messages == [
+            "the folder: its file system has no locks (No locks available): let no other machine use it at the same time"
+        ]
+        assert is_held(path)
+        with (
+            pytest.raises(
+                UserError, match=r"^the folder is in use by another process \(process \d+ on .*\)$"
+            ),
+            held(path, "the folder"),
+        ):
+            pass
+    assert not path.exists()
+
+
+def test_without_locks_what_a_killed_holder_left_is_no_obstacle(tmp_path, no_locks):
+    path = tmp_path / "lock"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for owner in ({"process": ended.pid, "host": os.uname().nodename}, {"process": 1, "host": "elsewhere"}):
+        path.write_text(json.dumps(owner))
+        assert not is_held(path)
+        with held(path, "the folder"):
+            assert is_held(path)
+
+
+def test_another_error_of_the_file_system_is_no_lack_of_locks(tmp_path, monkeypatch):
+    def flock(stream, operation):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="Input/output error"), held(tmp_path / "lock", "the folder"):
         pass
