@@ -192,10 +192,10 @@ def compiled(config: PretrainConfig, target: Target, baseline: Baseline | None =
     program = in_a_new_process(targets.environment(target), compile_here, config, target, baseline)
     if program is None or program.needed_bytes > target.chip.memory_bytes:
         needs = "" if program is None else f" needs {program.needed_bytes / 2**30:.3g} GiB a chip and"
+        saving = ", raise config.train.accumulate or config.parallel.fsdp, or set config.model.remat"
         raise OutOfMemory(
-            f"config.train.batch_size={config.train.batch_size} of rows of {config.data.sequence_length}{needs} does not"
-            f" fit the {target.chip.memory_bytes / 2**30:.3g} GiB of {target.name}; lower it, raise"
-            " config.train.accumulate or config.parallel.fsdp, or set config.model.remat"
+            f"{f'--baseline {baseline}: ' if baseline else ''}config.train.batch_size={config.train.batch_size} of rows of {config.data.sequence_length}{needs} does not"
+            f" fit the {target.chip.memory_bytes / 2**30:.3g} GiB of {target.name}; lower it{'' if baseline else saving}"
         )
     return program
 

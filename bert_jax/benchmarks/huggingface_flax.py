@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -72,11 +73,10 @@ def compile_step(config: PretrainConfig, devices: Sequence[Any]) -> jax.stages.C
     The dropout and the type of the computation are the config's; the pair head, which this class lacks, is left out.
     """
     import optax
-    from transformers import BertConfig, FlaxBertForMaskedLM, logging
 
-    logging.set_verbosity_error()  # it warns that it is deprecated
-    settings = BertConfig(**config_to_hf(config.model, pad_token_id=0))
-    model = FlaxBertForMaskedLM(settings, dtype=jnp.dtype(config.model.dtype), _do_init=False)
+    transformers = _quiet_transformers()
+    settings = transformers.BertConfig(**config_to_hf(config.model, pad_token_id=0))
+    model = transformers.FlaxBertForMaskedLM(settings, dtype=jnp.dtype(config.model.dtype), _do_init=False)
     optim = config.optim
     optimizer = optax.adamw(
         optim.learning_rate,
@@ -114,3 +114,10 @@ def compile_step(config: PretrainConfig, devices: Sequence[Any]) -> jax.stages.C
     )
     batch = dict.fromkeys((*_INPUTS, "labels"), rows)
     return program.lower(params, jax.eval_shape(optimizer.init, params), batch, key).compile()
+
+
+def _quiet_transformers() -> ModuleType:
+    import transformers
+
+    transformers.logging.set_verbosity_error()  # its Flax classes warn that they are deprecated
+    return transformers

@@ -20,8 +20,11 @@ from bert_jax.tasks.choose import task_of
 
 LENGTH, SLOTS, ROWS, CHIPS = 64, 16, 8, 4
 """ROWS: of a chip"""
-# As few layers as have all that a family computes: each takes seconds to compile. Of DeBERTa the last is not computed.
-_SIZES = {"hidden_size": 128, "num_heads": 2, "mlp_size": 256, "num_layers": 1, "dtype": "bfloat16"}
+# As few layers as have all that a family computes: each takes seconds to compile. Of DeBERTa the last is not computed. A kernel
+# of attention would compute scores twice.
+_SIZES = {
+    "hidden_size": 128, "num_heads": 2, "mlp_size": 256, "num_layers": 1, "dtype": "bfloat16", "attention_backend": "xla",
+}  # fmt: skip
 FAMILIES = {
     "bert": {"preset": "bert-base"},
     "roberta": {"preset": "roberta-base"},
@@ -31,7 +34,12 @@ FAMILIES = {
     "deberta_v2": {"preset": "deberta-v2-xlarge", "num_layers": 2, "relative": {"buckets": 16}},
     "distilbert": {"preset": "distilbert"},
     "tinybert": {"preset": "tinybert-4"},
-    "modernbert": {"preset": "modernbert-base", "num_layers": 2, "pattern": ["global", "local"], "window": 16},
+    "modernbert": {
+        "preset": "modernbert-base",
+        "num_layers": 2,
+        "pattern": ["global", "local"],
+        "window": 16,
+    },
     "neobert": {"preset": "neobert"},
     "mosaicbert": {"preset": "mosaicbert-base"},
 }
@@ -102,7 +110,9 @@ def _left_out(model):
 def _left_out_of_deberta(model):
     tokens, width, terms = ROWS * LENGTH, model.hidden_size, len(model.relative.terms)
     # The mask decoder starts from the state that the last layer reads, so that layer's own output is never computed.
-    layer = 6 * tokens * (4 * width**2 + 2 * width * model.mlp_size) + (12 + 6 * terms) * tokens * LENGTH * width
+    layer = (
+        6 * tokens * (4 * width**2 + 2 * width * model.mlp_size) + (12 + 6 * terms) * tokens * LENGTH * width
+    )
     passes = model.layer_passes - 1
     # A query meets all 2 L distances that there can be, where L are seen.
     distances = passes * terms * 6 * tokens * LENGTH * width
