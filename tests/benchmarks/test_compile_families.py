@@ -89,8 +89,7 @@ def test_the_matmuls_of_a_family_are_those_of_the_formula(family, compiler):
     params = jax.tree.leaves(jax.eval_shape(task_of(config).init, jax.random.key(0)))
     held = 3 * 4 * sum(leaf.size for leaf in params)
     assert program.argument_bytes == pytest.approx(held, rel=0.1)
-    assert program.temporary_bytes > 0
-    assert program.needed_bytes > program.argument_bytes + program.temporary_bytes
+    assert held < program.argument_bytes + program.temporary_bytes <= program.needed_bytes
 
 
 def _left_out(model):

@@ -83,10 +83,10 @@ def test_all_positions_go_through_its_head_and_rows_are_split():
     row = training_flops(config.model, length=32, slots=32, heads=("mlm",))
     assert sums["matrix_flops"] == pytest.approx(4 * row, rel=0.01)
     # Of four chips each sends 2 x 3 / 4 of the gradients, and those of the token table once more for its use in the head.
-    params = jax.tree.leaves(jax.eval_shape(task_of(config).init, jax.random.key(0)))
-    once = 2 * 3 / 4 * 4 * sum(leaf.size for leaf in params)
-    table = 2 * 3 / 4 * 4 * 600 * config.model.hidden_size
-    assert sums["collective_bytes"] == pytest.approx(once + table, rel=0.01)
+    params = jax.eval_shape(task_of(config).init, jax.random.key(0))
+    del params["pair_head"], params["bert"]["pooler"]  # it has none
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(params)) + 600 * config.model.hidden_size
+    assert sums["collective_bytes"] == pytest.approx(2 * 3 / 4 * 4 * numbers, rel=1e-4)
 
 
 def test_both_steps_are_counted_and_their_bounds_compared(monkeypatch, capsys):
