@@ -10,7 +10,6 @@ import pytest
 from bert_jax import config as configs
 from bert_jax.benchmarks import compile as compiling
 from bert_jax.benchmarks import huggingface_flax
-from bert_jax.compilers import targets
 from bert_jax.compilers.cost import count, totals
 from bert_jax.compilers.hlo import parse
 from bert_jax.errors import ConfigError, UserError
@@ -89,7 +88,7 @@ def test_all_positions_go_through_its_head_and_rows_are_split():
     assert sums["collective_bytes"] == pytest.approx(2 * 3 / 4 * 4 * numbers, rel=1e-4)
 
 
-def test_both_steps_are_counted_and_their_bounds_compared(monkeypatch, capsys):
+def test_both_steps_are_counted_and_their_bounds_compared(in_place, monkeypatch, capsys):
     """With another program in place of the baseline's, and the CPU's compiler."""
     size = 64
     square = jax.ShapeDtypeStruct((size, size), jnp.float32)
@@ -99,9 +98,6 @@ def test_both_steps_are_counted_and_their_bounds_compared(monkeypatch, capsys):
 
     monkeypatch.setattr(huggingface_flax, "check", lambda config: None)
     monkeypatch.setattr(huggingface_flax, "compile_step", compile_step)
-    monkeypatch.setattr(targets, "check_compiler", lambda target: None)
-    monkeypatch.setattr(targets, "devices", lambda target: jax.devices()[: target.count])
-    monkeypatch.setattr(compiling, "in_a_new_process", lambda environment, function, *args: function(*args))
     values = compiling.measure(
         config_of(model={"num_layers": 1}, train={"batch_size": 4}), target="h100:1", baseline="hf-flax"
     )
