@@ -152,6 +152,7 @@ ALLOWED: dict[str, set[str]] = {
 INSIDE_FUNCTIONS: dict[str, set[str]] = {
     "__init__.py": {"bert_jax.api", "bert_jax.config"},
     "benchmarks": {"torch", "transformers"},
+    "benchmarks/huggingface_flax.py": {"optax", "transformers"},
     "config": {"ml_collections"},
     "hub.py": {"huggingface_hub"},
     "data": {"apache_beam", "etils", "pyarrow", "tensorflow", "tensorflow_datasets"},

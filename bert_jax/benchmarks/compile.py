@@ -7,19 +7,21 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bert_jax import atomic
+from bert_jax.benchmarks import huggingface_flax
 from bert_jax.benchmarks.timing import in_a_new_process
 from bert_jax.compilers import targets
 from bert_jax.compilers.cost import Line, count, totals
 from bert_jax.compilers.hlo import parse
-from bert_jax.compilers.report import page, show, tables
+from bert_jax.compilers.report import comparison, page, show, tables
 from bert_jax.compilers.roofline import Part, bound, parts
 from bert_jax.compilers.targets import Target
 from bert_jax.config import PretrainConfig
 from bert_jax.errors import UserError
 
+Baseline = Literal["hf-flax"]
 _log = logging.getLogger(__name__)
 _ON_A_PAGE = 40  # instructions, where --heaviest does not say
 _TRIES = 6  # compilations of --fit; a line through two of them is within a step of the third
@@ -49,35 +51,55 @@ def measure(
     heaviest: int | None = None,
     hlo: Path | None = None,
     html: Path | None = None,
+    baseline: Baseline | None = None,
 ) -> dict[str, Any]:
     """Compiles the step of `config`, which has no phases, for `target`; prints tables and returns the sums of one chip.
 
     fit: searches the largest batch that fits the chips' memory, and counts that one. heaviest: instructions to list.
     hlo, html: files for the optimised module and for the tables as a page.
+    baseline: hf-flax compiles Hugging Face's Flax BERT for the same shapes and adds its sums and the ratio of bounds, its
+        bound over that of the step of `config`.
 
     Raises:
       UsageError: an unknown target.
-      UserError: its compiler is not installed, or the step does not fit the memory.
-      ConfigError: the mesh or the batch does not fit the number of chips.
+      UserError: its compiler or the baseline is not installed, or a step does not fit the memory.
+      ConfigError: the mesh or the batch does not fit the number of chips, or the baseline has no such step.
     """
     machine = targets.parse(target)
     targets.check_compiler(machine)
+    if baseline:
+        huggingface_flax.check(config)
     program = None
     if fit:
         config, program = _largest(config, machine)
     program = program or compiled(config, machine)
-    lines = count(parse(program.text), hbm=machine.memory_spaces)
-    found = parts(lines, machine)
-    values = _values(config, machine, program, lines, found)
+    values, lines, found = _counted(config, machine, program)
     if hlo is not None:
         atomic.write_text(hlo, program.text)
+    show(tables(values, lines, found, heaviest=heaviest or 0))
+    compared = []
+    if baseline:
+        values["peer"], _, _ = _counted(config, machine, compiled(config, machine, baseline))
+        del values["peer"]["hbm_bytes_by"]  # its scopes have names of their own
+        values["bound_ratio"] = values["peer"]["bound_ms"] / values["bound_ms"]
+        compared = [comparison(values, baseline)]
+        show(compared)
     if html is not None:
         title = f"{config.model.preset} compiled for {machine.name}"
-        atomic.write_text(html, page(title, tables(values, lines, found, heaviest=heaviest or _ON_A_PAGE)))
-    show(tables(values, lines, found, heaviest=heaviest or 0))
+        every = tables(values, lines, found, heaviest=heaviest or _ON_A_PAGE)
+        atomic.write_text(html, page(title, every + compared))
     if values["unknown"]:
         _log.warning("%d instructions may cost more: loops and kernels that do not say", values["unknown"])
     return values
+
+
+def _counted(
+    config: PretrainConfig, target: Target, program: Program
+) -> tuple[dict[str, Any], Sequence[Line], Sequence[Part]]:
+    """The sums of one chip, the instructions that they are of, and the parts of a chip that they take."""
+    lines = count(parse(program.text), hbm=target.memory_spaces)
+    found = parts(lines, target)
+    return _values(config, target, program, lines, found), lines, found
 
 
 def _values(
@@ -157,23 +179,23 @@ class OutOfMemory(UserError):
     """The compiler could not fit the step into a chip's memory."""
 
 
-def compiled(config: PretrainConfig, target: Target) -> Program:
-    """The step of `config`, which has no phases, compiled for `target` in a process of its own.
+def compiled(config: PretrainConfig, target: Target, baseline: Baseline | None = None) -> Program:
+    """The step of `config`, which has no phases, or the baseline's, compiled for `target` in a process of its own.
 
     Raises:
       OutOfMemory: it does not fit a chip.
     """
     _log.info(
-        "compiling for %s, batch %d of rows of %d: half a minute to four minutes",
-        target.name, config.train.batch_size, config.data.sequence_length,
+        "compiling %sfor %s, batch %d of rows of %d: half a minute to four minutes",
+        f"{baseline} " if baseline else "", target.name, config.train.batch_size, config.data.sequence_length,
     )  # fmt: skip
-    program = in_a_new_process(targets.environment(target), compile_here, config, target)
+    program = in_a_new_process(targets.environment(target), compile_here, config, target, baseline)
     if program is None or program.needed_bytes > target.chip.memory_bytes:
         needs = "" if program is None else f" needs {program.needed_bytes / 2**30:.3g} GiB a chip and"
+        saving = ", raise config.train.accumulate or config.parallel.fsdp, or set config.model.remat"
         raise OutOfMemory(
-            f"config.train.batch_size={config.train.batch_size} of rows of {config.data.sequence_length}{needs} does not"
-            f" fit the {target.chip.memory_bytes / 2**30:.3g} GiB of {target.name}; lower it, raise"
-            " config.train.accumulate or config.parallel.fsdp, or set config.model.remat"
+            f"{f'--baseline {baseline}: ' if baseline else ''}config.train.batch_size={config.train.batch_size} of rows of {config.data.sequence_length}{needs} does not"
+            f" fit the {target.chip.memory_bytes / 2**30:.3g} GiB of {target.name}; lower it{'' if baseline else saving}"
         )
     return program
 
@@ -195,17 +217,21 @@ def _with_backend(config: PretrainConfig, target: Target) -> PretrainConfig:
     return dataclasses.replace(config, model=dataclasses.replace(model, attention_backend=chosen))
 
 
-def compile_here(config: PretrainConfig, target: Target) -> Program | None:
+def compile_here(config: PretrainConfig, target: Target, baseline: Baseline | None = None) -> Program | None:
     """Compiles in this process, which has `targets.environment` from its start; None: it does not fit the memory."""
     from bert_jax.tasks.choose import task_of
     from bert_jax.training.trainer import Trainer
 
     task = task_of(_with_backend(config, target))
     config, [phase] = task.config, task.phases
-    trainer = Trainer.of(task, config, targets.devices(target))
+    devices = targets.devices(target)
     start = time.perf_counter()
     try:
-        step = trainer.compile_abstract(phase, config.train.batch_size)
+        if baseline:
+            step = huggingface_flax.compile_step(config, devices)
+        else:
+            trainer = Trainer.of(task, config, devices)
+            step = trainer.compile_abstract(phase, config.train.batch_size)
     except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             return None

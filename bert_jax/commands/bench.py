@@ -6,7 +6,8 @@
                  and adds the ratio.
 --what compile   the training step compiled for --target, a machine that need not be here, by its real compiler: what a
                  chip computes, moves and sends, by kind; memory; the least time that this takes, and by which part.
-                 --fit finds the largest batch that fits.
+                 --fit finds the largest batch that fits. --baseline hf-flax compiles the step of Hugging Face's last
+                 Flax BERT (transformers 4) for the same shapes and adds its counts and the ratio of the bounds.
 --what scaling   the same for several numbers of chips, equal rows on each: --target v5e:2x4,v5e:8x8; what chips send and how
                  much of a step that is, at most.
 --what pipeline  rows a second of the input pipeline alone, over the prepared corpus; the time to the first batch
@@ -45,7 +46,7 @@ from bert_jax.errors import UsageError
 
 _FLAGS: dict[str, tuple[str, ...]] = {
     "step": ("config", "phase", "repeats", "seconds", "baseline"),
-    "compile": ("config", "phase", "target", "fit", "heaviest", "hlo", "html"),
+    "compile": ("config", "phase", "target", "fit", "heaviest", "hlo", "html", "baseline"),
     "scaling": ("config", "phase", "target"),
     "pipeline": ("config", "repeats", "seconds", "baseline"),
     "prepare": ("config", "repeats", "processes"),
@@ -54,6 +55,8 @@ _FLAGS: dict[str, tuple[str, ...]] = {
     "predict": ("repeats", "baseline", "model", "task", "input"),
 }
 """The flags of each measurement."""
+_OTHER_BASELINE = {"compile": "hf-flax"}
+"""What --baseline is called where it is not hf."""
 _NEEDED = ("config", "target", "init", "model", "task", "input")
 _DEFAULTS = {"seconds": 10.0, "batch": 1, "length": 32, "repeats": 3}
 
@@ -63,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_argument(parser, required=False)
     parser.add_argument("--repeats", type=int, help="measurements; the median counts (default 3)")
     parser.add_argument("--seconds", type=float, help="length of a measurement (default 10)")
-    parser.add_argument("--baseline", choices=("hf",), help="measure Hugging Face's code in the same run")
+    parser.add_argument(
+        "--baseline", choices=("hf", "hf-flax"), help="measure Hugging Face's code in the same run"
+    )
     parser.add_argument(
         "--phase",
         type=int,
@@ -115,6 +120,9 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         if flag not in flags:
             words = f"--{flag}" if value is True else f"--{flag} {value}"
             raise UsageError(f"{words} has no effect with --what {args.what}")
+    known = _OTHER_BASELINE.get(args.what, "hf")
+    if given.get("baseline", known) != known:
+        raise UsageError(f"--baseline {given['baseline']} must be {known} with --what {args.what}")
     if missing := [flag for flag in flags if flag in _NEEDED and flag not in given]:
         raise UsageError(f"--what {args.what} needs --{missing[0]}")
     options = {flag: given.get(flag, _DEFAULTS.get(flag)) for flag in flags}

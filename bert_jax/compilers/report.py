@@ -73,6 +73,29 @@ def tables(
     return found
 
 
+def comparison(values: Mapping[str, Any], baseline: str) -> Table:
+    """A step beside the baseline's, and how many times as much the baseline's takes.
+
+    values: see `benchmarks.compile.measure`, with a baseline.
+    """
+    names = {
+        "flops": "matrix FLOP",
+        "vector_ops": "vector ops",
+        "hbm_bytes": "HBM B",
+        "temporary_bytes": "temporaries B",
+        "needed_bytes": "all memory B",
+        "collective_bytes": "sent B",
+        "bound_ms": "bound ms",
+    }
+    rows = [
+        (name, _scaled(ours), _scaled(theirs), f"{theirs / ours:.2f}" if ours else "")
+        for key, name in names.items()
+        for ours, theirs in [(values[key], values["peer"][key])]
+    ]
+    bounds = ("bound by", values["bound_by"], values["peer"]["bound_by"], "")
+    return Table(f"A step beside that of {baseline}", ("", "native", baseline, "ratio"), [*rows, bounds])
+
+
 def _parts(values: Mapping[str, Any], parts: Sequence[Part]) -> list[tuple[str, ...]]:
     bound = f"the bound: {100 * values['mfu_at_bound']:.1f} % MFU"
     return [

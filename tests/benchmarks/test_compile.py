@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import json
 
-import jax
 import pytest
 
 from bert_jax.__main__ import main
@@ -19,14 +18,6 @@ from bert_jax.tasks.choose import task_of
 def small(prepared):
     """A step that compiles in a moment, for four devices."""
     return dataclasses.replace(prepared, train=dataclasses.replace(prepared.train, batch_size=16))
-
-
-@pytest.fixture
-def in_place(monkeypatch):
-    """Compiles in this process, for its own devices."""
-    monkeypatch.setattr(targets, "check_compiler", lambda target: None)
-    monkeypatch.setattr(targets, "devices", lambda target: jax.devices()[: target.count])
-    monkeypatch.setattr(compiling, "in_a_new_process", lambda environment, function, *args: function(*args))
 
 
 def test_a_chips_share_is_counted_and_drawn(small, in_place, tmp_path, capsys):

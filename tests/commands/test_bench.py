@@ -41,7 +41,31 @@ def calls(monkeypatch):
         ),
         (
             ["--what", "compile", "--target", "v5e:2x2", "--fit", "--heaviest", "9"],
-            ("compile", {"target": "v5e:2x2", "fit": True, "heaviest": 9, "hlo": None, "html": None}),
+            (
+                "compile",
+                {
+                    "target": "v5e:2x2",
+                    "fit": True,
+                    "heaviest": 9,
+                    "hlo": None,
+                    "html": None,
+                    "baseline": None,
+                },
+            ),
+        ),
+        (
+            ["--what", "compile", "--target", "h100:8", "--baseline", "hf-flax"],
+            (
+                "compile",
+                {
+                    "target": "h100:8",
+                    "fit": None,
+                    "heaviest": None,
+                    "hlo": None,
+                    "html": None,
+                    "baseline": "hf-flax",
+                },
+            ),
         ),
         (["--what", "prepare", "--processes", "3"], ("prepare", {"repeats": 3, "processes": 3})),
         (["--what", "prepare", "--repeats", "2"], ("prepare", {"repeats": 2, "processes": None})),
@@ -69,6 +93,11 @@ def test_flags_become_one_call_whose_values_are_the_last_line(arguments, expecte
         (["--what", "latency", "--batch", "0"], "--batch 0 must be > 0"),
         (["--what", "compile"], "--what compile needs --target"),
         (["--what", "compile", "--target", "v5e:2x2", "--repeats", "2"], "--repeats 2 has no effect"),
+        (["--what", "step", "--baseline", "hf-flax"], "--baseline hf-flax must be hf with --what step"),
+        (
+            ["--what", "compile", "--target", "h100:1", "--baseline", "hf"],
+            "--baseline hf must be hf-flax with --what compile",
+        ),
         (["--what", "step", "--fit"], "--fit has no effect with --what step"),
     ],
 )
