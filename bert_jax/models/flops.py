@@ -10,8 +10,9 @@ def training_flops(model: ModelConfig, *, length: int, slots: int, heads: tuple[
     backward counted as twice forward.
 
     A layer has 6 L (4 D^2 + 2 D F) + 12 L T D, T being the tokens that a query attends to (of a local layer the window
-    and itself) and 3 D F with a gate, whether its parameters are its own or shared; disentangled attention adds 6 L^2 D a term (projecting the relative table, once a batch, is left out), the enhanced mask
-    decoder two more layers. Heads: "mlm" 6 M (D E + E V), "rtd" 6 L D^2; pooler and pair head are below 0.1 %.
+    and itself) and 3 D F with a gate, whether its parameters are its own or shared; disentangled attention adds 6 L^2 D a
+    term (projecting the relative table, once a batch, is left out). The enhanced mask decoder, which the MLM head reads,
+    is two passes from what the last layer reads, whose own output nobody needs: one layer more. Heads: "mlm" 6 M (D E + E V), "rtd" 6 L D^2; pooler and pair head are below 0.1 %.
     Padding counts, and so does attention between the examples of a packed row, which is computed and masked: a
     row of P equal examples could do with 1 / P of the L^2 terms.
     """
@@ -19,7 +20,8 @@ def training_flops(model: ModelConfig, *, length: int, slots: int, heads: tuple[
     terms = len(model.relative.terms) if model.positions == "disentangled" else 0
     matrices = 2 if model.mlp == "gelu" else 3
     total = 0.0
-    for layer in range(model.layer_passes):
+    has_decoder = model.relative.mask_decoder and "mlm" in heads
+    for layer in range(model.num_layers + has_decoder):
         is_local = layer < model.num_layers and model.reach(layer) == "local"
         seen = min(length, 2 * model.window + 1) if is_local else length
         total += 6 * length * (4 * width**2 + matrices * width * model.mlp_size)

@@ -108,14 +108,10 @@ def _left_out(model):
 
 def _left_out_of_deberta(model):
     tokens, width, terms = ROWS * LENGTH, model.hidden_size, len(model.relative.terms)
-    # The mask decoder starts from the state that the last layer reads, so that layer's own output is never computed.
-    layer = (
-        6 * tokens * (4 * width**2 + 2 * width * model.mlp_size) + (12 + 6 * terms) * tokens * LENGTH * width
-    )
     passes = model.layer_passes - 1
     # A query meets all 2 L distances that there can be, where L are seen.
     distances = passes * terms * 6 * tokens * LENGTH * width
     projections = passes * terms * 6 * model.relative.rows * width**2
     # Forward, the decoder's second pass has the keys and values of its first.
     shared = 2 * 2 * tokens * width**2
-    return distances + projections - layer - shared
+    return distances + projections - shared
