@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bert_jax import json_file
 from bert_jax.errors import UserError
 
 
@@ -96,7 +97,7 @@ class _Owner(NamedTuple):
 def _owner(text: str) -> _Owner | None:
     """What a holder wrote; None if it is incomplete, or of an older version."""
     try:
-        owner = json.loads(text)
+        owner = json_file.parse(text)
         return _Owner(int(owner["process"]), str(owner["host"]))
     except (ValueError, TypeError, KeyError):
         return None
@@ -105,7 +106,7 @@ def _owner(text: str) -> _Owner | None:
 def _exists(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # none has, or can have, that number
         return False
     except PermissionError:  # another user's
         return True
