@@ -103,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.overrides = overrides
         logs.configure(_verbosity(args))
         importlib.import_module(f"bert_jax.commands.{args.command}").main(args)
-    except (Exception, KeyboardInterrupt) as error:  # of any type: `summary` says which are bugs
+    except (
+        BaseException
+    ) as error:  # of any type: `summary` says which are bugs, or end the program as they should
         text = summary(error)
         if text is None:
             raise

@@ -8,9 +8,15 @@ from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """Something outside the program is wrong: data, files, the disk. Exit status 1."""
+    """Something outside the program is wrong: data, files, the disk. Exit status 1.
+
+    The message is one line that a terminal only shows, whatever a file put into it: see `one_line`.
+    """
 
     exit_status = 1
+
+    def __init__(self, message: object = ""):
+        super().__init__(one_line(str(message)))
 
 
 class UsageError(UserError):
@@ -23,8 +29,8 @@ class ConfigError(UsageError):
     """The configuration breaks rules. Lists every fault, one per line. Exit status 2."""
 
     def __init__(self, faults: Sequence[str]):
-        self.faults = tuple(faults)
-        super().__init__("\n".join(self.faults))
+        self.faults = tuple(map(one_line, faults))
+        Exception.__init__(self, "\n".join(self.faults))  # the one message of several lines
 
 
 class CheckpointMismatch(UserError):
@@ -39,6 +45,26 @@ class Interrupted(UserError):
         self.exit_status = 128 + signal_number
 
 
+def one_line(text: str) -> str:
+    """`text` with characters that are not printable as Python writes them; of a long one the middle is left out.
+
+    So a name in a damaged or hostile file can neither move the cursor nor look like a line of ours.
+    """
+    text = _cut(text)
+    if text.isprintable():
+        return text
+    return _cut("".join(each if each.isprintable() else repr(each)[1:-1] for each in text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 3 :]}"
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library in Rust, such as `tokenizers`, met what it does not expect; the type is no Exception."""
+    return type(error).__name__ == "PanicException"
+
+
 def exit_status(error: BaseException) -> int:
     """The status with which a program ends that `error` stops."""
     if isinstance(error, UserError):
@@ -49,18 +75,21 @@ def exit_status(error: BaseException) -> int:
 def summary(error: BaseException) -> str | None:
     """The message that replaces the traceback of `error`; None if the traceback is to be shown.
 
-    UserError, KeyboardInterrupt and OSError have one. The message of an OSError that is not the state of a disk
+    UserError, KeyboardInterrupt, OSError and a panic have one. The message of an OSError that is not the state of a disk
     names its type and place, because it is probably a bug.
     """
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if is_panic(error):
+        return one_line(f"a file or a text broke a library ({error}); run again with -v for the traceback")
     if not isinstance(error, OSError):
         return None
     text = error.strerror or str(error) or type(error).__name__
     if error.filename is not None:
         text = f"{text}: {error.filename}"
+    text = one_line(text)
     if error.errno in _DISK_FAULTS or (error.errno in _PATH_FAULTS and error.filename is not None):
         return text
     frames = traceback.extract_tb(error.__traceback__)
@@ -68,6 +97,7 @@ def summary(error: BaseException) -> str | None:
     return f"{type(error).__name__}{place}: {text}; run again with -v for the traceback"
 
 
+_LONGEST = 2000  # characters of a message
 # What a disk, or whatever reads our output, refuses; numpy and tensorstore do not always name the file.
 _DISK_FAULTS = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EPIPE)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from bert_jax import json_file
 from bert_jax.errors import UserError
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -122,7 +123,7 @@ class _Owner(NamedTuple):
 def _owner(text: str) -> _Owner | None:
     """What a holder wrote; None if it is incomplete, or of an older version."""
     try:
-        owner = json.loads(text)
+        owner = json_file.parse(text)
         return _Owner(int(owner["process"]), str(owner["host"]))
     except (ValueError, TypeError, KeyError):
         return None
@@ -136,7 +137,7 @@ def _is_alive_here(owner: _Owner) -> bool:
 def _exists(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # none has, or can have, that number
         return False
     except PermissionError:  # another user's
         return True

@@ -82,6 +82,7 @@ def style(theme: Theme) -> Iterator[None]:
     settings |= {"axes.grid": True, "grid.alpha": 0.16, "grid.linewidth": 0.6}
     settings |= {"font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left"}
     settings |= {"legend.frameon": False, "legend.fontsize": 8}
+    settings |= {"text.parse_math": False}  # a name with dollar signs is no formula
     with matplotlib.rc_context(settings):
         yield
 

@@ -21,6 +21,8 @@ _MOST_NUMBERS = 16
 _MOST_PAIRS = 12
 _LONGEST = 600
 """characters of an example that are shown"""
+_LONGEST_TICK = 24
+"""characters of a class beside a drawn matrix, which would leave no room for it otherwise"""
 
 
 class Judged(Protocol):
@@ -75,7 +77,11 @@ def write_page(
 
 
 def _matrix(confusion: Confusion) -> Drawing:
-    labels, counts_CC = confusion.labels, confusion.counts_CC
+    counts_CC = confusion.counts_CC
+    labels = [
+        label if len(label) <= _LONGEST_TICK else f"{label[: _LONGEST_TICK - 1]}…"
+        for label in confusion.labels
+    ]
     share_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     size = min(9.0, max(3.4, 0.36 * len(labels) + 1.8))
 

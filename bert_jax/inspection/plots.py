@@ -81,6 +81,7 @@ def _rows(axes: Axes, report: Report) -> None:
         _histogram(axes, rows["example_tokens"], colour=_SECOND, linewidth=1.4, label="their examples")
         axes.legend(loc="upper center", ncols=2)
     axes.set_yscale("symlog", linthresh=10)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.set_ylim(0, 20 * max(rows["row_tokens"]["counts"] + rows["example_tokens"]["counts"]))
     axes.set_xlim(0, rows["length"] * 1.03)
     _mark(axes, rows["length"], f"L = {rows['length']}")

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from bert_jax.config.model import ModelConfig, Reach
 from bert_jax.errors import UserError
 
-_MOST = 2**31 - 1  # ids, positions and distances are int32
+MOST = 2**31 - 1  # ids, positions and distances are int32
 MOST_LAYERS = 1000  # each has names to look up, whatever the file holds
 
 
@@ -34,7 +34,7 @@ class Reader:
         value = value if len(value) <= 200 else f"{value[:200]}..."
         raise UserError(f"{self.place}: {key}={value} must be {rule}: {hint or self.hint}")
 
-    def size(self, key: str, *, least: int = 1, most: int = _MOST) -> int:
+    def size(self, key: str, *, least: int = 1, most: int = MOST) -> int:
         value = self.raw.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             self.fail(key, f"a whole number >= {least}" if least != 1 else "a whole number > 0")

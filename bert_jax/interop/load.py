@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from bert_jax import json_file
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import replaced
 from bert_jax.errors import UserError
 from bert_jax.interop import config_json, names, sentence_transformers
 from bert_jax.interop.families import FAMILIES, Family
 from bert_jax.text import tokenizer as tokenizers
-from bert_jax.text.settings import read_json
 from bert_jax.text.tokenizer import Tokenizer
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -65,7 +65,7 @@ def load_hf(folder: str | Path) -> tuple[ModelConfig, dict[str, Any], LoadReport
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(f"{folder}: no config.json in it, so not a Hugging Face model directory")
-    config = config_json.config_from_hf(read_json(path), place=str(path))
+    config = config_json.config_from_hf(json_file.read(path), place=str(path))
     notes: tuple[str, ...] = ()
     if config.head.kind == "none":
         head, notes = sentence_transformers.read_head(folder, config)
@@ -122,12 +122,12 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[Path]:
-    weight_map = read_json(index).get("weight_map")
+    weight_map = json_file.read(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{index}: no weight_map in it: download or export it again")
     files = sorted({str(name) for name in weight_map.values()})
     for name in files:
-        if Path(name).name != name:  # the index may come from anywhere and must not lead elsewhere
+        if not json_file.is_file_name(name):  # the index may come from anywhere and must not lead elsewhere
             raise UserError(f"{index}: shard {name!r} must be a file name, without folders")
         if not (index.parent / name).is_file():
             raise UserError(f"{index}: names {name}, which is not beside it: download that file too")

@@ -8,7 +8,6 @@ tokenizer.json ...  as `Tokenizer.save` writes them, where there is a tokenizer
 from __future__ import annotations
 
 import dataclasses
-import json
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +18,14 @@ import numpy as np
 import safetensors
 from safetensors.numpy import load_file, save_file
 
+from bert_jax import json_file
 from bert_jax.atomic import export_folder
 from bert_jax.config import older
 from bert_jax.config.head import OF_TEXTS
 from bert_jax.config.model import ModelConfig
+from bert_jax.config.options import Bounds
 from bert_jax.errors import UserError
+from bert_jax.interop.config_fields import MOST, MOST_LAYERS
 from bert_jax.models import bert, inference
 from bert_jax.models.parameters import flatten, nest
 from bert_jax.text import files
@@ -105,6 +107,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{path}: no such file; an export is all of its files: copy or export it again"
         ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error}): copy or export it again") from error
     except safetensors.SafetensorError as error:
         raise UserError(
             f"{path}: not a complete safetensors file ({error}): copy or export it again"
@@ -124,12 +128,9 @@ def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
       UserError: another format number, or a field that is unknown, missing or of the wrong type.
     """
     path = folder / CONFIG_FILE
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}): export it again") from None
+    raw = json_file.read(path, advice="export it again")
     form = f'{{"format": {_FORMAT}, "heads": [...], "model": {{...}}}}'
-    if not isinstance(raw, dict) or raw.keys() != {"format", "heads", "model"}:
+    if raw.keys() != {"format", "heads", "model"}:
         raise UserError(f"{path}: must hold {form}: export it again")
     if raw["format"] not in (1, _FORMAT):
         raise UserError(
@@ -175,14 +176,25 @@ def _made(schema: type[Any], raw: Any, *, place: str) -> Any:
         found = f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
         raise UserError(f"{place}: its fields are not those of this version: {found}; export it again")
     values: dict[str, Any] = {}
+    bounds = {field.name: field.metadata.get("bounds") for field in dataclasses.fields(schema)}
     for name, kind in kinds.items():
         value = tuple(raw[name]) if isinstance(raw[name], list) else raw[name]
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             value = _made(kind, value, place=f"{place}.{name}")
-        elif fault := _fault(value, kind):
+        elif fault := _fault(value, kind) or _size_fault(value, bounds.get(name), name):
             raise UserError(f"{place}.{name}={value!r} must be {fault}: export it again")
         values[name] = value
     return schema(**values)
+
+
+def _size_fault(value: Any, bounds: Bounds | None, name: str) -> str:
+    """What a number must be and is not; empty for all else."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return ""
+    most = MOST_LAYERS if name == "num_layers" else MOST
+    if value > most:
+        return f"<= {most}"
+    return "" if bounds is None or value in bounds else str(bounds)
 
 
 def _fault(value: Any, kind: Any) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bert_jax import json_file
 from bert_jax.config.head import HeadConfig
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
@@ -85,7 +86,7 @@ def write(folder: Path, config: ModelConfig) -> None:
 
 def _modules(path: Path) -> list[tuple[str, str]]:
     """(class without its package, folder) of each module."""
-    raw = _read(path, list)
+    raw = json_file.read(path, list)
     try:
         modules = [(str(module["type"]).rpartition(".")[2], str(module.get("path", ""))) for module in raw]
     except (AttributeError, KeyError, TypeError):
@@ -93,7 +94,9 @@ def _modules(path: Path) -> list[tuple[str, str]]:
             f"{path}: each module must be an object with type and path: download it again"
         ) from None
     for _, name in modules:
-        if Path(name).name != name:  # the file may come from anywhere and must not lead elsewhere
+        if name and not json_file.is_file_name(
+            name
+        ):  # the file may come from anywhere and must not lead elsewhere
             raise UserError(f"{path}: path {name!r} must be the name of a folder beside it")
     return modules
 
@@ -101,7 +104,7 @@ def _modules(path: Path) -> list[tuple[str, str]]:
 def _pooling_modes(path: Path) -> list[str]:
     if not path.is_file():
         raise UserError(f"{path}: no such file, and modules.json has a Pooling module: download it too")
-    raw = _read(path, dict)
+    raw = json_file.read(path)
     mode = raw.get("pooling_mode")
     if mode is not None:
         return [str(one) for one in mode] if isinstance(mode, list) else [str(mode)]
@@ -112,7 +115,7 @@ def _notes(folder: Path, config: ModelConfig) -> Iterator[str]:
     """What changes the vectors of some texts and has no place in our config."""
 
     def settings(name: str) -> Mapping[str, Any]:
-        return _read(folder / name, dict) if (folder / name).is_file() else {}
+        return json_file.read(folder / name) if (folder / name).is_file() else {}
 
     length = settings(_SETTINGS).get("max_seq_length")
     if isinstance(length, int) and length < config.max_positions:
@@ -122,14 +125,3 @@ def _notes(folder: Path, config: ModelConfig) -> Iterator[str]:
     prompt = settings(_MODEL).get("default_prompt_name")
     if prompt is not None:
         yield f"{folder / _MODEL}: default_prompt_name={prompt!r}, here no prompt is put before a text"
-
-
-def _read(path: Path, kind: type[list] | type[dict]) -> Any:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bad JSON or bad UTF-8
-        raise UserError(f"{path}: not JSON ({error}): download it again") from error
-    if not isinstance(raw, kind):
-        wanted = "a list" if kind is list else "an object"
-        raise UserError(f"{path}: must hold {wanted}, holds a {type(raw).__name__}: download it again")
-    return raw

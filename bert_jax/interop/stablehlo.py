@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from jax.extend import mlir
 from jax.extend.mlir import ir, passmanager
 from safetensors import SafetensorError
 
+from bert_jax import array_file, json_file
 from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
@@ -34,6 +35,8 @@ from bert_jax.text.tokenizer import Tokenizer
 
 PROGRAM_FILE, DESCRIPTION_FILE = "model.stablehlo", "program.json"
 _FORMAT = 1
+_HARMLESS = {"shape_assertion"}
+"""Custom calls that jax resolves itself before anything is compiled."""
 # Of October 2024, for readers older than this jax, such as TensorFlow 2.21 (StableHLO 1.13.7); newer ones read
 # old versions for five years.
 _STABLEHLO = "1.8.0"
@@ -56,7 +59,8 @@ def save_stablehlo(
         native.write(partial, params, config=config, tokenizer=tokenizer)
         params = nest(native.read_tensors(partial / native.WEIGHTS_FILE))  # the tree a reader will build
         (partial / PROGRAM_FILE).write_bytes(exported(config, params).serialize())
-        files.write_json(partial / DESCRIPTION_FILE, _describe(config, params))
+        checksum = array_file.crc32(partial / PROGRAM_FILE)
+        files.write_json(partial / DESCRIPTION_FILE, _describe(config, params) | {"crc32": checksum})
 
 
 def exported(config: ModelConfig, params: Mapping[str, Any]) -> jax.export.Exported:
@@ -90,31 +94,27 @@ def serialized(module: ir.Module) -> bytes:
 def load(folder: str | Path) -> Callable[..., dict[str, jax.Array]]:
     """The function (tokens_BL, type_ids_BL=None, mask_BL=None) -> {output: array} of an exported folder.
 
+    What a program of ours is made of computes and does nothing else; one that calls further is refused.
+
     Raises:
-      UserError: no such folder, a file of it is missing or damaged, or another format number.
+      UserError: no such folder, a file of it is missing or damaged, another format number, or such a program.
     """
     folder = Path(folder)
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise UserError(f"{folder}: no {DESCRIPTION_FILE} in it, so not an export of --format stablehlo")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        found, limit = raw["format"], raw["max_length"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a program's description ({error!r}): export it again") from None
+    raw = json_file.read(path, advice="export it again")
+    found, limit = raw.get("format"), raw.get("max_length")
     if found != _FORMAT:
         raise UserError(
             f"{path}: format={found!r} must be {_FORMAT}, the one that this version reads: open it with the"
             " bert_jax that wrote it"
         )
-    try:
-        compiled = jax.export.deserialize(bytearray((folder / PROGRAM_FILE).read_bytes()))
-    except Exception as error:  # the flatbuffers library raises whatever the bytes lead to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{folder / PROGRAM_FILE}: not a program ({reason}): export it again") from None
+    if wrong := json_file.fault(raw, {"max_length": int}):
+        raise UserError(f"{path}: {wrong}: export it again")
+    compiled, shapes = _program(folder / PROGRAM_FILE, raw.get("crc32"))
     path = folder / native.WEIGHTS_FILE
     params = jax.tree.map(jnp.asarray, nest(native.read_tensors(path)))
-    (shapes, *_), _ = jax.tree.unflatten(compiled.in_tree, [aval.shape for aval in compiled.in_avals])
     if jax.tree.map(jnp.shape, params) != shapes:
         raise UserError(
             f"{path}: its tensors are not those that {PROGRAM_FILE} takes: both must come from one export"
@@ -130,6 +130,45 @@ def load(folder: str | Path) -> Callable[..., dict[str, jax.Array]]:
         return call(params, tokens_BL, jnp.asarray(type_ids_BL, jnp.int32), jnp.asarray(mask_BL, jnp.int32))
 
     return run
+
+
+def _program(path: Path, checksum: int | None) -> tuple[jax.export.Exported, Any]:
+    """The program, and the shapes of the parameters that it takes. checksum: None in exports of older versions."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): export it again") from error
+    if checksum is not None and zlib.crc32(content) != checksum:
+        raise UserError(
+            f"{path}: checksum {zlib.crc32(content)} must be {checksum}, as {DESCRIPTION_FILE} says: export it again"
+        )
+    try:
+        compiled = jax.export.deserialize(bytearray(content))
+        (shapes, *_), _ = jax.tree.unflatten(compiled.in_tree, [aval.shape for aval in compiled.in_avals])
+        calls = _calls(compiled) - _HARMLESS
+    except Exception as error:  # the flatbuffers library raises whatever the bytes lead to
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: not a program ({reason}): export it again") from None
+    if calls:
+        raise UserError(
+            f"{path}: calls {', '.join(sorted(calls))}, which is outside of the program and may run anything: no export"
+            " of this package does, so it is not run"
+        )
+    return compiled, shapes
+
+
+def _calls(exported: jax.export.Exported) -> set[str]:
+    """What the program's custom calls call."""
+    found = set()
+
+    def collect(op: ir.Operation) -> ir.WalkResult:
+        if op.name.endswith("custom_call"):
+            found.add(ir.StringAttr(op.attributes["call_target_name"]).value)
+        return ir.WalkResult.ADVANCE
+
+    with opened(exported) as module:
+        module.operation.walk(collect)
+    return found
 
 
 def _describe(config: ModelConfig, params: Mapping[str, Any]) -> dict[str, Any]:

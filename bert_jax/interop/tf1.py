@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from bert_jax import json_file
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
 from bert_jax.interop import names
 from bert_jax.interop.config_json import config_from_hf
 from bert_jax.interop.load import LoadReport
-from bert_jax.text.settings import read_json
 
 # The config file beside a checkpoint -> whose it is. ELECTRA's releases have none.
 _CONFIGS = {"bert_config.json": "bert", "albert_config.json": "albert"}
@@ -174,7 +174,7 @@ def _config(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[ModelC
         place = "an ELECTRA of these sizes"
         return config_from_hf(_electra(folder, shapes), place=f"{folder}: {place}"), place
     place = str(folder / found[0])
-    raw = read_json(folder / found[0]) | {"model_type": _CONFIGS[found[0]]}
+    raw = json_file.read(folder / found[0]) | {"model_type": _CONFIGS[found[0]]}
     if raw["model_type"] == "albert" and raw.get("hidden_act") == "gelu":
         raw["hidden_act"] = "gelu_new"
     return config_from_hf(raw, place=place), place

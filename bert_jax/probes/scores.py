@@ -10,18 +10,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from bert_jax import atomic
+from bert_jax import array_file, atomic, json_file
 from bert_jax.errors import UserError
 
 JSON, ARRAYS = "probes.json", "probes.npz"
+_FORM = {
+    "step": int,
+    "settings": dict,
+    "scores": {str: {"better": str, "unit": str, "chance": object}},
+    "breakdowns": [{"name": str, "axis": str, "labels": [str], "values": list, "counts": [int]}],
+    "details": dict,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,20 +118,19 @@ def read(workdir: Path) -> Probed | None:
     if not file.is_file():
         return None
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        # Opened here: numpy leaves a damaged file open.
-        with (workdir / ARRAYS).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            scores = tuple(
-                Score(
-                    name=name,
-                    total_R=arrays[f"{name}/total"],
-                    weight_R=arrays[f"{name}/weight"],
-                    better=facts["better"],
-                    unit=facts["unit"],
-                    chance=facts["chance"],
-                )
-                for name, facts in saved["scores"].items()
+        saved = json_file.read(file, _FORM, advice="remove it and probe again")
+        arrays = array_file.read_npz(workdir / ARRAYS)
+        scores = tuple(
+            Score(
+                name=name,
+                total_R=arrays[f"{name}/total"],
+                weight_R=arrays[f"{name}/weight"],
+                better=facts["better"],
+                unit=facts["unit"],
+                chance=facts["chance"],
             )
+            for name, facts in saved["scores"].items()
+        )
         parts = tuple(Breakdown(**{**part, **_tuples(part)}) for part in saved["breakdowns"])
         return Probed(
             step=saved["step"],
@@ -135,7 +139,7 @@ def read(workdir: Path) -> Probed | None:
             breakdowns=parts,
             details=saved["details"],
         )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: not what a probe wrote: {error!r}; remove it and probe again") from error
 
 

@@ -215,7 +215,7 @@ def load(
 
 # The rows that all trials are probed on: running text, whatever pairs a variant is trained on.
 _REFERENCE = Variant(name="(no variant)", values={"data.sentence_objective": "none", "data.quirks": ()})
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*(-[A-Za-z0-9_.+]+)*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+]*(-[A-Za-z0-9_.+]+)*")
 
 
 def _sweep_faults(sweep: Sweep) -> Iterator[str]:
@@ -225,7 +225,7 @@ def _sweep_faults(sweep: Sweep) -> Iterator[str]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{names.count(name)} variants are named {name!r}: names must differ"
     for name in names:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             yield f"variant {name!r} must be letters, digits and ._+-: it names files"
     if names and sweep.baseline not in names:
         yield f"baseline={sweep.baseline!r} must be one of the variants {', '.join(names)}"
@@ -246,7 +246,7 @@ def _sweep_faults(sweep: Sweep) -> Iterator[str]:
                 f" tasks={tuple(sweep.tasks)}"
             )
     for name in sweep.tasks:
-        if not _NAME.fullmatch(name) or name in (*sweep.probes, "held_out"):
+        if not NAME.fullmatch(name) or name in (*sweep.probes, "held_out"):
             yield f"task {name!r} must be letters, digits and ._+-, and no probe"
     if sweep.published:
         yield from _published_faults(sweep.published, names)

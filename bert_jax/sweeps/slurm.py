@@ -11,10 +11,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from bert_jax import atomic
+from bert_jax import atomic, json_file
 from bert_jax.errors import UsageError, UserError
 from bert_jax.sweeps.definition import Trial
 
@@ -110,13 +111,24 @@ def _queued(folder: Path) -> set[str]:
     names: dict[str, str] = {}
     file = folder / "slurm" / "jobs.jsonl"
     if file.is_file():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            entry = json.loads(line)
+        for entry in _jobs(file):
             names |= {f"{entry['job']}_{number}": name for number, name in entry["trials"].items()}
     if not names:
         return set()
     known = _output_of("squeue", "--noheader", "--array", "--format=%i").split()
     return {names[task] for task in known if task in names}
+
+
+def _jobs(file: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(file.read_bytes().splitlines(), 1):
+        try:
+            entry = json_file.parse(str(line, "utf-8"))
+            fault = json_file.fault(entry, {"job": str, "trials": {str: str}})
+        except ValueError as error:
+            fault = f"not JSON ({error})"
+        if fault:
+            raise UserError(f"{file}:{number}: {fault}: remove the line")
+        yield entry
 
 
 def _output_of(*words: str) -> str:

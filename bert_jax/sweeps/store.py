@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bert_jax import atomic
+from bert_jax import atomic, json_file
 from bert_jax import config as configs
 from bert_jax.config import older
 from bert_jax.errors import ConfigError, UserError
-from bert_jax.sweeps.definition import Column, Plan, Published, Sweep, Trial, Variant
+from bert_jax.sweeps.definition import NAME, Column, Plan, Published, Sweep, Trial, Variant
 from bert_jax.training.workdir import FREE
 
 SWEEP_FILE = "sweep.json"
@@ -95,10 +95,10 @@ def read_plan(folder: Path) -> Plan:
     """
     file = folder / SWEEP_FILE
     try:
-        return _from_dict(json.loads(file.read_text(encoding="utf-8")))
+        return _from_dict(json_file.read(file))
     except FileNotFoundError:
         raise UserError(f"{folder} is not the folder of a sweep: it has no {SWEEP_FILE}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise UserError(f"{file}: not a sweep: {error!r}") from error
 
 
@@ -121,6 +121,9 @@ def _from_dict(saved: Mapping[str, Any]) -> Plan:
         )
         for each in map(_renamed, saved["trials"])
     )
+    for name in (*(trial.name for trial in trials), *saved.get("tasks", {})):
+        if not NAME.fullmatch(name):  # names files, and the plan may come from anywhere
+            raise ValueError(f"the name {name!r} must be letters, digits and ._+-")
     return Plan(
         file=saved["file"],
         sweep=Sweep(**sweep),

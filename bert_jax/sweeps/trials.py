@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from bert_jax import locks
+from bert_jax import json_file, locks
 from bert_jax.errors import UserError
 from bert_jax.probes import scores
 from bert_jax.sweeps.definition import Trial
@@ -27,6 +27,9 @@ from bert_jax.sweeps.definition import Trial
 _STALE = 900.0
 """Seconds without a line of metrics after which a trial that began on another machine no longer counts as running:
 not every file system shows the locks of other machines."""
+
+_BEGIN = {"began": float}
+_END = {"ended": float, "status": float, "reason": str}
 
 Status = Literal["waiting", "running", "interrupted", "failed", "finished"]
 
@@ -144,21 +147,21 @@ def _reason(last: dict[str, Any] | None, ends: list[dict[str, Any]], line: dict[
 def read_attempts(folder: Path, trial: Trial) -> list[dict[str, Any]]:
     """What `attempt` and `record_end` wrote, in order, without lines that a full disk truncated."""
     try:
-        lines = _attempts_file(folder, trial).read_text(encoding="utf-8").split("\n")
+        lines = _attempts_file(folder, trial).read_text(encoding="utf-8", errors="replace").split("\n")
     except FileNotFoundError:
         return []
     entries = []
     for line in lines:
         with contextlib.suppress(ValueError):
-            entries.append(json.loads(line))
-    return [entry for entry in entries if isinstance(entry, dict) and ("began" in entry or "status" in entry)]
+            entries.append(json_file.parse(line))
+    return [entry for entry in entries if not all(json_file.fault(entry, form) for form in (_BEGIN, _END))]
 
 
 def _is_probed(folder: Path, trial: Trial) -> bool:
     try:
-        saved = json.loads((workdir(folder, trial) / scores.JSON).read_text(encoding="utf-8"))
+        saved = json_file.read(workdir(folder, trial) / scores.JSON, {"step": int})
         return saved["step"] == trial.config.train.steps
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, UserError):
         return False
 
 
@@ -181,7 +184,7 @@ def _last_train_line(file: Path, tail: int = 16384) -> dict[str, Any]:
         return {}
     for text in reversed(lines):
         with contextlib.suppress(ValueError):
-            line = json.loads(text)
-            if isinstance(line, dict) and line.get("split") == "train":
+            line = json_file.parse(text)
+            if not json_file.fault(line, {"split": str, "step": int}) and line["split"] == "train":
                 return {**line, "written": written}
     return {}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from bert_jax import atomic, hub
+from bert_jax import atomic, hub, json_file
 from bert_jax.config import DistilRun
 from bert_jax.config.distil import LOSSES
 from bert_jax.config.model import EXECUTION, ModelConfig
@@ -22,6 +22,7 @@ from bert_jax.tasks.load import LoadedModel
 from bert_jax.tasks.pretraining import Pretraining
 
 TEACHER_FILE = "teacher.json"
+_OF_THE_HUB = {field.name: str for field in dataclasses.fields(hub.ModelId)}
 
 
 class Found(NamedTuple):
@@ -46,8 +47,16 @@ def saved_teachers(workdir: Path) -> tuple[hub.Source, ...]:
     file = workdir / TEACHER_FILE
     if not file.is_file():
         return ()
-    found = json.loads(file.read_text(encoding="utf-8"))["teachers"]
-    return tuple(hub.ModelId(**entry) if isinstance(entry, dict) else Path(entry) for entry in found)
+    advice = "name the teachers by --teacher in another workdir"
+    entries = json_file.read(file, {"teachers": list}, advice=advice)["teachers"]
+    for number, entry in enumerate(entries):
+        form = str if isinstance(entry, str) else _OF_THE_HUB
+        if fault := json_file.fault(entry, form):
+            raise UserError(f"{file}: teachers[{number}]: {fault}: {advice}")
+    return tuple(
+        Path(entry) if isinstance(entry, str) else hub.ModelId(*(entry[name] for name in _OF_THE_HUB))
+        for entry in entries
+    )
 
 
 def digest(found: Found) -> str:

@@ -7,6 +7,7 @@ of `transformers` 5, or the folder is refused.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
-from bert_jax.errors import UserError
+from bert_jax import json_file
+from bert_jax.errors import UserError, is_panic
 from bert_jax.text import classes, kinds, sentencepiece_model, settings, vocabulary_files
 from bert_jax.text.classes import TokenizerClass
 from bert_jax.text.settings import Settings, Token, str_of
@@ -22,6 +24,8 @@ from bert_jax.text.vocabulary_files import Vocabulary
 
 _EXPECTED = "expected a tokenizer.json, vocab.txt, vocab.json with merges.txt, or a SentencePiece .model"
 _JSON = "tokenizer.json"
+_TRIAL = "A trial, naïve and 1st: “数学” ﬁ 🦊"
+_MOST_GROWTH, _MOST_PIECES = 64, 64
 _FORMS = (("vocab.json", "merges.txt"), ("vocab.txt",), ("spiece.model",), ("spm.model",))
 
 
@@ -41,10 +45,10 @@ def read(path: Path, *, lowercase: bool | None) -> tuple[tokenizers.Tokenizer, d
     file = _choose(path)
     is_json = file.suffix == ".json" and file.name != "vocab.json"
     try:
-        raw = settings.read_json(file) if is_json else None
+        raw = json_file.read(file) if is_json else None
         said = settings.read(folder, raw)
         if raw is not None:
-            return _of_json(file, raw, said)
+            return _tried(*_of_json(file, raw, said))
         if said.is_declared and said.known is None:
             raise UserError(
                 f"{folder}: its tokenizer_class needs a {_JSON}, which is not there: write one with transformers'"
@@ -52,11 +56,46 @@ def read(path: Path, *, lowercase: bool | None) -> tuple[tokenizers.Tokenizer, d
             )
         if path.is_dir() and said.known is not None:
             file = next((folder / name for name in said.known.files if (folder / name).is_file()), file)
-        return _of_files(file, said, lowercase)
+        return _tried(*_of_files(file, said, lowercase))
     except UserError:
         raise
-    except Exception as error:  # the library raises bare Exception
+    except BaseException as error:  # the library raises bare Exception
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         raise UserError(f"{file}: not a vocabulary that can be read: {_one_line(error)}") from error
+
+
+def _tried(
+    backend: tokenizers.Tokenizer, roles: dict[str, str]
+) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    """The same, once it has encoded something: some faults of a file show only then.
+
+    Raises:
+      ValueError: an id that no vocabulary reaches.
+    """
+    vocabulary_files.check_ids(backend.get_vocab())
+    backend.decode(backend.encode(_TRIAL).ids)
+    return backend, roles
+
+
+def _check_growth(raw: Mapping[str, Any]) -> None:
+    """Refuses what would make a long text of a short one, without bound: no tokenizer that is published does.
+
+    Raises:
+      ValueError: normalizers that write much for little, or a frame of many tokens.
+    """
+    contents = [
+        step["content"] for step in vocabulary_files.steps(raw.get("normalizer")) if "content" in step
+    ]
+    growth = math.prod(max(1, len(content)) for content in contents)
+    if growth > _MOST_GROWTH:
+        raise ValueError(
+            f"its normalizer makes up to {growth} characters of one, must make <= {_MOST_GROWTH}"
+        )
+    frame = raw.get("post_processor") or {}
+    pieces = max((len(frame.get(template) or ()) for template in ("single", "pair")), default=0)
+    if pieces > _MOST_PIECES:
+        raise ValueError(f"its post_processor has a frame of {pieces} pieces, must have <= {_MOST_PIECES}")
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -89,7 +128,7 @@ def _choose(path: Path) -> Path:
     return file
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
@@ -101,6 +140,7 @@ def _one_line(error: Exception) -> str:
 def _of_json(
     file: Path, raw: Mapping[str, Any], said: Settings
 ) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    _check_growth(raw)
     backend = tokenizers.Tokenizer.from_file(str(file))
     backend.no_padding()
     backend.no_truncation()

@@ -19,6 +19,7 @@ from typing import Any
 
 from tokenizers import AddedToken
 
+from bert_jax import json_file
 from bert_jax.errors import UserError
 from bert_jax.text import classes
 from bert_jax.text.classes import TokenizerClass
@@ -99,7 +100,7 @@ def read(folder: Path, tokenizer_json: Mapping[str, Any] | None) -> Settings:
       UserError: a file is not JSON or not of its form; a class that is not read here; a key in `REFUSED`.
     """
     place = folder / "tokenizer_config.json"
-    values = read_json(place) if place.is_file() else {}
+    values = json_file.read(place) if place.is_file() else {}
     known, is_declared = _class_of(folder, values)
     _check_keys(place, values, known)
     if isinstance(extra := values.get("extra_special_tokens"), Mapping):
@@ -120,7 +121,7 @@ def read(folder: Path, tokenizer_json: Mapping[str, Any] | None) -> Settings:
     else:
         beside = folder / "special_tokens_map.json"
         if beside.is_file():
-            theirs = read_json(beside)
+            theirs = json_file.read(beside)
             named |= _named(theirs, beside)
             if isinstance(more_here := theirs.get("extra_special_tokens"), Mapping):
                 more |= {name: _token(raw, beside, special=True) for name, raw in more_here.items()}
@@ -175,21 +176,6 @@ def check_agreement(
             )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-      UserError: it is not JSON, or not an object.
-    """
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bad JSON or bad UTF-8
-        raise UserError(f"{path}: not JSON ({error}): download or export it again") from error
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: must hold one JSON object, holds a {type(raw).__name__}")
-    return raw
-
-
 def str_of(token: Token) -> str:
     return token if isinstance(token, str) else token.content
 
@@ -201,7 +187,7 @@ def str_of(token: Token) -> str:
 
 def _class_of(folder: Path, values: Mapping[str, Any]) -> tuple[TokenizerClass | None, bool]:
     """The class that builds the tokenizer, None for tokenizer.json as it stands, and whether any file says so."""
-    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config = json_file.read(folder / "config.json") if (folder / "config.json").is_file() else {}
     model_type = config.get("model_type")
     for kind in ("bert", "albert"):  # google-research's
         if model_type is None and (folder / f"{kind}_config.json").is_file():
@@ -271,7 +257,7 @@ def _legacy(
     if path.is_file():
         roles = (named.get(role) for role in ROLES)
         special = {str_of(token) for token in (*roles, *(extra or [])) if token is not None}
-        for content, index in read_json(path).items():
+        for content, index in json_file.read(path).items():
             is_special = content in special
             added[_id(index, path)] = AddedToken(content, normalized=not is_special, special=is_special)
     for raw in (tokenizer_json or {}).get("added_tokens") or []:

@@ -12,6 +12,9 @@ from tokenizers import AddedToken, models, processors
 from bert_jax.errors import UserError
 from bert_jax.text import kinds, sentencepiece_model
 
+_MOST_IDS = 2**22
+"""Far beyond any vocabulary: an embedding table has a row for each number below the last id."""
+
 
 class Vocabulary(NamedTuple):
     """The vocabulary of a file, whatever its form."""
@@ -60,10 +63,22 @@ def read(file: Path) -> Vocabulary:
 
 
 def without_gaps(ids: dict[str, int]) -> dict[str, int]:
-    """With names for the lines that a later, equal line hides: an id is a line's number, whatever is on the others."""
+    """With names for the lines that a later, equal line hides: an id is a line's number, whatever is on the others.
+
+    Raises:
+      ValueError: an id that no vocabulary reaches.
+    """
+    check_ids(ids)
     free = set(range(max(ids.values(), default=-1) + 1)) - set(ids.values())
     unused = (name for name in kinds.unused("wordpiece", len(ids) + len(free)) if name not in ids)
     return ids | dict(zip(unused, sorted(free), strict=False))
+
+
+def check_ids(ids: Mapping[str, int]) -> None:
+    """Raises `ValueError` where an id is beyond any vocabulary."""
+    last = max(ids.values(), default=-1)
+    if last >= _MOST_IDS:
+        raise ValueError(f"id {last} must be < {_MOST_IDS}")
 
 
 def _numbered(pieces: list[tuple[str, float]]) -> dict[str, int]:

@@ -264,7 +264,7 @@ def test_a_config_that_cannot_be_read(folder):
     (folder / "config.json").write_text('{"model_type": ')
     assert "config.json: not JSON (" in refusal(folder)
     (folder / "config.json").write_text("[]")
-    assert "config.json: must hold one JSON object, holds a list" in refusal(folder)
+    assert "config.json: holds a list, must hold an object" in refusal(folder)
 
 
 # ---------------------------------------------------------------------------------------------

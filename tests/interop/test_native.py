@@ -163,7 +163,13 @@ def test_no_weights(folder):
             lambda raw: raw["model"]["relative"].update(terms="c2p"),
             "model.relative.terms='c2p' must be a list",
         ),
-        (lambda raw: raw["model"].update(num_heads=0), "its fields make no model"),
+        (lambda raw: raw["model"].update(num_heads=0), "model.num_heads=0 must be > 0"),
+        (lambda raw: raw["model"].update(num_layers=10**6), "model.num_layers=1000000 must be <= 1000"),
+        (
+            lambda raw: raw["model"].update(vocab_size=2**31),
+            "model.vocab_size=2147483648 must be <= 2147483647",
+        ),
+        (lambda raw: raw["model"].update(pattern=[]), "its fields make no model"),
         (lambda raw: raw["model"].update(head=3), "model.head=3 must be an object"),
         (
             lambda raw: raw["model"]["head"].pop("labels"),

@@ -116,7 +116,7 @@ def test_a_cross_encoder_is_its_class(folder, tmp_path):
 def test_files_that_cannot_be_read(folder):
     types = (f"{OLD}.Transformer", f"{OLD}.Pooling")
     lay_out(folder, [], *types)
-    assert "1_Pooling/config.json: must hold an object, holds a list" in refusal(folder)
+    assert "1_Pooling/config.json: holds a list, must hold an object" in refusal(folder)
     (folder / "1_Pooling" / "config.json").unlink()
     assert "1_Pooling/config.json: no such file, and modules.json has a Pooling module" in refusal(folder)
     modules = [{"path": "", "type": types[0]}, {"path": "../other", "type": types[1]}]

@@ -138,6 +138,9 @@ def test_what_is_no_program(folder):
         stablehlo.load(folder)
     path = folder / "model.stablehlo"
     path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"model.stablehlo: checksum \d+ must be \d+"):
+        stablehlo.load(folder)
+    (folder / "program.json").write_text('{"format": 1, "max_length": 20}')  # as older versions wrote it
     with pytest.raises(UserError, match=r"model.stablehlo: not a program"):
         stablehlo.load(folder)
     (folder / "program.json").write_text('{"format": 7, "max_length": 20}')

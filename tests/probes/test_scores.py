@@ -73,5 +73,5 @@ def test_no_weight_is_no_value(tmp_path):
 def test_files_that_do_not_fit_are_one_line(probed, tmp_path, damage):
     write(tmp_path, probed)
     damage(tmp_path)
-    with pytest.raises(UserError, match="not what a probe wrote"):
+    with pytest.raises(UserError, match="probe again"):
         read(tmp_path)

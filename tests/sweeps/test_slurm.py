@@ -40,7 +40,7 @@ def test_the_unfinished_trials_are_one_array_numbered_by_the_plan(played, tmp_pa
     assert {"--parsable", "--array=1,3%2", "--gpus=1", "--time=8:00:00"} <= set(options)
     assert subprocess.run(["bash", "-n", script]).returncode == 0
     assert subprocess.run([f"{sys.prefix}/bin/shellcheck", script]).returncode == 0
-    assert [json.loads(line) for line in (S / "slurm/jobs.jsonl").open()] == [
+    assert [json.loads(line) for line in (S / "slurm/jobs.jsonl").read_text().splitlines()] == [
         {"job": "77", "trials": {"1": "b-seed0", "3": "b-seed1"}}
     ]
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from bert_jax import locks
-from bert_jax.errors import Interrupted, UserError
+from bert_jax.errors import ConfigError, Interrupted, UserError
 from bert_jax.sweeps import store, trials
 from tests.sweeps.plans import make_plan
 
@@ -45,7 +45,7 @@ def test_states_follow_what_the_trial_leaves(tmp_path, trial):
             trials.attempt(tmp_path, trial).__enter__()
     assert status(tmp_path, trial) == ("interrupted", 4, 0, "")  # it ended well, and was not probed
     with pytest.raises(UserError), trials.attempt(tmp_path, trial):
-        raise UserError("the disk is full\nand more")
+        raise ConfigError(["the disk is full", "and more"])
     assert status(tmp_path, trial) == ("failed", 4, 1, "the disk is full")
     with pytest.raises(Interrupted), trials.attempt(tmp_path, trial):
         raise Interrupted("SIGTERM at step 4: saved.", signal.SIGTERM)

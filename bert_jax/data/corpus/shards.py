@@ -17,14 +17,13 @@ import dataclasses
 import functools
 import hashlib
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bert_jax import atomic
+from bert_jax import array_file, atomic, json_file
 from bert_jax.data.growing import GrowingArray
 from bert_jax.errors import UserError
 from bert_jax.text.tokenizer import SpecialIds
@@ -33,6 +32,17 @@ FORMAT = 2
 _SHARD_TOKENS = 2**28
 """Tokens after which a shard is closed: 512 MiB of uint16."""
 _PREPARE_AGAIN = "run `bert-jax prepare` with this config again"
+_PART = {"file": str, "bytes": int, "crc32": int}
+_MANIFEST = {
+    "vocab_size": int,
+    "special_ids": {field.name: int for field in dataclasses.fields(SpecialIds)},
+    "counts": {"sentences": int, "documents": int, "tokens": int},
+    "sources": [{"name": str, "documents": int}],
+    "files": [_PART],
+    "shards": [{"tokens": {**_PART, "count": int}, "words": {**_PART, "count": int}}],
+}
+_BLOCK = 2**20
+"""Entries that are looked at together."""
 
 
 class ShardWriter:
@@ -43,7 +53,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, *, vocab_size: int, shard_tokens: int = _SHARD_TOKENS):
         self._folder = folder
-        self._dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+        self._dtype = _token_type(vocab_size)
         self._limit = shard_tokens
         self._entries: list[dict[str, Any]] = []
         self._tokens: GrowingArray | None = None
@@ -155,19 +165,28 @@ class TokenShards:
         """Opens a prepared corpus.
 
         Raises:
-          UserError: no manifest, another format, or a file that is missing or of another size.
+          UserError: no manifest, another format, a file elsewhere, or one that is missing or of another size.
         """
         path = folder / "manifest.json"
         try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest = json_file.read(path, advice=_PREPARE_AGAIN)
         except FileNotFoundError:
             raise UserError(f"no prepared corpus at {folder}: there is no manifest.json") from None
-        except ValueError as error:
-            raise UserError(f"{path}: not valid JSON ({error}); {_PREPARE_AGAIN}") from None
         if manifest.get("format") != FORMAT:
             raise UserError(f"{path}: format {manifest.get('format')} must be {FORMAT}; {_PREPARE_AGAIN}")
+        if fault := json_file.fault(manifest, _MANIFEST):
+            raise UserError(f"{path}: {fault}; {_PREPARE_AGAIN}")
+        held = sum(entry["tokens"]["count"] for entry in manifest["shards"])
+        if held != manifest["counts"]["tokens"]:
+            raise UserError(
+                f"{path}: counts.tokens={manifest['counts']['tokens']} must be {held}, those of all shards; {_PREPARE_AGAIN}"
+            )
         shards = cls(folder, manifest)
         for part in shards._parts():
+            if not json_file.is_file_name(part["file"]):  # the corpus may come from anywhere
+                raise UserError(
+                    f"{path}: {part['file']!r} must be a file name, without folders; {_PREPARE_AGAIN}"
+                )
             file = folder / part["file"]
             size = file.stat().st_size if file.is_file() else None
             if size != part["bytes"]:
@@ -176,13 +195,23 @@ class TokenShards:
         return shards
 
     def verify(self) -> None:
-        """Compares every checksum.
+        """Compares every checksum, and checks that sentences and documents have the counts and the order they must.
 
         Raises:
-          UserError: a file whose content changed.
+          UserError: a file whose content changed, or that belongs to another corpus.
         """
         for part in self._parts():
             self._verify(part)
+        counts = self.manifest["counts"]
+        self._verify_bounds("sentences.npy", self.sentence_starts, counts["tokens"])
+        self._verify_bounds("documents.npy", self.document_starts, counts["sentences"])
+
+    def _verify_bounds(self, name: str, bounds: np.ndarray, end: int) -> None:
+        """Bounds ascend from 0 to `end`."""
+        blocks = (bounds[at : at + _BLOCK + 1] for at in range(0, len(bounds), _BLOCK))
+        ascend = all((np.diff(block) > 0).all() for block in blocks)
+        if not ascend or (bounds[0], bounds[-1]) != (0, end):
+            raise UserError(f"{self.folder / name}: must ascend from 0 to {end}; {_PREPARE_AGAIN}")
 
     def verify_vocabulary(self) -> None:
         """Compares the checksums of the vocabulary's files alone, which finds the manifest of another vocabulary.
@@ -196,7 +225,7 @@ class TokenShards:
 
     def _verify(self, part: dict[str, Any]) -> None:
         file = self.folder / part["file"]
-        found = _crc32(file)
+        found = array_file.crc32(file)
         if found != part["crc32"]:
             raise UserError(f"{file}: checksum {found} must be {part['crc32']}; {_PREPARE_AGAIN}")
 
@@ -206,7 +235,7 @@ class TokenShards:
 
     @property
     def special(self) -> SpecialIds:
-        return SpecialIds(**self.manifest["special_ids"])
+        return SpecialIds(**{name: self.manifest["special_ids"][name] for name in _MANIFEST["special_ids"]})
 
     @functools.cached_property
     def digest(self) -> str:
@@ -219,12 +248,12 @@ class TokenShards:
     @functools.cached_property
     def sentence_starts(self) -> np.ndarray:
         """First token of each sentence, and the end: int64 [sentences + 1], memory-mapped."""
-        return _mapped(self.folder / "sentences.npy")
+        return self._mapped("sentences.npy", np.int64, self.manifest["counts"]["sentences"] + 1)
 
     @functools.cached_property
     def document_starts(self) -> np.ndarray:
         """First sentence of each document, and the end: int64 [documents + 1], memory-mapped."""
-        return _mapped(self.folder / "documents.npy")
+        return self._mapped("documents.npy", np.int64, self.manifest["counts"]["documents"] + 1)
 
     def gather(self, starts: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
         """Windows of tokens: out[i, :lengths[i]] = tokens[starts[i] : starts[i] + lengths[i]].
@@ -264,11 +293,22 @@ class TokenShards:
 
     @functools.cached_property
     def _tokens(self) -> list[np.ndarray]:
-        return [_mapped(self.folder / entry["tokens"]["file"]) for entry in self.manifest["shards"]]
+        dtype = _token_type(self.vocab_size)
+        parts = [entry["tokens"] for entry in self.manifest["shards"]]
+        return [self._mapped(part["file"], dtype, part["count"]) for part in parts]
 
     @functools.cached_property
     def _words(self) -> list[np.ndarray]:
-        return [_mapped(self.folder / entry["words"]["file"]) for entry in self.manifest["shards"]]
+        parts = [entry["words"] for entry in self.manifest["shards"]]
+        return [self._mapped(part["file"], np.uint8, part["count"]) for part in parts]
+
+    def _mapped(self, name: str, dtype: np.typing.DTypeLike, count: int) -> np.ndarray:
+        found = array_file.mapped(self.folder / name, np.dtype(dtype))
+        if found is None or len(found) != count:
+            raise UserError(
+                f"{self.folder / name}: must hold {count} numbers of {np.dtype(dtype)}; {_PREPARE_AGAIN}"
+            )
+        return np.asarray(found)  # a plain array over the map: np.memmap is slow to index
 
     @functools.cached_property
     def _shard_starts(self) -> np.ndarray:
@@ -287,17 +327,9 @@ def _windows(values: np.ndarray, starts: np.ndarray, width: int) -> np.ndarray:
     return out
 
 
-def _mapped(file: Path) -> np.ndarray:
-    return np.asarray(np.load(file, mmap_mode="r"))  # a plain array over the map: np.memmap is slow to index
+def _token_type(vocab_size: int) -> np.dtype:
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 def _entry(file: Path) -> dict[str, Any]:
-    return {"file": file.name, "bytes": file.stat().st_size, "crc32": _crc32(file)}
-
-
-def _crc32(file: Path) -> int:
-    checksum = 0
-    with file.open("rb") as stream:
-        while block := stream.read(2**22):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
+    return {"file": file.name, "bytes": file.stat().st_size, "crc32": array_file.crc32(file)}

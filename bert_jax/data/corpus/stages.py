@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -77,7 +76,7 @@ class Stages:
             count += 1
             if not self._is_done(BlockId(block.input, block.number)):
                 yield block
-        atomic.write_text(self._count_file(source.number), json.dumps(count))
+        atomic.write_text(self._count_file(source.number), str(count))
 
     def clean(self, block: RawBlock) -> None:
         """Cleans one block."""
@@ -86,7 +85,7 @@ class Stages:
 
     def block_ids(self, inputs: int) -> list[BlockId]:
         """All blocks, in order, once every input is cleaned."""
-        counts = [json.loads(self._count_file(number).read_text()) for number in range(inputs)]
+        counts = [int(self._count_file(number).read_text()) for number in range(inputs)]
         return [BlockId(number, block) for number, count in enumerate(counts) for block in range(count)]
 
     # Deciding -------------------------------------------------------------------------------------------------
@@ -238,7 +237,7 @@ class Stages:
 
     def _is_cleaned(self, number: int) -> bool:
         try:
-            count = json.loads(self._count_file(number).read_text())
+            count = int(self._count_file(number).read_text())
         except (FileNotFoundError, ValueError):
             return False
         return all(self._is_done(BlockId(number, block)) for block in range(count))

@@ -1,4 +1,4 @@
-"""The two tables of an index on disk: read through a memory map, and put in the order of packed rows."""
+"""The two tables of an index on disk, put in the order of packed rows."""
 
 from __future__ import annotations
 
@@ -12,22 +12,6 @@ from bert_jax.data.instances.packing import pack_examples
 
 _BLOCK = 2**18
 """Examples that are read at once."""
-
-
-def read_table(path: Path, dtype: np.dtype) -> np.ndarray | None:
-    """A one-dimensional .npy file, memory-mapped; None where it is missing, truncated, empty or not `dtype`."""
-    try:
-        with path.open("rb") as stream:
-            if np.lib.format.read_magic(stream) != (1, 0):
-                return None
-            shape, _, found = np.lib.format.read_array_header_1_0(stream)
-            if len(shape) != 1 or not shape[0] or found != dtype:
-                return None
-            if path.stat().st_size != stream.tell() + shape[0] * found.itemsize:
-                return None
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError):
-        return None
 
 
 def write_packed(folder: Path, examples: Path, starts: Path, *, capacity: int, depth: int, seed: int) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from bert_jax import atomic, locks
+from bert_jax import array_file, atomic, locks
 from bert_jax.data.corpus.windows import cut_windows_in_groups
 from bert_jax.data.instances.index import split_documents
-from bert_jax.data.instances.tables import read_table
 from bert_jax.errors import UserError
 from bert_jax.progress import bar
 
@@ -61,7 +59,7 @@ def load_token_counts(shards: Text, eval_fraction: float) -> np.ndarray:
       UserError: a damaged shard, or a disk that cannot be written.
     """
     key = hashlib.sha256(json.dumps([shards.digest, eval_fraction]).encode()).hexdigest()[:16]
-    file = shards.folder / "index" / f"token-counts-{key}.npy"
+    file = shards.folder / "index" / f"token-counts-{key}.npz"
     found = _cached(file, shards.vocab_size)
     if found is not None:
         return found
@@ -71,9 +69,8 @@ def load_token_counts(shards: Text, eval_fraction: float) -> np.ndarray:
             found = _cached(file, shards.vocab_size)  # another process may have counted meanwhile
             if found is None:
                 found = token_counts(shards, eval_fraction)
-                content = io.BytesIO()
-                np.save(content, found)
-                atomic.write_bytes(file, content.getvalue())
+                with atomic.binary_stream(file) as stream:
+                    np.savez(stream, counts=found)  # with a checksum, as .npy has none
     except OSError as error:
         raise UserError(
             f"{file} cannot be made: {error}; make the folder writable with free space, or change"
@@ -83,5 +80,8 @@ def load_token_counts(shards: Text, eval_fraction: float) -> np.ndarray:
 
 
 def _cached(file: Path, size: int) -> np.ndarray | None:
-    found = read_table(file, np.dtype(np.int64))
-    return None if found is None or len(found) != size else np.array(found)
+    try:
+        found = array_file.read_npz(file, ["counts"])["counts"]
+    except (OSError, ValueError):
+        return None
+    return found if found.shape == (size,) and found.dtype == np.int64 else None

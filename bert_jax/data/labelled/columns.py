@@ -103,7 +103,7 @@ def _pick(table: Table, given: str, names: tuple[str, ...], field: str) -> str:
         return table.column(given)
     if found := _Usual(table).first(names):
         return found
-    if table.columns[0] == "1":
+    if table.columns[:1] == ("1",):
         raise UserError(
             f"{table.name}: the first line is no header with usual names (such as {', '.join(names[:3])}); name the"
             f" column of {field!r} by its number, from 1 to {len(table.columns)}"

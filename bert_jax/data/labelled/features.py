@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from bert_jax import atomic
+from bert_jax import array_file, atomic
 
 _FORMAT = 1
 _PLAIN = ("tokens_T", "type_ids_T", "lengths_S", "examples_S")
@@ -91,8 +90,7 @@ def _arrays(features: Features) -> dict[str, np.ndarray]:
 def _read(path: Path) -> Features | None:
     """None: there is no such file, or it is damaged and is made again."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = array_file.read_npz(path)
         groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in _GROUPS}
         for name, array in arrays.items():
             group, slash, own = name.partition("/")
@@ -100,6 +98,22 @@ def _read(path: Path) -> Features | None:
                 groups[group][own] = array
         parts, cut = arrays["parts_cut"].tolist()
         plain = {name: arrays[name] for name in _PLAIN}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError):
         return None
-    return Features(**plain, **groups, parts=parts, cut=cut)  # type: ignore[arg-type]
+    found = Features(**plain, **groups, parts=parts, cut=cut)  # type: ignore[arg-type]
+    return found if _fit(found) else None
+
+
+def _fit(features: Features) -> bool:
+    """Whether the arrays have the sizes that they give each other."""
+    lengths_S = features.lengths_S
+    if lengths_S.ndim != 1 or (lengths_S < 1).any() or features.parts < 1 or len(lengths_S) % features.parts:
+        return False
+    tokens, sequences = int(lengths_S.sum()), len(lengths_S)
+    of_tokens = [features.tokens_T, features.type_ids_T, *features.of_tokens.values()]
+    of_sequences = [features.examples_S, *features.of_sequences.values(), *features.of_positions.values()]
+    return (
+        all(array.shape[:1] == (tokens,) for array in of_tokens)
+        and all(array.shape[:1] == (sequences,) for array in of_sequences)
+        and all(array.shape[:1] in ((tokens,), (sequences,)) for array in features.kept.values())
+    )

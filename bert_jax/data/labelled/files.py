@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,6 +16,7 @@ from bert_jax.errors import UserError
 FORMATS = ("tsv", "csv", "jsonl", "json", "parquet", "conll", "conllu", "squad")
 _BY_SUFFIX = {f".{name}": name for name in FORMATS if name != "squad"} | {".txt": "conll"}
 _BYTE_ORDER_MARK = "\ufeff"
+_BEGINNING = 2**16  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,22 +92,54 @@ def lines(file: File) -> Iterator[tuple[int, str]]:
     """Each line with its end, and its number from 1. A byte-order mark at the beginning is dropped.
 
     Raises:
-      UserError: the file is damaged or not UTF-8.
+      UserError: the file is damaged or not UTF-8, or a line is too long.
     """
     number = 0
     with opened(file) as raw, streams.decompressed(file.path, raw) as stream:
         while True:
-            try:
-                data = stream.readline()
-            except streams.READ_FAULTS as error:
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise _fault(file, error) from error
-                raise streams.read_fault(file.path, error, lines=number) from error
+            data = _read(file, stream.readline, streams.LINE_BYTES + 1, lines=number)
             if not data:
                 return
             number += 1
-            text = decode(data, place=f"{file.name}:{number}")
+            place = f"{file.name}:{number}"
+            if len(data) > streams.LINE_BYTES:
+                raise UserError(
+                    f"{place}: the line has > {streams.LINE_BYTES} bytes, must have fewer; cut the text"
+                )
+            text = decode(data, place=place)
             yield number, text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text
+
+
+def text(file: File, *, most: int) -> str:
+    """The whole file, without a byte-order mark; `most` bytes of it at most.
+
+    Raises:
+      UserError: the file is damaged, not UTF-8 or too long.
+    """
+    with opened(file) as raw, streams.decompressed(file.path, raw) as stream:
+        data = _read(file, stream.read, most + 1)
+    if len(data) > most:
+        raise UserError(
+            f"{file.name}: has > {most} bytes, must have fewer to be read as a whole; write JSON lines"
+        )
+    return decode(data, place=file.name).removeprefix(_BYTE_ORDER_MARK)
+
+
+def beginning(file: File) -> str:
+    """What is not white space of the file's first bytes; "": nothing."""
+    with opened(file) as raw, streams.decompressed(file.path, raw) as stream:
+        data = _read(file, stream.read, _BEGINNING)
+    return str(data, "utf-8", "replace").removeprefix(_BYTE_ORDER_MARK).lstrip()
+
+
+def _read(file: File, read: Callable[[int], bytes], size: int, *, lines: int = 0) -> bytes:
+    """`read(size)`; raises `UserError` where the stream cannot be read on, after so many lines."""
+    try:
+        return read(size)
+    except streams.READ_FAULTS as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise _fault(file, error) from error
+        raise streams.read_fault(file.path, error, lines=lines) from error
 
 
 def _fault(file: File, error: OSError) -> UserError:

@@ -15,6 +15,9 @@ from bert_jax.data.sources import parquet
 from bert_jax.data.sources.blocks import json_object
 from bert_jax.errors import UserError
 
+_MOST_BYTES = 1 << 30
+"""Of JSON that is read as a whole; SQuAD has 40 MB."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
@@ -210,16 +213,16 @@ def is_one_object(file: File) -> bool:
 
 def _first_character(file: File) -> str:
     """The first that is not white space; "": there is none."""
-    return next((line.lstrip()[0] for _, line in files.lines(file) if not line.isspace()), "")
+    return files.beginning(file)[:1]
 
 
 def load_json(file: File) -> Any:
     """The whole file, parsed.
 
     Raises:
-      UserError: it is not JSON.
+      UserError: it is not JSON, or too long.
     """
-    text = "".join(line for _, line in files.lines(file))
+    text = files.text(file, most=_MOST_BYTES)
     try:
         return json.loads(text, strict=False)
     except json.JSONDecodeError as error:
@@ -237,12 +240,12 @@ def load_json(file: File) -> Any:
 
 def _parquet(file: File) -> Table:
     with files.opened(file) as raw, parquet.opened(file.path, raw) as table:
-        columns = tuple(table.schema.names)
+        columns = table.columns
     return Table(file.name, columns, lambda wanted: _parquet_rows(file, wanted))
 
 
 def _parquet_rows(file: File, wanted: Collection[str]) -> Iterator[Record]:
     with files.opened(file) as raw, parquet.opened(file.path, raw) as table:
-        columns = {name if name in table.schema.names else name.partition(".")[0] for name in wanted}
+        columns = {name if name in table.columns else name.partition(".")[0] for name in wanted}
         for number, fields in enumerate(table.rows(sorted(columns))):
             yield Record(f"{file.name}:{number}", fields)

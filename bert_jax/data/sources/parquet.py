@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from bert_jax.data.sources import streams
@@ -29,7 +29,7 @@ def column_groups(
       UserError: a damaged file, or a column that is missing or holds no text.
     """
     with opened(name, raw) as table:
-        _check_column(name, table.schema, field)
+        _check_column(name, table.schema, table.columns, field)
         values = _column_values(table, field, batch_bytes=block_bytes)
         for group in group_values(values, block_bytes=block_bytes, limit=limit):
             yield group, table.count
@@ -91,24 +91,29 @@ class ParquetTable:
         self._done = 0
         with self._faults():
             self._file = pq.ParquetFile(raw, pre_buffer=False, buffer_size=_READ_BYTES)
-        self.schema = self._file.schema_arrow
-        self.metadata = self._file.metadata
-        self.count = self.metadata.num_rows
+            self.schema = self._file.schema_arrow
+            self.columns: tuple[str, ...] = tuple(self.schema.names)
+            self.metadata = self._file.metadata
+            self.count = self.metadata.num_rows
 
     def rows(self, columns: list[str]) -> Iterator[dict[str, Any]]:
         """Each row as Python values, of these columns alone."""
-        for batch in self.batches(columns, rows=_ROWS):
-            yield from batch.to_pylist()
+        for values in self.batches(columns, lambda batch: batch.to_pylist(), rows=_ROWS):
+            yield from values
 
-    def batches(self, columns: list[str], *, rows: int) -> Iterator[Any]:
-        """`pyarrow.RecordBatch`es of at most `rows` rows."""
-        batches = self._file.iter_batches(batch_size=rows, columns=columns, use_threads=False)
+    def batches(
+        self, columns: list[str], values_of: Callable[[Any], list[Any]], *, rows: int
+    ) -> Iterator[list[Any]]:
+        """What `values_of` makes of each `pyarrow.RecordBatch` of at most `rows` rows."""
+        with self._faults():
+            batches = self._file.iter_batches(batch_size=rows, columns=columns, use_threads=False)
         while True:
             with self._faults():
                 batch = next(batches, None)
-            if batch is None:
+                values = None if batch is None else values_of(batch)
+            if batch is None or values is None:
                 return
-            yield batch
+            yield values
             self._done += batch.num_rows
 
     @contextlib.contextmanager
@@ -117,7 +122,7 @@ class ParquetTable:
 
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{self._name}: cannot be read as Parquet after row {self._done} ({reason}); copy or write the"
@@ -129,24 +134,27 @@ def _column_values(table: ParquetTable, field: str, *, batch_bytes: int) -> Iter
     """Every value of a text column in order."""
     import pyarrow as pa
 
-    rows = _rows_together(table.metadata, field, batch_bytes)
-    for batch in table.batches([field], rows=rows):
+    def values_of(batch: Any) -> list[bytes | None]:
         column = batch.column(0)
         if isinstance(column, pa.DictionaryArray):
             column = column.dictionary_decode()
         if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
             column = column.cast(pa.large_binary())
-        yield from column.to_pylist()
+        return column.to_pylist()
+
+    rows = _rows_together(table.metadata, batch_bytes)
+    for values in table.batches([field], values_of, rows=rows):
+        yield from values
 
 
-def _check_column(name: str, schema: Any, field: str) -> None:
+def _check_column(name: str, schema: Any, columns: tuple[str, ...], field: str) -> None:
     import pyarrow as pa
 
-    if field not in schema.names:
+    if field not in columns:
         raise UserError(
-            f"{name}: there is no column {field!r} (config.data.text_field); it has: {', '.join(schema.names)}"
+            f"{name}: there is no column {field!r} (config.data.text_field); it has: {', '.join(columns)}"
         )
-    kind = schema.field(field).type
+    kind = schema.field(columns.index(field)).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     is_text = (
         pa.types.is_null(kind)  # a column without a value
@@ -162,12 +170,13 @@ def _check_column(name: str, schema: Any, field: str) -> None:
         )
 
 
-def _rows_together(metadata: Any, field: str, batch_bytes: int) -> int:
-    """How many rows have `batch_bytes` of text together, judged by the row group with the longest ones."""
-    longest = 1.0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for column in range(group.num_columns):
-            if group.num_rows and group.column(column).path_in_schema == field:
-                longest = max(longest, group.column(column).total_uncompressed_size / group.num_rows)
-    return max(1, min(_ROWS, int(batch_bytes / longest)))
+def _rows_together(metadata: Any, batch_bytes: int) -> int:
+    """How many rows have `batch_bytes` together, judged by the row group with the longest ones.
+
+    Of all columns: pyarrow ends the process where the description of one column is damaged.
+    """
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    longest = max(
+        (group.total_byte_size / group.num_rows for group in groups if group.num_rows > 0), default=1
+    )
+    return max(1, min(_ROWS, int(batch_bytes / max(1, longest))))

@@ -19,6 +19,8 @@ from bert_jax.errors import UserError
 _BACKENDS = {"gs": "gcsfs", "s3": "s3fs", "az": "adlfs", "hf": "huggingface_hub"}
 
 READ_FAULTS = (OSError, EOFError, zlib.error)  # what reading an opened stream may raise
+LINE_BYTES = 64 << 20
+"""Of a line that is held in memory: a small compressed file can be one line of any length."""
 
 
 def remote_path(uri: str) -> Any:

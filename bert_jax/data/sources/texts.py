@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bert_jax.data.sources.blocks import UTF16_FAULT, UTF16_MARKS
+from bert_jax.data.sources.streams import LINE_BYTES
 from bert_jax.errors import UserError
 
 
@@ -15,7 +16,7 @@ def texts_of(path: Path | None) -> Iterator[str]:
     """The lines that are not blank, of a file or of standard input if something is piped in, one at a time.
 
     Raises:
-      UserError: there is no such file, or a line is not UTF-8.
+      UserError: there is no such file, or a line is not UTF-8 or too long.
     """
     if path is None and sys.stdin.isatty():
         return
@@ -25,7 +26,11 @@ def texts_of(path: Path | None) -> Iterator[str]:
             stream = stack.enter_context(path.open("rb")) if path else sys.stdin.buffer
         except OSError as error:
             raise UserError(f"--input {path}: cannot be read: {error.strerror}") from error
-        for number, raw in enumerate(stream, 1):
+        for number, raw in enumerate(iter(lambda: stream.readline(LINE_BYTES + 1), b""), 1):
+            if len(raw) > LINE_BYTES:
+                raise UserError(
+                    f"{place}:{number}: the line has > {LINE_BYTES} bytes, must have fewer; cut the text"
+                )
             if number == 1 and raw.startswith(UTF16_MARKS):
                 raise UserError(f"{place}: {UTF16_FAULT}")
             try:

@@ -265,7 +265,7 @@ def test_another_format_is_refused(tmp_path):
 def test_a_manifest_that_is_no_json_is_refused(tmp_path):
     write(tmp_path, drawn(9))
     (tmp_path / "manifest.json").write_text('{"format": 1')
-    with pytest.raises(UserError, match=rf"manifest\.json: not valid JSON \(.*\); {_AGAIN}"):
+    with pytest.raises(UserError, match=rf"manifest\.json: not JSON \(.*\): {_AGAIN}"):
         TokenShards.open(tmp_path)
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from bert_jax.config import DataConfig, PretrainConfig
 from bert_jax.data.instances.index import Index, load_index
-from bert_jax.data.instances.tables import read_table
 from bert_jax.errors import UserError
 from tests.data.corpora import Corpus, random_lengths
 
@@ -42,7 +41,7 @@ def test_an_index_is_built_once_and_then_read(tmp_path, packing):
     corpus = corpus_at(tmp_path)
     first = corpus.index(data_of(packing=packing))
     (folder,) = cached(corpus)
-    assert {file.name for file in folder.iterdir()} == {"segments.npy", "rows.npy"}
+    assert {file.name for file in folder.iterdir()} == {"segments.npy", "rows.npy", "checksums.json"}
     assert len(first) == len(first.rows) - 1
     again = corpus.index(data_of(packing=packing))
     assert same(first, again)
@@ -112,8 +111,8 @@ def test_a_corpus_that_fails_its_checksums_gets_no_index(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("packing", [1, 2])
-@pytest.mark.parametrize("name", ["segments.npy", "rows.npy"])
-@pytest.mark.parametrize("damage", ["cut", "longer", "empty", "missing", "other"])
+@pytest.mark.parametrize("name", ["segments.npy", "rows.npy", "checksums.json"])
+@pytest.mark.parametrize("damage", ["cut", "longer", "empty", "missing", "other", "flipped"])
 def test_a_damaged_index_is_built_again(tmp_path, packing, name, damage):
     corpus, data = corpus_at(tmp_path), data_of(packing=packing)
     index = corpus.index(data)
@@ -124,9 +123,12 @@ def test_a_damaged_index_is_built_again(tmp_path, packing, name, damage):
     if damage == "missing":
         file.unlink()
     elif damage == "other":
-        np.save(file, np.arange(5, dtype=np.int64))
+        with file.open("wb") as stream:
+            np.save(stream, np.arange(5, dtype=np.int64))
     else:
-        file.write_bytes({"cut": content[:-1], "longer": content + b"\0", "empty": b""}[damage])
+        flipped = content[:-1] + bytes([content[-1] ^ 1])  # a bit of the last entry
+        damaged = {"cut": content[:-1], "longer": content + b"\0", "empty": b"", "flipped": flipped}
+        file.write_bytes(damaged[damage])
     assert same(corpus.index(data), first)
     assert file.read_bytes() == content
     assert corpus.verified == 2
@@ -182,11 +184,3 @@ def test_without_locks_the_first_to_finish_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "verify", lambda: other.index(data_of()))  # finishes before we begin
     assert same(corpus.index(data_of()), other.index(data_of()))
     assert len(cached(corpus)) == 1
-
-
-def test_a_table_is_read_as_the_type_it_has(tmp_path):
-    np.save(tmp_path / "a.npy", np.arange(5))
-    found = read_table(tmp_path / "a.npy", np.dtype(np.int64))
-    assert found is not None and found.tolist() == [0, 1, 2, 3, 4]
-    assert read_table(tmp_path / "a.npy", np.dtype(np.int32)) is None
-    assert read_table(tmp_path / "b.npy", np.dtype(np.int64)) is None
