@@ -102,6 +102,7 @@ def write_sweep(folder: Path) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:constrained_layout not applied")  # labels wider than the picture
 def test_the_page_of_a_sweep(tmp_path):
     write_sweep(tmp_path / "S")
     with contextlib.redirect_stdout(io.StringIO()):

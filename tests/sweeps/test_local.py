@@ -90,7 +90,11 @@ def run(S, trials, *, slots=(Slot({}),), attempts=3, stall=60.0):
 
 def begun(S) -> list[tuple[float, str]]:
     """(time, trial) of every begin, in order of time."""
-    notes = [(json.loads(line), file.stem) for file in S.glob("attempts/*.jsonl") for line in file.open()]
+    notes = [
+        (json.loads(line), file.stem)
+        for file in S.glob("attempts/*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
     return sorted((note["began"], name) for note, name in notes if "began" in note)
 
 

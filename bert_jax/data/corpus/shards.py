@@ -33,7 +33,7 @@ _SHARD_TOKENS = 2**28
 """Tokens after which a shard is closed: 512 MiB of uint16."""
 _PREPARE_AGAIN = "run `bert-jax prepare` with this config again"
 _PART = {"file": str, "bytes": int, "crc32": int}
-_MANIFEST = {
+_MANIFEST: dict[str, Any] = {
     "vocab_size": int,
     "special_ids": {field.name: int for field in dataclasses.fields(SpecialIds)},
     "counts": {"sentences": int, "documents": int, "tokens": int},

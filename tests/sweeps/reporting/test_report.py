@@ -67,7 +67,7 @@ def test_every_trial_is_listed_with_what_became_of_it(page):
     for words in (
         "nsp-seed1 failed loss or gradient is not finite at step 121 100 of 400",
         "sop-seed2 interrupted SIGTERM at step 250: saved 250 of 400",
-        "nsp-seed3 unreadable trials/nsp-seed3/probes.json: not what a probe wrote: BadZipFile(",
+        "nsp-seed3 unreadable trials/nsp-seed3/probes.json: not what a probe wrote: ValueError(",
         "9 of 12 finished; 1 failed, 1 interrupted, 1 unreadable",
     ):
         assert words in text
