@@ -51,14 +51,14 @@ def read_npz(path: Path, names: Iterable[str] | None = None) -> dict[str, np.nda
             with zipfile.ZipFile(stream) as file:
                 wanted = [name.removesuffix(".npy") for name in file.namelist()] if names is None else names
                 held = path.stat().st_size
-                return {name: array_of(_member(file, f"{name}.npy", held)) for name in wanted}
+                return {name: array_of(member(file, f"{name}.npy", held)) for name in wanted}
         except OSError:
             raise
         except Exception as error:  # zipfile raises whatever the bytes lead to
             raise ValueError(f"not an undamaged .npz file: {error!r}") from error
 
 
-def _member(file: zipfile.ZipFile, name: str, held: int) -> bytes:
+def member(file: zipfile.ZipFile, name: str, held: int) -> bytes:
     """A member's content, of an archive of `held` bytes; zipfile takes the memory that a member says it needs."""
     info = file.getinfo(name)
     is_stored = info.compress_type == zipfile.ZIP_STORED

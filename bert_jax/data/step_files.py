@@ -10,7 +10,6 @@ read; "rows" is a checksum of the rows that the arrays were computed from.
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import math
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax import atomic
+from bert_jax import array_file, atomic
 from bert_jax.errors import UserError
 
 MANIFEST = "cache.json"
@@ -39,6 +38,7 @@ _DAMAGE = (
     KeyError,
     EOFError,
     RuntimeError,
+    MemoryError,
     zipfile.BadZipFile,
 )  # what zipfile and numpy raise
 
@@ -173,7 +173,11 @@ class StepFiles:
             self._close()
             self._open = path, zipfile.ZipFile(path)
         file = self._open[1]  # compares the checksum of what it reads
-        return {name: _array(file.read(f"{step}/{name}.npy")) for name in self._names}
+        held = path.stat().st_size
+        return {
+            name: array_file.array_of(array_file.member(file, f"{step}/{name}.npy", held))
+            for name in self._names
+        }
 
     def _remove(self, path: Path, error: Exception) -> None:
         self._close()
@@ -186,10 +190,6 @@ class StepFiles:
         if self._open is not None:
             self._open[1].close()
             self._open = None
-
-
-def _array(content: bytes) -> np.ndarray:
-    return np.lib.format.read_array(io.BytesIO(content))
 
 
 def _size(steps: Mapping[int, Mapping[str, np.ndarray]]) -> int:

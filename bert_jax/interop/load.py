@@ -17,7 +17,7 @@ from bert_jax import json_file
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import replaced
 from bert_jax.errors import UserError
-from bert_jax.interop import config_json, names, sentence_transformers
+from bert_jax.interop import config_json, names, sentence_transformers, weights
 from bert_jax.interop.families import FAMILIES, Family
 from bert_jax.text import tokenizer as tokenizers
 from bert_jax.text.tokenizer import Tokenizer
@@ -150,6 +150,10 @@ def _read_tensors(paths: list[Path], family: Family) -> dict[str, tuple[str, np.
 def _walk_tensors(paths: list[Path]) -> Iterator[tuple[Path, str, np.ndarray]]:
     for path in paths:
         try:
+            if weights.is_damaged(path):
+                raise UserError(
+                    f"{path}: is not what was written: its checksum differs: copy or export it again"
+                )
             with safetensors.safe_open(path, framework="numpy") as file:
                 for stored in file.keys():  # noqa: SIM118  (a safe_open is no mapping)
                     if stored.endswith("embeddings.position_ids"):

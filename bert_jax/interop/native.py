@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import safetensors
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from bert_jax import json_file
 from bert_jax.atomic import export_folder
@@ -25,6 +25,7 @@ from bert_jax.config.head import OF_TEXTS
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import Bounds
 from bert_jax.errors import UserError
+from bert_jax.interop import weights
 from bert_jax.interop.config_fields import MOST, MOST_LAYERS
 from bert_jax.models import bert, inference
 from bert_jax.models.parameters import flatten, nest
@@ -64,7 +65,7 @@ def write(
     config, heads = inference.fitted(config, params)
     leaves = flatten({part: params[part] for part in params if part not in left})
     tensors = {name: np.ascontiguousarray(leaf, np.float32) for name, leaf in leaves.items()}
-    save_file(tensors, folder / WEIGHTS_FILE)
+    weights.save(tensors, folder / WEIGHTS_FILE)
     write_config(folder, config, heads)
     if tokenizer is not None:
         tokenizer.save(folder, max_length=config.max_positions)
@@ -102,6 +103,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
       UserError: no such file, or not a whole one.
     """
     try:
+        if weights.is_damaged(path):
+            raise UserError(f"{path}: is not what was written: its checksum differs: copy or export it again")
         return load_file(path)
     except FileNotFoundError:
         raise UserError(

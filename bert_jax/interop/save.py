@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from bert_jax.atomic import export_folder
 from bert_jax.config.model import ModelConfig
 from bert_jax.errors import UserError
-from bert_jax.interop import names, sentence_transformers
+from bert_jax.interop import names, sentence_transformers, weights
 from bert_jax.interop.config_json import config_to_hf
 from bert_jax.interop.families import FAMILIES
 from bert_jax.text import files
@@ -81,7 +80,7 @@ def save_hf(
         )
     tensors = names.to_hf(params, config, heads=heads)
     with export_folder(Path(folder), faults=(SafetensorError,)) as partial:
-        save_file(tensors, partial / "model.safetensors", metadata={"format": "pt"})
+        weights.save(tensors, partial / "model.safetensors", {"format": "pt"})
         files.write_json(partial / "config.json", raw)
         tokenizer.save(partial, max_length=config.max_positions)
         _without_types(partial / "tokenizer_config.json", config)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bert_jax import atomic
+from bert_jax import atomic, json_file
 from bert_jax.errors import UserError
 from bert_jax.training.sinks import Sink
 
@@ -64,7 +64,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     parsed = []
     for number, line in enumerate(lines, 1):
         if not line:
@@ -79,7 +79,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _metric_line(line: str) -> dict[str, Any]:
-    value = json.loads(line)
+    value = json_file.parse(line)
     if not (isinstance(value, dict) and {"step", "split"} <= value.keys()):
         raise ValueError("it must be an object with step and split")
     return value

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bert_jax import atomic, hub, locks
+from bert_jax import atomic, hub, json_file, locks
 from bert_jax import config as configs
 from bert_jax.config import RunConfig, older
 from bert_jax.errors import ConfigError, UserError
@@ -109,7 +109,7 @@ def _are_same(init: tuple[Source, ...], saved: tuple[Source, ...]) -> bool:
 def is_workdir(path: Path) -> bool:
     """Whether `path` holds a run of this package (and not a Hugging Face config.json)."""
     try:
-        saved = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+        saved = json_file.parse((path / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(saved, dict) and ("identity" in saved or "corpus" in saved)
@@ -125,7 +125,7 @@ def read(path: Path, kind: type[Config] = RunConfig) -> Saved[Config]:  # type: 
     """
     file = path / CONFIG_FILE
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
+        saved = json_file.parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is not a workdir: it has no {CONFIG_FILE}") from None
     except ValueError as error:
