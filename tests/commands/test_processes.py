@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -135,6 +136,20 @@ def test_a_run_that_is_stopped_and_killed_resumes_with_any_number_of_processes(
     last = int(re.search(r"The same command resumes from the last checkpoint, step (\d+)$", line)[1])
     assert stopped <= last < 12
     pretrain.run(prepared, folder)
+    assert_same_run(folder, straight)
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_passed_over_by_both(experiment, prepared, straight, tmp_path):
+    """The first process finds it and tells the other, which by itself might read its own part of it."""
+    folder = shutil.copytree(straight, tmp_path / "run")
+    file = max((folder / "checkpoints/12/params/d").iterdir(), key=lambda file: file.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with processes(experiment, folder) as started:
+        output = [process.communicate(timeout=300)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0], output
+    assert "checkpoint 12 in " in output[0] and "is damaged: params/d/" in output[0]
+    assert (folder / "damaged/12/params").is_dir()
     assert_same_run(folder, straight)
 
 
