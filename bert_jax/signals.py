@@ -6,7 +6,10 @@ Only the main thread receives signals and may set their handlers. In any other t
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -15,6 +18,20 @@ NUMBERS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 
 Handler = Callable[[int, FrameType | None], object]
 """Called with the number of the signal and the interrupted frame; what it raises is raised there."""
+
+
+_PR_SET_PDEATHSIG = 1  # of prctl(2)
+
+
+def end_with(parent: int) -> None:
+    """This process gets SIGTERM when `parent`, the process that started it, ends in any way, and ends now if it has.
+
+    On Linux; elsewhere nothing is done.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

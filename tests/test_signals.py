@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +109,35 @@ def test_another_thread_leaves_the_handlers_alone():
     thread.start()
     thread.join()
     assert found == before
+
+
+_CHILD = "import os, time; from bert_jax import signals; signals.end_with({parent}); print(os.getpid(), flush=True); time.sleep(60)"
+_PARENT = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]]).wait()"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells children of their parent's end")
+def test_a_process_ends_with_the_one_that_started_it_however_that_ends():
+    child = _CHILD.format(parent="os.getppid()")
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT, child], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        number = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            return
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "Z":  # nobody waits for it
+            return
+        time.sleep(0.05)
+    raise AssertionError("it lives on")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells children of their parent's end")
+def test_a_process_whose_parent_has_ended_before_ends_at_once():
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD.format(parent=1)], stdout=subprocess.DEVNULL, timeout=30
+    )
+    assert done.returncode == -signal.SIGTERM

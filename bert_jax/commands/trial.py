@@ -12,8 +12,10 @@ Exit status: 0 trained and probed, 1 failure, 2 no such trial, 128 + signal when
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
+from bert_jax import signals
 from bert_jax.commands import refuse_overrides
 
 
@@ -30,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     refuse_overrides(args, "the trial's configuration is in the sweep's folder")
     from bert_jax.commands import distill, pretrain, probe
+    from bert_jax.sweeps import trials
     from bert_jax.sweeps.trial import run_trial
+
+    if parent := os.environ.get(trials.PARENT):
+        signals.end_with(int(parent))
 
     run_trial(
         args.folder,

@@ -171,7 +171,7 @@ def _start(folder: Path, trial: Trial, slot: Slot) -> _Running:
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**environment(folder), **slot.environment},
+            env={**environment(folder), **slot.environment, records.PARENT: str(os.getpid())},
             start_new_session=True,  # the terminal's Ctrl-C reaches this process alone, which passes it on once
         )
     return _Running(trial, slot, process, changed=time.monotonic())

@@ -28,6 +28,8 @@ _STALE = 900.0
 """Seconds without a line of metrics after which a trial that began on another machine no longer counts as running:
 not every file system shows the locks of other machines."""
 
+PARENT = "BERT_JAX_SWEEP_PROCESS"
+"""The variable with the number of the process that runs a sweep on this machine: its trials end when it does."""
 _BEGIN = {"began": float}
 _END = {"ended": float, "status": float, "reason": str}
 
