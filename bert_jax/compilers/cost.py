@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from bert_jax.compilers.collectives import collectives
@@ -165,19 +165,24 @@ def trip_count(module: Module, loop: Instruction) -> int | None:
 def _op_names(module: Module, computation: Computation, instruction: Instruction) -> list[str]:
     """Where the program asked for an instruction, and then for what a fusion holds, its root first.
 
-    One that does not say, such as a copy that the compiler added, belongs to what uses it first.
+    One that does not say, such as a copy that the compiler added, belongs to what uses it first; a copy of a result, which
+    nothing uses, to what made it.
     """
-    waiting, seen = collections.deque([instruction]), {instruction.name}
-    while waiting:
-        candidate = waiting.popleft()
-        bodies = module.called(candidate, "calls")
-        inside = (inner.op_name for body in bodies for inner in reversed(body.instructions))
-        if names := list(filter(None, (candidate.op_name, *inside))):
-            return names
-        users = [user for user in computation.users[candidate.name] if user.name not in seen]
-        seen.update(user.name for user in users)
-        waiting.extend(users)
-    return []
+
+    def first(neighbours: Callable[[Instruction], Sequence[Instruction]]) -> list[str]:
+        waiting, seen = collections.deque([instruction]), {instruction.name}
+        while waiting:
+            candidate = waiting.popleft()
+            bodies = module.called(candidate, "calls")
+            inside = (inner.op_name for body in bodies for inner in reversed(body.instructions))
+            if names := list(filter(None, (candidate.op_name, *inside))):
+                return names
+            found = [one for one in neighbours(candidate) if one.name not in seen]
+            seen.update(one.name for one in found)
+            waiting.extend(found)
+        return []
+
+    return first(lambda one: computation.users[one.name]) or first(computation.operands)
 
 
 def _bytes_and_flops(lines: list[Line]) -> tuple[int, int]:

@@ -171,16 +171,19 @@ def test_a_fusion_that_says_nothing_has_the_kind_of_what_it_holds():
     assert line(own, called=body).kind == "norm"
 
 
-def test_a_copy_that_the_compiler_added_has_the_kind_of_its_first_user():
+def test_a_copy_that_the_compiler_added_has_the_kind_of_its_first_user_or_of_what_made_it():
     entry = """
     %a = f32[4]{0} parameter(0)
     %c = (f32[4]{0:S(1)}, f32[4]{0}, u32[]{:S(2)}) copy-start(%a)
     %d = f32[4]{0:S(1)} copy-done(%c)
     %x = f32[4]{0} negate(%d), metadata={op_name="jit(f)/mlp/neg"}
-    ROOT %r = f32[4]{0} copy(%x)
+    %y = f32[4]{0} copy(%x)
+    %z = f32[4]{0} copy(%a)
+    ROOT %r = (f32[4]{0}, f32[4]{0}) tuple(%y, %z)
     """
     assert line(entry, "c").kind == "mlp"
-    assert line(entry, "r").kind == "other"
+    assert line(entry, "y").kind == "mlp"
+    assert line(entry, "z").kind == "other"
 
 
 def test_totals_are_sums():
