@@ -75,7 +75,7 @@ class Checkpoints:
         )
         self.directory = directory
         self._saving: int | None = None
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             directory.absolute(),
             # Named, so that what a checkpoint holds can be compared before it is read.
             item_handlers={name: ocp.StandardCheckpointHandler() for name in (_PARAMS, _AVERAGE, _REST)},
@@ -337,6 +337,19 @@ class Checkpoints:
 
 
 _DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission denied", "File too large")
+
+
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, which reads the scores of all checkpoints when it is made: those that are damaged are none."""
+
+    def metrics(self, step: int) -> Any:
+        """The scores saved with a checkpoint; None: without, or they are damaged."""
+        if checksums.fault(Path(self.directory) / str(step), below=("metrics/",)):
+            return None
+        try:
+            return super().metrics(step)
+        except (OSError, ValueError):  # of before there were checksums
+            return None
 
 
 def _unused(path: Path) -> Path:
