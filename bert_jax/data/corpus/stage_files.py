@@ -20,7 +20,8 @@ def save(path: Path, fields: Mapping[str, Any]) -> None:
     }
     names = [name for name, value in fields.items() if not isinstance(value, np.ndarray)]
     with atomic.binary_stream(path) as stream:
-        np.savez(stream, allow_pickle=False, _json=np.array(names, dtype=str), **arrays)
+        notes = {"_json": np.array(names, dtype=str), "_names": np.array(list(fields), dtype=str)}
+        np.savez(stream, allow_pickle=False, **notes, **arrays)
 
 
 def load(path: Path, names: Iterable[str]) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def load(path: Path, names: Iterable[str]) -> dict[str, Any]:
 def is_sound(path: Path) -> bool:
     """Whether `path` is there with the content that was written, by its checksums."""
     try:
-        array_file.read_npz(path)
+        stored = array_file.read_npz(path)
     except (OSError, ValueError):
         return False
-    return True
+    # A damaged directory of the file may leave some out.
+    return "_names" in stored and stored.keys() == {"_json", "_names", *stored["_names"].tolist()}
