@@ -30,6 +30,11 @@ def folders(tmp_path_factory):
     return folder
 
 
+AT_LENGTH = pytest.mark.skipif(
+    "BERT_JAX_FUZZ" not in os.environ, reason="an hour of damage: BERT_JAX_FUZZ=1 asks for it"
+)
+
+
 def systematic(name: str, content: bytes, *, places: int, values: int) -> Iterator[tuple[str, bytes | None]]:
     yield "a folder", None
     yield from damage.whole(content)
@@ -54,6 +59,7 @@ def test_systematic_damage(folders, name):
 
 
 @pytest.mark.slow
+@AT_LENGTH
 @pytest.mark.parametrize("name", FORMATS)
 def test_much_systematic_damage(folders, name):
     assert faults(folders(name), places=200, values=3000) == []
@@ -91,6 +97,7 @@ def test_random_edits(folders, name):
 
 
 @pytest.mark.slow
+@AT_LENGTH
 @pytest.mark.parametrize("name", FORMATS)
 def test_many_random_edits(folders, name):
     check_edits(folders(name), 1000)
