@@ -3,6 +3,8 @@
 BERT_JAX_KILLS=50 kills each command fifty times.
 """
 
+import os
+
 import jax
 import numpy as np
 import pytest
@@ -150,6 +152,10 @@ def get_config():
     assert killed_until_done(command, tmp_path / "killed", check) == KILLS
 
 
+@pytest.mark.skipif(
+    "BERT_JAX_KILLS" not in os.environ,
+    reason="minutes a kill, for trials start anew: BERT_JAX_KILLS=5 asks for it",
+)
 def test_sweep(experiment, straight, tmp_path):  # noqa: F811
     """The sweep is killed; its trials, which are groups of their own, are told by the system, save and end."""
     file = experiment.parent / "killed_sweep.py"
