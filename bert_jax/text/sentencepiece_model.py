@@ -6,6 +6,7 @@ than apache-beam allows.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,8 @@ def parse(message: bytes) -> Model:
         if number == 1:
             piece = dict(_fields(value))
             (score,) = struct.unpack("<f", piece.get(2, bytes(4)))
+            if not math.isfinite(score):
+                raise ValueError(f"a piece has the score {score}")
             pieces.append(Piece(piece[1].decode(), score, piece.get(3, _NORMAL)))
         elif number == 2:
             trainer = dict(_fields(value))
