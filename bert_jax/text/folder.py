@@ -96,6 +96,8 @@ def _check_growth(raw: Mapping[str, Any]) -> None:
     pieces = max((len(frame.get(template) or ()) for template in ("single", "pair")), default=0)
     if pieces > _MOST_PIECES:
         raise ValueError(f"its post_processor has a frame of {pieces} pieces, must have <= {_MOST_PIECES}")
+    if "single" in frame and not any("Sequence" in piece for piece in frame["single"] or ()):
+        raise ValueError("its post_processor has a frame without the text")
 
 
 def has_tokenizer(folder: Path) -> bool:
