@@ -11,8 +11,8 @@ def training_flops(model: ModelConfig, *, length: int, slots: int, heads: tuple[
 
     A layer has 6 L (4 D^2 + 2 D F) + 12 L T D, T being the tokens that a query attends to (of a local layer the window
     and itself) and 3 D F with a gate, whether its parameters are its own or shared; disentangled attention adds 6 L^2 D a
-    term (projecting the relative table, once a batch, is left out). The enhanced mask decoder, which the MLM head reads,
-    is two passes from what the last layer reads, whose own output nobody needs: one layer more. Heads: "mlm" 6 M (D E + E V), "rtd" 6 L D^2; pooler and pair head are below 0.1 %.
+    term (projecting the relative table, once a batch, is left out). The enhanced mask decoder adds one layer where the MLM
+    head reads it: it applies the last layer twice, and the compiler drops the first output of that layer. Heads: "mlm" 6 M (D E + E V), "rtd" 6 L D^2; pooler and pair head are below 0.1 %.
     Padding counts, and so does attention between the examples of a packed row, which is computed and masked: a
     row of P equal examples could do with 1 / P of the L^2 terms.
     """

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, of every kind of run: started again, it ends with the same bits as one that nobody stopped.
+"""A run of any kind that is killed (SIGKILL) at random moments and started again ends with the bits of an undisturbed run.
 
 BERT_JAX_KILLS=50 kills each command fifty times.
 """
