@@ -55,7 +55,7 @@ def fault(folder: Path, *, below: tuple[str, ...] = ("",)) -> str | None:
 
 def _difference(folder: Path, name: str, expected: str) -> str | None:
     file = folder / name
-    if ".." in file.parts or Path(name).is_absolute():
+    if Path(name).is_absolute() or ".." in Path(name).parts:
         return f"{SUMS_FILE} is damaged"
     if not file.is_file():
         return f"{name} is missing"

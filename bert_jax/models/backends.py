@@ -48,7 +48,8 @@ def automatic(config: ModelConfig, length: int, *, heads: int, drops: bool, plat
         takes = in_groups and fits(length, width=config.hidden_size)
         return "pallas" if takes and length >= _LONG else "xla"
     if platform == "gpu":
-        takes = config.head_dim % 8 == 0 and config.head_dim <= _CUDNN_HEAD_DIM
+        # Rows of odd lengths it does not train where it is given a mask, as packed rows need one.
+        takes = config.head_dim % 8 == 0 and config.head_dim <= _CUDNN_HEAD_DIM and length % 2 == 0
         return "cudnn" if takes and config.dtype == "bfloat16" and not drops else "xla"
     return "xla"
 

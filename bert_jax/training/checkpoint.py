@@ -104,7 +104,7 @@ class Checkpoints:
                 raise
 
     def latest(self) -> int | None:
-        """Step of the newest whole checkpoint."""
+        """Step of the newest checkpoint, damaged or not."""
         return self._manager.latest_step()
 
     def best(self) -> int | None:

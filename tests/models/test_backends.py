@@ -28,6 +28,7 @@ def on(platform, config=BASE, length=512, heads=12, drops=True):
         ("xla", {"platform": "tpu", "config": changed(BASE, num_heads=48), "heads": 48}),
         ("xla", {"platform": "gpu"}),
         ("cudnn", {"platform": "gpu", "drops": False}),
+        ("xla", {"platform": "gpu", "drops": False, "length": 511}),
         ("xla", {"platform": "gpu", "drops": False, "config": changed(BASE, dtype="float32")}),
         ("xla", {"platform": "gpu", "drops": False, "config": changed(BASE, positions="disentangled")}),
         ("xla", {"platform": "other", "drops": False}),
