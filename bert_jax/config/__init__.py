@@ -17,19 +17,21 @@ from bert_jax.config.loading import (
     with_values,
 )
 from bert_jax.config.model import ModelConfig
-from bert_jax.config.schema import (
-    CheckpointConfig,
+from bert_jax.config.pretrain import (
     CleaningConfig,
     DataConfig,
-    LogConfig,
     MaskingConfig,
     ObjectiveConfig,
+    PretrainConfig,
+    TokenizerConfig,
+)
+from bert_jax.config.run import (
+    CheckpointConfig,
+    LogConfig,
     OptimConfig,
     ParallelConfig,
     PhaseConfig,
-    PretrainConfig,
     RunConfig,
-    TokenizerConfig,
     TrainConfig,
 )
 

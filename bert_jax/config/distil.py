@@ -11,7 +11,8 @@ from typing import Literal
 
 from bert_jax.config.finetune import FinetuneConfig
 from bert_jax.config.options import option
-from bert_jax.config.schema import PretrainConfig, RunConfig
+from bert_jax.config.pretrain import PretrainConfig
+from bert_jax.config.run import RunConfig
 
 Quirk = Literal["padding", "mean_of_classes"]
 

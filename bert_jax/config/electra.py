@@ -9,7 +9,7 @@ import dataclasses
 
 from bert_jax.config.model import ModelConfig
 from bert_jax.config.options import replaced
-from bert_jax.config.schema import ObjectiveConfig
+from bert_jax.config.pretrain import ObjectiveConfig
 
 
 def generator_config(model: ModelConfig, objective: ObjectiveConfig) -> ModelConfig:

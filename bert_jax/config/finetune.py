@@ -9,7 +9,7 @@ from typing import Literal
 from bert_jax.config.model import REMAT, ModelConfig, Remat
 from bert_jax.config.options import option
 from bert_jax.config.phases import decay_steps
-from bert_jax.config.schema import CheckpointConfig, OptimConfig, PhaseConfig, RunConfig, TrainConfig
+from bert_jax.config.run import CheckpointConfig, OptimConfig, PhaseConfig, RunConfig, TrainConfig
 
 TaskKind = Literal[
     "classification", "multilabel", "regression", "tagging", "question_answering", "similarity"

@@ -27,7 +27,8 @@ from bert_jax.config.older import MOVED
 from bert_jax.config.options import walk
 from bert_jax.config.phases import prediction_slots
 from bert_jax.config.presets import PRESETS
-from bert_jax.config.schema import PhaseConfig, PretrainConfig, RunConfig, TokenizerConfig
+from bert_jax.config.pretrain import PretrainConfig, TokenizerConfig
+from bert_jax.config.run import PhaseConfig, RunConfig
 from bert_jax.config.values import canonical, field_types, parse, type_fault
 from bert_jax.errors import ConfigError, UsageError
 

@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterator
 
 from bert_jax.config.options import replaced
-from bert_jax.config.schema import OptimConfig, PhaseConfig, PretrainConfig, RunConfig
+from bert_jax.config.pretrain import PretrainConfig
+from bert_jax.config.run import OptimConfig, PhaseConfig, RunConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,8 @@ from bert_jax.config.electra import generator_config
 from bert_jax.config.model import PALLAS_LANES, PALLAS_ROW, ModelConfig
 from bert_jax.config.model_rules import model_faults
 from bert_jax.config.phases import borders, phases, schedule_pieces
+from bert_jax.config.pretrain import DataConfig, MaskingConfig, PretrainConfig
+from bert_jax.config.run import PhaseConfig
 from bert_jax.config.run_rules import (
     batch_faults,
     effect_faults,
@@ -18,7 +20,6 @@ from bert_jax.config.run_rules import (
     range_faults,
     share_faults,
 )
-from bert_jax.config.schema import DataConfig, MaskingConfig, PhaseConfig, PretrainConfig
 
 PAIR_FORMATS = ("segment_pair", "sentence_pair")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bert_jax.config.model import PALLAS_LANES, ModelConfig
 from bert_jax.config.options import walk
 from bert_jax.config.phases import PIECE_OPTIONS, bad_pattern, borders, decay_steps
-from bert_jax.config.schema import OptimConfig, ParallelConfig, RunConfig, TrainConfig
+from bert_jax.config.run import OptimConfig, ParallelConfig, RunConfig, TrainConfig
 
 
 def range_faults(config: object, prefix: str = "config.") -> Iterator[str]:

@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from bert_jax.config.schema import PhaseConfig
+from bert_jax.config.run import PhaseConfig
 
 
 def _optional(kind: Any) -> tuple[Any, bool]:

@@ -24,7 +24,7 @@ from bert_jax.config.finetune import settled, tuned_model
 from bert_jax.config.head import HeadKind, Hidden
 from bert_jax.config.options import replaced
 from bert_jax.config.phases import borders
-from bert_jax.config.schema import PhaseConfig
+from bert_jax.config.run import PhaseConfig
 from bert_jax.errors import ConfigError
 from bert_jax.interop import native
 from bert_jax.interop.families import FAMILIES

@@ -4,9 +4,6 @@ Each holds the checksums of its files, which are compared when it is read: a dam
 that is whole, aloud, and kept aside.
 
 With several processes each writes its part, so that all of them call every method that saves, waits or restores.
-
-Which is the best, the task's metric says, among the evaluations that compare: losses of two row lengths or mask rates
-do not, and those of the longest rows and the latest phase count.
 """
 
 from __future__ import annotations
@@ -14,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,17 +21,17 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
-from orbax.checkpoint import checkpoint_managers
 
 from bert_jax import checksums
 from bert_jax.errors import CheckpointMismatch, UserError
 from bert_jax.models.parameters import path_name
 from bert_jax.training import processes
+from bert_jax.training.checkpoint_manager import make_manager
 from bert_jax.training.state import TrainState, saved_apart
 from bert_jax.training.task import Metric
 
 # Items of a checkpoint: apart, so that an export reads only the parameters that it needs.
-_PARAMS, _AVERAGE, _REST = "params", "average", "training"
+ITEMS = _PARAMS, _AVERAGE, _REST = "params", "average", "training"
 _MODEL = (f"{_PARAMS}/", f"{_AVERAGE}/", "metrics/")
 """What of a checkpoint is read for the model alone."""
 _ORBAX_NOTES = "_CHECKPOINT_METADATA"
@@ -56,38 +52,10 @@ class Checkpoints:
         select: Metric = Metric("loss", "min"),
         read_only: bool = False,
     ):
-        def rank(metrics: Mapping[str, float]) -> Any:
-            """What is lowest for the best checkpoint."""
-            value = metrics.get(select.name, math.inf if select.better == "min" else -math.inf)
-            comparable = (-metrics["sequence_length"], -metrics.get("evaluation", 0))
-            return *comparable, value if select.better == "min" else -value
-
-        policy = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(keep),
-                checkpoint_managers.BestN(
-                    get_metric_fn=rank,
-                    reverse=True,  # the best comes last, and the last of the list is kept
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
-        )
         self.directory = directory
         self._saving: int | None = None
-        self._manager = _Manager(
-            directory.absolute(),
-            # Named, so that what a checkpoint holds can be compared before it is read.
-            item_handlers={name: ocp.StandardCheckpointHandler() for name in (_PARAMS, _AVERAGE, _REST)},
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy,
-                best_fn=rank,
-                best_mode="min",
-                create=not read_only,
-                read_only=read_only,
-                cleanup_tmp_directories=not read_only,
-                async_options=ocp.AsyncOptions(post_finalization_callback=self._add_checksums),
-            ),
+        self._manager = make_manager(
+            directory, ITEMS, keep=keep, select=select, read_only=read_only, before_commit=self._add_checksums
         )
 
     def __enter__(self) -> Checkpoints:
@@ -337,19 +305,6 @@ class Checkpoints:
 
 
 _DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission denied", "File too large")
-
-
-class _Manager(ocp.CheckpointManager):
-    """Orbax's, which reads the scores of all checkpoints when it is made: those that are damaged are none."""
-
-    def metrics(self, step: int) -> Any:
-        """The scores saved with a checkpoint; None: without, or they are damaged."""
-        if checksums.fault(Path(self.directory) / str(step), below=("metrics/",)):
-            return None
-        try:
-            return super().metrics(step)
-        except (OSError, ValueError):  # of before there were checksums
-            return None
 
 
 def _unused(path: Path) -> Path:

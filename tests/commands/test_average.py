@@ -18,6 +18,7 @@ from bert_jax.tasks.average import compare
 from bert_jax.tasks.load import load_model
 from bert_jax.tasks.saved_run import open_run
 from bert_jax.training.metrics import read_metrics
+from tests import labelled
 from tests.commands.test_pretrain import changed
 from tests.commands.test_rtd import make_config
 from tests.tiny_models import save_tiny
@@ -176,28 +177,20 @@ def test_of_two_encoders_either_one(prepared, tmp_path):
 def test_of_a_fine_tuned_run_with_its_head(tmp_path, monkeypatch):
     monkeypatch.setenv("BERT_JAX_DATA", str(tmp_path / "data"))
     save_tiny(tmp_path / "model", ["good", "bad", "film", "the", "was"], num_layers=1)
-    rows = [f"the film was {word}\t{word}" for word in ("good", "bad")] * 8
-    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
-    (tmp_path / "experiment.py").write_text(
-        f"""
-from bert_jax.config import FinetuneConfig, base
-def get_config():
-    config = base(FinetuneConfig)
-    config.task.train = config.task.eval = {str(tmp_path / "train.tsv")!r}
-    config.task.max_length = 16
-    config.train.batch_size = 8
-    config.train.steps = 4
-    config.train.eval_every = 2
-    config.train.ema = 0.7
-    config.checkpoint.keep = 2
-    config.optim.learning_rate = 3e-3
-    config.log.sinks = ()
-    return config
-"""
+    experiment = labelled.write(
+        tmp_path,
+        [(f"the film was {word}", word) for word in ("good", "bad")] * 8,
+        task__max_length=16,
+        train__batch_size=8,
+        train__steps=4,
+        train__eval_every=2,
+        train__ema=0.7,
+        checkpoint__keep=2,
+        optim__learning_rate=3e-3,
     )
     flags = (
         "--config",
-        tmp_path / "experiment.py",
+        experiment,
         "--init",
         tmp_path / "model",
         "--workdir",

@@ -6,31 +6,21 @@ import pytest
 
 from bert_jax.__main__ import main
 from bert_jax.training.metrics import read_metrics
+from tests import labelled
 from tests.tiny_models import save_tiny
-
-WORDS = ["good", "bad", "film", "plot", "the", "was", "."]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    save_tiny(folder / "model", WORDS, max_positions=32, num_layers=2)
-    rows = [f"the {noun} was {word} .\t{word}" for noun in ("film", "plot") for word in ("good", "bad")] * 8
-    (folder / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
-    (folder / "experiment.py").write_text(
-        f"""
-from bert_jax.config import FinetuneConfig, base
-def get_config():
-    config = base(FinetuneConfig)
-    config.task.train = config.task.eval = {str(folder / "train.tsv")!r}
-    config.task.max_length = 32
-    config.train.batch_size = 16
-    config.train.steps = 6
-    config.train.eval_every = 2
-    config.optim.learning_rate = 3e-3
-    config.log.sinks = ()
-    return config
-"""
+    save_tiny(folder / "model", labelled.WORDS, max_positions=32, num_layers=2)
+    labelled.write(
+        folder,
+        task__max_length=32,
+        train__batch_size=16,
+        train__steps=6,
+        train__eval_every=2,
+        optim__learning_rate=3e-3,
     )
     return folder
 

@@ -29,9 +29,10 @@ from bert_jax.text.vocabulary import count_chunks
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.trainer import Trainer
-from tests.commands.test_pretrain import assert_same_run, changed, lines, stop_after
+from tests.commands.test_pretrain import changed, stop_after
 from tests.commands.test_rtd import make_config
 from tests.hub_folders import COMMIT, OLDER, lay_out
+from tests.runs import assert_same_run, lines
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
 import pytest
 
@@ -22,23 +21,9 @@ from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.load import load_workdir
 from bert_jax.training import workdir
 from bert_jax.training.metrics import read_metrics
+from tests.runs import assert_same_run, lines
 
 NO_DROPOUT = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0}  # compiles in less time
-TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
-
-
-def lines(folder):
-    """The metrics of a run without what depends on the clock."""
-    return [
-        {name: value for name, value in line.items() if name not in TIMINGS}
-        for line in read_metrics(folder / "metrics.jsonl")
-    ]
-
-
-def assert_same_run(folder, straight):
-    assert lines(folder) == lines(straight)
-    ours, theirs = (load_workdir(path)[1] for path in (folder, straight))
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def changed(config, **groups):

@@ -18,10 +18,11 @@ import pytest
 from bert_jax.commands import pretrain
 from bert_jax.tasks.load import load_workdir
 from bert_jax.training.metrics import read_metrics
+from tests import labelled
+from tests.runs import CLOCK
 from tests.tiny_models import save_tiny
 
 ROOT = Path(__file__).parents[2]
-TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
 # A pause before each training batch leaves time to be stopped in.
 SLOWLY = (
     "import sys, time; from bert_jax import __main__ as m, logs; logs.configure()\n"
@@ -88,7 +89,7 @@ def assert_same_run(folder, straight):
     exact = ("step", "split", "learning_rate", "sequence_length")
     for line, expected in zip(ours, theirs, strict=True):
         assert line.keys() == expected.keys()
-        for name in line.keys() - set(TIMINGS):
+        for name in line.keys() - CLOCK:
             wanted = expected[name] if name in exact else pytest.approx(expected[name], rel=1e-5, abs=1e-6)
             assert line[name] == wanted, (line["step"], name)
     ours, theirs = (load_workdir(path)[1] for path in (folder, straight))
@@ -159,31 +160,23 @@ def test_labelled_data_in_two_processes_is_that_of_one(command, tmp_path, monkey
     """With dropout, packed rows whose number is no multiple of two, and an evaluation of the whole set; killed, it
     resumes."""
     monkeypatch.setenv("BERT_JAX_DATA", str(tmp_path / "data"))
-    words = ["good", "bad", "film", "plot", "the", "was", "."]
+    words = labelled.WORDS
     save_tiny(tmp_path / "model", words, dropout_rate=0.1)
     save_tiny(tmp_path / "teacher", words, seed=1, hidden_size=64)
     is_distilled = command == "distill"
-    rows = [f"the {words[2 + i % 2]} was {words[i % 2]} {'. ' * (i % 7)}\t{words[i % 2]}" for i in range(51)]
-    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
-    (tmp_path / "experiment.py").write_text(
-        f"""
-from bert_jax.config import DistilFinetuneConfig, FinetuneConfig, base
-def get_config():
-    config = base(DistilFinetuneConfig if {is_distilled} else FinetuneConfig)
-    if {is_distilled}:
-        config.distil.hidden_mse = config.distil.value_relation = 1.0
-    config.task.train = config.task.eval = {str(tmp_path / "train.tsv")!r}
-    config.task.max_length = 48
-    config.train.batch_size = 17
-    config.train.steps = 12
-    config.train.log_every = 1
-    config.train.eval_every = 4
-    config.optim.learning_rate = 1e-3
-    config.log.sinks = ()
-    return config
-"""
+    experiment = labelled.write(
+        tmp_path,
+        [(f"the {words[2 + i % 2]} was {words[i % 2]} {'. ' * (i % 7)}", words[i % 2]) for i in range(51)],
+        kind="DistilFinetuneConfig" if is_distilled else "FinetuneConfig",
+        **({"distil__hidden_mse": 1.0, "distil__value_relation": 1.0} if is_distilled else {}),
+        task__max_length=48,
+        train__batch_size=17,
+        train__steps=12,
+        train__log_every=1,
+        train__eval_every=4,
+        optim__learning_rate=1e-3,
     )
-    experiment, init = tmp_path / "experiment.py", ("--init", str(tmp_path / "model"))
+    init = ("--init", str(tmp_path / "model"))
     init += ("--teacher", str(tmp_path / "teacher")) if is_distilled else ()
     with processes(experiment, tmp_path / "one", *init, count=1, command=command) as started:
         assert [status for status, _ in ends(started)] == [0]

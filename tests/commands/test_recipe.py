@@ -8,7 +8,8 @@ from bert_jax import config as configs
 from bert_jax.commands import pretrain
 from bert_jax.errors import Interrupted
 from bert_jax.tasks.load import load_workdir
-from tests.commands.test_pretrain import NO_DROPOUT, assert_same_run, changed, lines, stop_after
+from tests.commands.test_pretrain import NO_DROPOUT, changed, stop_after
+from tests.runs import assert_same_run, lines
 
 MODEL = NO_DROPOUT | {
     "num_layers": 4, "type_vocab_size": 0, "pooler": "none", "positions": "rotary", "mlp": "geglu", "biases": False,

@@ -16,10 +16,8 @@ from bert_jax.errors import Interrupted
 from bert_jax.models.flops import training_flops
 from bert_jax.tasks.choose import task_of
 from bert_jax.training.checkpoint import Checkpoints
-from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
-
-TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
+from tests.runs import lines
 
 
 def make_config(prepared):
@@ -44,13 +42,6 @@ def run(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("rtd") / "run"
     pretrain.run(config, workdir)
     return workdir
-
-
-def lines(workdir):
-    return [
-        {name: value for name, value in line.items() if name not in TIMINGS}
-        for line in read_metrics(workdir / "metrics.jsonl")
-    ]
 
 
 def params(workdir, config):

@@ -13,6 +13,7 @@ from bert_jax.errors import UserError
 from bert_jax.probes import scores
 from bert_jax.sweeps import definition, run, store, trials
 from bert_jax.training.metrics import read_metrics
+from tests.runs import lines
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +43,6 @@ def get_sweep():
     return str(path)
 
 
-WITHOUT_SPEED = {"tokens_per_s", "sequences_per_s", "mfu"}
-
-
-def lines_of(workdir) -> list[dict]:
-    lines = read_metrics(workdir / "metrics.jsonl")
-    return [{key: value for key, value in line.items() if key not in WITHOUT_SPEED} for line in lines]
-
-
 @pytest.mark.slow
 def test_a_sweep_survives_a_full_disk_and_its_trials_are_plain_runs(
     file, tmp_path, straight, capfd, monkeypatch
@@ -74,7 +67,7 @@ def test_a_sweep_survives_a_full_disk_and_its_trials_are_plain_runs(
     assert main(["sweep", file, "--workdir", str(S), "--jobs", "1"]) == 0
     states = {trial.name: trials.trial_state(S, trial).status for trial in plan.trials}
     assert states == {"none-seed0": "finished", "sop-seed0": "finished"}
-    assert lines_of(S / "trials" / "sop-seed0") == lines_of(straight)
+    assert lines(S / "trials" / "sop-seed0") == lines(straight)
     found = {trial.name: scores.read(trials.workdir(S, trial)) for trial in plan.trials}
     assert [score.name for score in found["none-seed0"].scores] == [
         "mlm.loss",

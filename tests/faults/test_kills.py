@@ -3,41 +3,21 @@
 BERT_JAX_KILLS=50 kills each command fifty times.
 """
 
+import functools
 import os
 
-import jax
-import numpy as np
 import pytest
 
 from bert_jax.__main__ import main
 from bert_jax.config.loading import load
 from bert_jax.data.corpus.prepare import corpus_folder
-from bert_jax.tasks.load import load_workdir
-from bert_jax.training.metrics import read_metrics
+from tests import labelled
 from tests.commands.conftest import corpus, experiment, prepared, straight  # noqa: F401
 from tests.faults.killing import KILLS, killed_until_done
+from tests.runs import assert_same_run
 from tests.tiny_models import save_tiny
 
 pytestmark = pytest.mark.slow
-CLOCK = ("sequences_per_s", "tokens_per_s", "mfu")
-
-
-def lines(folder):
-    return [
-        {name: value for name, value in line.items() if name not in CLOCK}
-        for line in read_metrics(folder / "metrics.jsonl")
-    ]
-
-
-def same_run(expected):
-    """A check that a workdir has the metrics, each line once, and the parameters of `expected`."""
-
-    def check(folder):
-        assert lines(folder) == lines(expected)
-        ours, theirs = (load_workdir(path)[1] for path in (folder, expected))
-        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-
-    return check
 
 
 def run_once(arguments):
@@ -83,43 +63,30 @@ def test_pretrain(experiment, straight, tmp_path):  # noqa: F811
     def command(folder):
         return ["pretrain", "--config", str(experiment), "--workdir", str(folder)]
 
-    assert killed_until_done(command, tmp_path, same_run(straight)) == KILLS
-
-
-@pytest.fixture
-def labelled(tmp_path, monkeypatch):
-    """An experiment of fine-tuning."""
-    monkeypatch.setenv("BERT_JAX_DATA", str(tmp_path / "data"))
-    words = ["good", "bad", "film", "plot", "the", "was", "."]
-    save_tiny(tmp_path / "model", words, max_positions=32, num_layers=2)
-    rows = [f"the {noun} was {word} .\t{word}" for noun in ("film", "plot") for word in ("good", "bad")] * 8
-    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n")
-    file = tmp_path / "experiment.py"
-    file.write_text(
-        f"""
-from bert_jax.config import FinetuneConfig, base
-def get_config():
-    config = base(FinetuneConfig)
-    config.task.train = config.task.eval = {str(tmp_path / "train.tsv")!r}
-    config.task.max_length = 32
-    config.train.batch_size = 16
-    config.train.steps = 8
-    config.train.log_every = 1
-    config.train.eval_every = 2
-    config.checkpoint.every = 2
-    return config
-"""
+    assert (
+        killed_until_done(command, tmp_path, functools.partial(assert_same_run, expected=straight)) == KILLS
     )
-    return file
 
 
-def test_finetune(labelled, tmp_path):
+def test_finetune(tmp_path, monkeypatch):
+    monkeypatch.setenv("BERT_JAX_DATA", str(tmp_path / "data"))
+    model = tmp_path / "model"
+    save_tiny(model, labelled.WORDS, max_positions=32, num_layers=2)
+    file = labelled.write(
+        tmp_path,
+        task__max_length=32,
+        train__batch_size=16,
+        train__steps=8,
+        train__log_every=1,
+        train__eval_every=2,
+        checkpoint__every=2,
+    )
+
     def command(folder):
-        model = str(tmp_path / "model")
-        return ["finetune", "--config", str(labelled), "--init", model, "--workdir", str(folder)]
+        return ["finetune", "--config", str(file), "--init", str(model), "--workdir", str(folder)]
 
     run_once(command(tmp_path / "straight"))
-    check = same_run(tmp_path / "straight")
+    check = functools.partial(assert_same_run, expected=tmp_path / "straight")
     assert killed_until_done(command, tmp_path / "killed", check) == KILLS
 
 
@@ -148,7 +115,7 @@ def get_config():
         return ["distill", "--config", str(student), "--teacher", str(straight), "--workdir", str(folder)]
 
     run_once(command(tmp_path / "straight"))
-    check = same_run(tmp_path / "straight")
+    check = functools.partial(assert_same_run, expected=tmp_path / "straight")
     assert killed_until_done(command, tmp_path / "killed", check) == KILLS
 
 
@@ -176,7 +143,7 @@ def get_sweep():
         return ["sweep", str(file), "--workdir", str(folder)]
 
     def check(folder):
-        same_run(straight)(folder / "trials/sop-seed0")
+        assert_same_run(folder / "trials/sop-seed0", straight)
 
     kills = max(2, KILLS // 5)
     assert (

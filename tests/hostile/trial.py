@@ -11,7 +11,7 @@ from typing import Any
 
 from bert_jax import errors
 from bert_jax.errors import ConfigError, UserError
-from tests.hostile.formats import Format
+from tests.hostile.format import Format
 
 SECONDS = 20
 """Longest reading of a small file, on a busy machine."""

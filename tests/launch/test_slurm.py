@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bert_jax.training.metrics import read_metrics
+from tests.runs import assert_alike, lines
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "launch/slurm.sbatch"
@@ -16,8 +17,6 @@ CHANGES = {
     "checkpoint": {"every": 10_000},
     "model": {"dropout_rate": 0.0, "attention_dropout_rate": 0.0},  # compiles in less time
 }
-
-TIMINGS = ("sequences_per_s", "tokens_per_s", "mfu")
 
 # In place of bert_jax. `wait` runs until it is stopped; with `exit=N` process 1 ends with N, and 0 waits.
 STAND_IN = """
@@ -76,7 +75,7 @@ def pretrain(experiment, workdir, changes):
 def test_two_nodes_train_as_one_with_two_processes(slurm, experiment, prepared, tmp_path):
     """One process per node without GPUs. The same processes compute the same, wherever they are."""
     changes = {"model": CHANGES["model"]}
-    lines = {}
+    found = {}
     for name, option in (("two nodes", "--nodes=2"), ("one node", "--ntasks=2")):
         run, out = tmp_path / name, tmp_path / f"{name}.txt"
         words = pretrain(experiment, run, changes)
@@ -87,14 +86,9 @@ def test_two_nodes_train_as_one_with_two_processes(slurm, experiment, prepared, 
             "0:0",
             "2" if option == "--nodes=2" else "1",
         ), text(out)
-        lines[name] = [
-            {key: value for key, value in line.items() if key not in TIMINGS}
-            for line in read_metrics(run / "metrics.jsonl")
-        ]
-    for line, expected in zip(lines["two nodes"], lines["one node"], strict=True):
-        assert line.pop("split") == expected.pop("split")
-        assert line == pytest.approx(expected, rel=1e-5)
-    assert lines["two nodes"][-1]["step"] == 12
+        found[name] = lines(run)
+    assert_alike(found["two nodes"], found["one node"], rel=1e-5)
+    assert found["two nodes"][-1]["step"] == 12
 
 
 @pytest.mark.slow

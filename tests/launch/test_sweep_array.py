@@ -8,7 +8,7 @@ import pytest
 
 from bert_jax.probes import scores
 from bert_jax.sweeps import store, trials
-from bert_jax.training.metrics import read_metrics
+from tests.runs import assert_alike, lines
 
 ROOT = Path(__file__).parents[2]
 STEPS = 400
@@ -48,18 +48,6 @@ def get_sweep():
     return path
 
 
-def lines(workdir: Path) -> list[dict]:
-    """What a run has logged, without how long it took."""
-    return [
-        {
-            name: value
-            for name, value in line.items()
-            if name not in ("sequences_per_s", "tokens_per_s", "mfu")
-        }
-        for line in read_metrics(workdir / "metrics.jsonl")
-    ]
-
-
 def steps(workdir: Path) -> list[int]:
     """Of the training batches that a run has logged."""
     return [line["step"] for line in lines(workdir) if line["split"] == "train"]
@@ -96,9 +84,7 @@ def test_a_preempted_array_resumes_and_ends_as_one_that_was_not(slurm, file, tmp
     assert any(0 < int(step) < STEPS for each in resumed for step in each), resumed
     for trial in plan.trials:
         ours, theirs = (trials.workdir(folder, trial) for folder in (S, other))
-        for line, expected in zip(lines(ours), lines(theirs), strict=True):
-            assert line.pop("split") == expected.pop("split")
-            assert line == pytest.approx(expected, rel=1e-4)
+        assert_alike(lines(ours), lines(theirs), rel=1e-4)
         assert steps(ours) == [*range(STEPS // 20, STEPS + 1, STEPS // 20)]
         assert trials.trial_state(S, trial).status == "finished"
         assert scores.read(ours).scores

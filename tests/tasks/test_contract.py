@@ -15,8 +15,8 @@ from bert_jax.config import ParallelConfig
 from bert_jax.errors import Interrupted, UsageError
 from bert_jax.training import trainer as trainers
 from bert_jax.training.checkpoint import Checkpoints
-from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
+from tests.runs import lines
 from tests.tasks.regression import Regression, Rows
 
 CONFIG = configs.resolve(
@@ -37,13 +37,6 @@ MESH = {"data": 2, "fsdp": 2, "tensor": 2}
 
 def with_plan(**parallel):
     return dataclasses.replace(CONFIG, parallel=ParallelConfig(**parallel))
-
-
-def lines(workdir):
-    clock = ("sequences_per_s", "tokens_per_s", "mfu")
-    return [
-        {k: v for k, v in line.items() if k not in clock} for line in read_metrics(workdir / "metrics.jsonl")
-    ]
 
 
 def params_of(workdir, step):

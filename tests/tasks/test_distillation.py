@@ -29,6 +29,7 @@ from bert_jax.tasks.teachers import Found, saved_teachers
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
 from tests.models.variants import VARIANTS
+from tests.runs import lines
 from tests.tiny_models import save_tiny
 
 WORDS = ["good", "bad", "film", "plot", "the", "a", "was", "is", "very", "and", "."]
@@ -44,11 +45,11 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     rng = np.random.default_rng(0)
     for name, count in (("train", 300), ("dev", 61)):
-        lines = []
+        examples = []
         for _ in range(count):
             is_good = bool(rng.integers(2))
             words = [*rng.choice(WORDS[2:], rng.integers(1, 16)), "good" if is_good else "bad"]
-            lines.append(
+            examples.append(
                 {
                     "text": " ".join(rng.permutation(words)),
                     "label": "pos" if is_good else "neg",
@@ -56,10 +57,10 @@ def made(tmp_path_factory):
                     "score": float(len(words)),
                 }
             )
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in examples))
         tags = "\n\n".join(
             "\n".join(f"{word} {'N' if word in ('film', 'plot') else 'O'}" for word in line["words"])
-            for line in lines
+            for line in examples
         )
         (folder / f"{name}.conll").write_text(tags + "\n")
     save_tiny(folder / "pretrained", WORDS)
@@ -314,12 +315,7 @@ def test_stopped_it_resumes_without_being_told_the_teacher(trained, made, teache
     monkeypatch.undo()
     monkeypatch.setenv("BERT_JAX_DATA", str(tmp_path / "data"))
     distill(config, tmp_path / "run")
-    clock = ("sequences_per_s", "tokens_per_s", "mfu")
-    ours, theirs = (
-        [{k: v for k, v in line.items() if k not in clock} for line in read_metrics(run / "metrics.jsonl")]
-        for run in (tmp_path / "run", trained)
-    )
-    assert ours == theirs
+    assert lines(tmp_path / "run") == lines(trained)
 
 
 def test_another_teacher_in_its_place_is_refused(trained, made, teacher, tmp_path):

@@ -28,8 +28,8 @@ from bert_jax.tasks.pretraining import Pretraining
 from bert_jax.tasks.teacher_cache import TeacherProgram
 from bert_jax.tasks.teachers import Found
 from bert_jax.text import tokenizer
-from bert_jax.training.metrics import read_metrics
 from bert_jax.training.trainer import Trainer
+from tests.runs import lines
 
 pytestmark = pytest.mark.slow  # each compiles for a minute or more
 
@@ -232,9 +232,7 @@ RUN = {"soft": 1.0, "cache": True, "cache_top": 8}
 
 def run(made, workdir, distil=RUN, **groups):
     distill(config_of(made, distil, **groups), workdir, teachers=[made / "teacher0"])
-    clock = ("sequences_per_s", "tokens_per_s", "mfu")
-    lines = read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+    return lines(workdir)
 
 
 @pytest.fixture(scope="module")
@@ -247,10 +245,10 @@ def first(made, tmp_path_factory):
 
 
 def test_a_second_run_reads_all_and_is_the_same_bit_for_bit(first, made, tmp_path, calls, caplog):
-    lines, data = first
+    expected, data = first
     shutil.copytree(data, tmp_path / "data")
     with caplog.at_level("INFO", "bert_jax"):
-        assert run(made, tmp_path / "run") == lines
+        assert run(made, tmp_path / "run") == expected
     assert calls == []
     [report] = [text for text in caplog.messages if text.startswith("teacher cache")]
     assert "steps computed 0, read" in report and str(tmp_path / "data/teachers") in report
@@ -258,7 +256,7 @@ def test_a_second_run_reads_all_and_is_the_same_bit_for_bit(first, made, tmp_pat
     other = task_of(made, RUN, optim={"learning_rate": 1e-3}, model={"mlp_size": 48})
     assert len([*other.batches("train", other.phases[0], Host()).iterate(0, 6)]) == 6 and calls == []
     moved = {**RUN, "cache_directory": str(tmp_path / "moved"), "cache_gigabytes": 1.0}
-    assert run(made, tmp_path / "run", moved) == lines
+    assert run(made, tmp_path / "run", moved) == expected
 
 
 def test_stopped_it_resumes_to_the_same_run_and_computes_no_step_twice(
@@ -288,14 +286,14 @@ def test_without_room_a_run_computes_each_step_and_is_the_same(first, made, tmp_
 
 
 def test_damaged_files_are_computed_again_and_other_rows_refused(first, made, tmp_path, calls, caplog):
-    lines, data = first
+    expected, data = first
     shutil.copytree(data, tmp_path / "data")
     folders = {
         json.loads(p.read_text())["split"]: p.parent for p in tmp_path.glob("data/teachers/*/cache.json")
     }
     for path in folders["eval"].glob("*.npz"):
         path.write_bytes(path.read_bytes()[:-100])
-    assert run(made, tmp_path / "run") == lines
+    assert run(made, tmp_path / "run") == expected
     assert len(calls) > 0 and "is damaged" in caplog.text
     # The files of these rows in the place of those of another seed.
     other = task_of(made, RUN, seed=1)

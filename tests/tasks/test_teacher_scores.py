@@ -18,7 +18,7 @@ from bert_jax.tasks.finetune import open_task
 from bert_jax.tasks.load import load_model
 from bert_jax.tasks.teacher_cache import TeacherProgram
 from bert_jax.tasks.teachers import Found
-from bert_jax.training.metrics import read_metrics
+from tests.runs import lines
 from tests.tiny_models import save_tiny
 
 pytestmark = pytest.mark.slow  # each compiles for a minute or more
@@ -66,8 +66,8 @@ def made(tmp_path_factory):
         patch.setenv("BERT_JAX_DATA", str(folder / "data"))
         for kind in KINDS:
             for part, count in (("train", 30), ("dev", 11)):
-                lines = (json.dumps(with_starts(row)) for row in rows_of(kind, count, seed=len(part)))
-                (folder / f"{kind}-{part}.jsonl").write_text("\n".join(lines) + "\n")
+                written = (json.dumps(with_starts(row)) for row in rows_of(kind, count, seed=len(part)))
+                (folder / f"{kind}-{part}.jsonl").write_text("\n".join(written) + "\n")
             task = open_task(config_of(folder, kind), folder / "none", (folder / "larger",))
             for seed in (0, 1):
                 native.save_native(
@@ -171,9 +171,7 @@ def test_what_half_precision_changes(made):
 
 def run(made, workdir, distil):
     distill(config_of(made, "tagging", distil), workdir, teachers=[made / "tagging0"], init=made / "model")
-    clock = ("sequences_per_s", "tokens_per_s", "mfu")
-    lines = read_metrics(workdir / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+    return lines(workdir)
 
 
 def test_a_second_run_reads_all_and_a_damaged_file_is_made_again(made, tmp_path, calls, caplog):

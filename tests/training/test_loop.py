@@ -22,6 +22,7 @@ from bert_jax.training import state as states
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.metrics import MetricsLog, read_metrics
 from bert_jax.training.task import Metric
+from tests import runs
 
 ROWS = 2
 CONFIG = configs.resolve(
@@ -128,9 +129,7 @@ class Driven:
             return float(loop.train(run, state).params["seen"])
 
     def lines(self):
-        clock = ("sequences_per_s", "tokens_per_s", "mfu")
-        lines = read_metrics(self.workdir / "metrics.jsonl")
-        return [{name: value for name, value in line.items() if name not in clock} for line in lines]
+        return runs.lines(self.workdir)
 
     def saved(self):
         with Checkpoints(self.workdir / "checkpoints", read_only=True) as checkpoints:
