@@ -28,6 +28,13 @@ def test_what_was_written_is_whole_and_any_reader_reads_it(file):
         assert opened.metadata()["format"] == "pt"
 
 
+def test_the_same_tensors_are_the_same_bytes(file, tmp_path):
+    """safetensors writes the keys of its metadata in a random order."""
+    for _ in range(16):
+        weights.save(TENSORS, tmp_path / "again", {"format": "pt"})
+        assert (tmp_path / "again").read_bytes() == file.read_bytes()
+
+
 @pytest.mark.parametrize("place", [-1, -13, -24])
 def test_a_flipped_bit_of_a_tensor_is_damage(file, place):
     content = bytearray(file.read_bytes())
