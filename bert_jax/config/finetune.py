@@ -152,7 +152,7 @@ class FinetuneModelConfig:
     head_dropout_rate: float = option(
         0.1, "dropout before each dense layer of the task head", ge=0, lt=1, needs=_TASK_HEADS
     )
-    attention_backend: Literal["auto", "xla", "cudnn", "pallas"] = option(
+    attention_backend: Literal["auto", "xla", "cudnn", "pallas", "triton"] = option(
         "auto", "as model.attention_backend of pretraining"
     )
     dtype: Literal["float32", "bfloat16"] = option(

@@ -199,11 +199,11 @@ class ModelConfig:
     attention_dropout_rate: float = option(
         0.1, "dropout of attention probabilities (0 admits cudnn)", ge=0, lt=1
     )
-    attention_backend: Literal["auto", "xla", "cudnn", "pallas"] = option(
+    attention_backend: Literal["auto", "xla", "cudnn", "pallas", "triton"] = option(
         "auto",
-        "what computes attention: xla, anywhere; in one kernel cudnn, on NVIDIA GPUs, bfloat16, no attention dropout, or"
-        " pallas, on TPUs, dropout included, rows of a multiple of 128; auto: the kernel of the devices where it takes the"
-        " rows and pays, and the log says which",
+        "what computes attention: xla, anywhere; in one kernel cudnn, on NVIDIA GPUs, bfloat16, no attention dropout; with"
+        " dropout, pallas on TPUs, rows of a multiple of 128, and triton on NVIDIA GPUs, of 64; auto: the kernel of the"
+        " devices where it takes the rows and pays, and the log says which",
     )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "type of the computation; parameters stay float32"
@@ -240,6 +240,10 @@ class ModelConfig:
         """The same function for any platform: attention through XLA."""
         return dataclasses.replace(self, attention_backend="xla")
 
+    def on_these_devices(self) -> ModelConfig:
+        """The same function with the kernel of the devices that are here, which need not be those it was trained on."""
+        return dataclasses.replace(self, attention_backend="auto")
+
     @property
     def layer_passes(self) -> int:
         """How often a layer is applied in one forward pass: the encoder's layers, then twice the last one in the
@@ -256,9 +260,12 @@ class ModelConfig:
 
 PALLAS_LANES = 128
 """attention_backend=pallas: rows and hidden sizes are multiples of it"""
-PALLAS_HEAD_DIMS = (32, 64, 128)
 PALLAS_ROW = 2**20
 """attention_backend=pallas: length x hidden size at most, so that a row's keys fit a TPU's own memory"""
+TRITON_BLOCK = 64
+"""attention_backend=triton: rows are a multiple of it"""
+FUSED_HEAD_DIMS = (32, 64, 128)
+"""attention_backend=pallas and triton"""
 
 EXECUTION = (
     "dropout_rate", "dropout_at", "attention_dropout_rate", "attention_backend", "dtype", "layers", "remat",

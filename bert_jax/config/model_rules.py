@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bert_jax.config.model import PALLAS_HEAD_DIMS, PALLAS_LANES, ModelConfig, RotaryConfig
+from bert_jax.config.model import FUSED_HEAD_DIMS, PALLAS_LANES, ModelConfig, RotaryConfig
 
 
 def model_faults(model: ModelConfig) -> Iterator[str]:
@@ -28,18 +28,21 @@ def model_faults(model: ModelConfig) -> Iterator[str]:
             "config.model.attention_backend='cudnn' must have config.model.dtype='bfloat16' (is"
             f" {model.dtype!r}) and config.model.attention_dropout_rate=0 (is {model.attention_dropout_rate})"
         )
-    has_groups = (
-        model.num_heads > 0 and model.head_dim in PALLAS_HEAD_DIMS and model.hidden_size % PALLAS_LANES == 0
-    )
-    if model.attention_backend == "pallas" and model.num_heads > 0 and not has_groups:
-        yield (
-            f"config.model.attention_backend='pallas' must have heads of {', '.join(map(str, PALLAS_HEAD_DIMS))} (are"
-            f" {model.head_dim}) and config.model.hidden_size={model.hidden_size} a multiple of {PALLAS_LANES}"
-        )
+    if model.num_heads > 0 and model.attention_backend in ("pallas", "triton"):
+        yield from _kernel_faults(model)
     yield from _position_faults(model)
     yield from _block_faults(model)
     if model.positions == "disentangled":
         yield from _disentangled_faults(model)
+
+
+def _kernel_faults(model: ModelConfig) -> Iterator[str]:
+    kernel = f"config.model.attention_backend={model.attention_backend!r}"
+    if model.head_dim not in FUSED_HEAD_DIMS:
+        sizes = ", ".join(map(str, FUSED_HEAD_DIMS))
+        yield f"{kernel} must have heads of {sizes} (config.model.hidden_size / num_heads are {model.head_dim})"
+    if model.attention_backend == "pallas" and model.hidden_size % PALLAS_LANES:
+        yield f"config.model.hidden_size={model.hidden_size} must be a multiple of {PALLAS_LANES} for {kernel}"
 
 
 def _position_faults(model: ModelConfig) -> Iterator[str]:
@@ -56,7 +59,7 @@ def _position_faults(model: ModelConfig) -> Iterator[str]:
             f"config.model.rotary.local_base={model.rotary.local_base} must go with a local layer in"
             f" config.model.pattern={','.join(model.pattern)}, or it does nothing"
         )
-    if model.positions == "alibi" and model.attention_backend in ("cudnn", "pallas"):
+    if model.positions == "alibi" and model.attention_backend in ("cudnn", "pallas", "triton"):
         yield (
             f"config.model.attention_backend={model.attention_backend!r} must not go with {positions}: the fused kernel"
             " adds no biases"
@@ -105,7 +108,7 @@ def _disentangled_faults(model: ModelConfig) -> Iterator[str]:
             f"config.model.position_offset={model.position_offset} must be 0 without absolute positions"
             " (config.model.positions='disentangled', relative.mask_decoder=False), or it does nothing"
         )
-    if model.attention_backend in ("cudnn", "pallas"):
+    if model.attention_backend in ("cudnn", "pallas", "triton"):
         yield (
             f"config.model.attention_backend={model.attention_backend!r} must go with config.model.positions absolute or rotary: the"
             " fused kernel has no scores of its own for positions"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bert_jax.config.electra import generator_config
-from bert_jax.config.model import PALLAS_LANES, PALLAS_ROW, ModelConfig
+from bert_jax.config.model import PALLAS_LANES, PALLAS_ROW, TRITON_BLOCK, ModelConfig
 from bert_jax.config.model_rules import model_faults
 from bert_jax.config.phases import borders, phases, schedule_pieces
 from bert_jax.config.pretrain import DataConfig, MaskingConfig, PretrainConfig
@@ -96,6 +96,11 @@ def _row_faults(config: PretrainConfig) -> Iterator[str]:
             f"config.data.sequence_length={data.sequence_length} must be a multiple of {PALLAS_LANES}, and at most"
             f" {PALLAS_ROW // model.hidden_size} for config.model.hidden_size={model.hidden_size}, for"
             " config.model.attention_backend='pallas'"
+        )
+    if model.attention_backend == "triton" and data.sequence_length % TRITON_BLOCK:
+        yield (
+            f"config.data.sequence_length={data.sequence_length} must be a multiple of {TRITON_BLOCK} for"
+            " config.model.attention_backend='triton'"
         )
     yield from _data_faults(data)
     if data.sentence_objective != "none" and model.pooler == "none":

@@ -92,7 +92,7 @@ def parallel_faults(parallel: ParallelConfig, model: ModelConfig) -> Iterator[st
             yield f"config.model.{field}={width} must be a multiple of config.parallel.{axis}={size}"
     if (
         model.attention_backend == "pallas"
-        and parallel.tensor > 0
+        and parallel.tensor > 1
         and model.hidden_size % (PALLAS_LANES * parallel.tensor)
     ):
         yield (

@@ -107,9 +107,9 @@ def self_attention(
             q_BLHK * scale, k_BTHK, v_BTHK, pack_ids_BL=mask.pack_ids_BL, window=config.window, rate=rate,
             keys_B=keys_B,
         )  # fmt: skip
-    elif backend == "pallas" and not needs_all and not is_local:
+    elif (backend == "pallas" or backend == "triton") and not needs_all and not is_local:
         y_BLHK = fused_attention(
-            q_BLHK * scale, k_BTHK, v_BTHK, pack_ids_BL=mask.pack_ids_BL, rate=rate, keys_B=keys_B
+            backend, q_BLHK * scale, k_BTHK, v_BTHK, pack_ids_BL=mask.pack_ids_BL, rate=rate, keys_B=keys_B
         )
     elif backend == "cudnn" and not needs_all and not is_local:
         y_BLHK = _cudnn_attention(q_BLHK, k_BTHK, v_BTHK, mask)

@@ -9,10 +9,10 @@ from typing import Literal
 import jax
 from jax.sharding import get_abstract_mesh
 
-from bert_jax.config.model import PALLAS_HEAD_DIMS, PALLAS_LANES, ModelConfig
+from bert_jax.config.model import FUSED_HEAD_DIMS, PALLAS_LANES, ModelConfig
 from bert_jax.models.fused import fits
 
-Backend = Literal["xla", "cudnn", "pallas"]
+Backend = Literal["xla", "cudnn", "pallas", "triton"]
 
 _LONG = 256
 """The shortest rows that "auto" gives to the TPU kernel: at 128 scores move fewer bytes than the matmuls take time."""
@@ -27,8 +27,8 @@ def backend_for(config: ModelConfig, length: int | jax.Array, *, drops: bool) ->
     evaluation's, say) leaves it to XLA.
     """
     named, platform = config.attention_backend, _platform()
-    if named == "pallas" and not fits(length, width=config.hidden_size):
-        return "xla"
+    if named == "pallas" or named == "triton":
+        return named if fits(named, length, width=config.hidden_size) else "xla"
     if named != "auto":
         return named
     if platform == "cpu" or not isinstance(length, int):
@@ -44,8 +44,8 @@ def automatic(config: ModelConfig, length: int, *, heads: int, drops: bool, plat
     if config.positions not in ("absolute", "sinusoidal", "rotary"):
         return "xla"
     if platform == "tpu":
-        in_groups = config.head_dim in PALLAS_HEAD_DIMS and heads * config.head_dim % PALLAS_LANES == 0
-        takes = in_groups and fits(length, width=config.hidden_size)
+        in_groups = config.head_dim in FUSED_HEAD_DIMS and heads * config.head_dim % PALLAS_LANES == 0
+        takes = in_groups and fits("pallas", length, width=config.hidden_size)
         return "pallas" if takes and length >= _LONG else "xla"
     if platform == "gpu":
         # Rows of odd lengths it does not train where it is given a mask, as packed rows need one.

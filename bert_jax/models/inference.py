@@ -93,7 +93,7 @@ def padded_rows(count: int) -> int:
 class Inference:
     """A model on devices, without dropout: every device has all parameters, rows are split over them.
 
-    A model that was trained with cuDNN's attention runs where there is none.
+    A model that was trained with the kernel of other devices runs with that of these.
 
     Args:
       devices: None: all of this machine.
@@ -109,7 +109,7 @@ class Inference:
         rows: int = 2**31,
     ):
         devices = jax.devices() if devices is None else devices
-        config = config if devices[0].platform == "gpu" else config.portable()
+        config = config.on_these_devices()
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
         self._devices = len(devices)
         self._by_row = NamedSharding(mesh, PartitionSpec("data"))

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-
 from bert_jax.config import FinetuneConfig, PretrainConfig, RunConfig
 from bert_jax.errors import UserError
 from bert_jax.objectives.sums import means
@@ -52,8 +50,7 @@ def open_task(workdir: Path) -> Pretraining:
     config = saved.config
     if not config.data.eval_fraction:
         raise UserError("config.data.eval_fraction=0: the run held no documents out to evaluate on")
-    if jax.default_backend() != "gpu":  # a model that was trained with cuDNN's attention is evaluated without
-        config = dataclasses.replace(config, model=config.model.portable())
+    config = dataclasses.replace(config, model=config.model.on_these_devices())
     task = task_of(config)
     for name, digest in task.identity.items():
         if saved.identity.get(name) != digest:
@@ -71,8 +68,7 @@ def _open_finetuned(workdir: Path, saved: workdirs.Saved, part: Scored, data: st
     if not getattr(config.task, part):
         raise UserError(f"config.task.{part}='': the run names no examples to score: name some by --data")
     task = finetune.open_task(config, workdir, (), part=part)
-    if jax.default_backend() != "gpu":
-        task.model = task.model.portable()
+    task.model = task.model.on_these_devices()
     for name, digest in task.identity.items():
         if name != "test" and saved.identity.get(name) != digest:
             raise UserError(

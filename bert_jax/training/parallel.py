@@ -87,7 +87,7 @@ def make_plan(
 def _check_attention(config: RunConfig, devices: Sequence[jax.Device]) -> None:
     """Raises `ConfigError` where the chosen kernel of attention is for other devices."""
     backend = config.attention_backend
-    needed = {"cudnn": ("gpu", "cuda"), "pallas": ("tpu",)}.get(backend)
+    needed = {"cudnn": ("gpu", "cuda"), "triton": ("gpu", "cuda"), "pallas": ("tpu",)}.get(backend)
     if needed and devices[0].platform not in needed:
         raise ConfigError(
             [

@@ -53,8 +53,8 @@ def test_more_than_the_memory_is_refused_in_one_line(small, in_place, monkeypatc
 def test_fit_finds_the_largest_batch(small, in_place, monkeypatch):
     needed = {}
 
-    def compiled(config, target):
-        program = compiling.compile_here(config, target)
+    def compiled(config, target, baseline):
+        program = compiling.compile_here(config, target, baseline)
         needed[config.train.batch_size] = program.needed_bytes
         return program
 

@@ -160,8 +160,21 @@ _BROKEN = [
     ),
     (
         {"model__attention_backend": "pallas", "model__num_heads": 48},
-        "config.model.attention_backend='pallas' must have heads of 32, 64, 128 (are 16) and config.model.hidden_size=768 a"
-        " multiple of 128",
+        "config.model.attention_backend='pallas' must have heads of 32, 64, 128 (config.model.hidden_size / num_heads are"
+        " 16)",
+    ),
+    (
+        {"model__attention_backend": "triton", "model__num_heads": 48},
+        "config.model.attention_backend='triton' must have heads of 32, 64, 128 (config.model.hidden_size / num_heads are"
+        " 16)",
+    ),
+    (
+        {"model__attention_backend": "pallas", "model__hidden_size": 192, "model__num_heads": 6},
+        "config.model.hidden_size=192 must be a multiple of 128 for config.model.attention_backend='pallas'",
+    ),
+    (
+        {"model__attention_backend": "triton", "data__sequence_length": 200},
+        "config.data.sequence_length=200 must be a multiple of 64 for config.model.attention_backend='triton'",
     ),
     (
         {"model__attention_backend": "pallas", "model__positions": "alibi"},

@@ -48,6 +48,8 @@ def test_auto(expected, given):
         ("xla", 512, "xla"),
         ("pallas", 128, "pallas"),
         ("pallas", 100, "xla"),
+        ("triton", 192, "triton"),
+        ("triton", 100, "xla"),
         ("cudnn", 100, "cudnn"),
     ],
 )

@@ -1,27 +1,30 @@
-"""The TPU kernel of attention, run by Pallas's interpreter: equal to attention by matmuls, gradients and dropout included."""
-
-import functools
+"""The kernels of attention, run by Pallas's interpreter: equal to attention by matmuls, gradients and dropout included."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.models import fused, layers
+from bert_jax.models import fused, fused_gpu, fused_tpu, layers
 from bert_jax.models.attention import attend, attention_mask
+
+KERNELS = {"pallas": fused_tpu, "triton": fused_gpu}
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """The kernel without a TPU; counts its uses."""
+    """The kernels without their devices; counts their uses."""
     made = []
 
-    def kernel(**options):
-        made.append(options)
-        return functools.partial(fused_kernel, interpret=True)(**options)
+    def of(backend, kernel):
+        def make(**options):
+            made.append({"backend": backend, **options})
+            return kernel(**options, interpret=True)
 
-    fused_kernel = fused.Kernel
-    monkeypatch.setattr(fused, "Kernel", kernel)
+        return make
+
+    for backend, module in KERNELS.items():
+        monkeypatch.setattr(module, "Kernel", of(backend, module.Kernel))
     return made
 
 
@@ -37,11 +40,14 @@ def two_rows(length):
     return jnp.asarray(ids)
 
 
+@pytest.mark.parametrize("backend", KERNELS)
 @pytest.mark.parametrize("rate", [0.0, 0.1])
 @pytest.mark.parametrize(
     ("heads", "head_dim", "dtype"), [(4, 32, "float32"), (4, 64, "bfloat16"), (1, 128, "float32")]
 )
-def test_output_and_gradients_are_those_of_plain_attention(heads, head_dim, dtype, rate, interpreted):
+def test_output_and_gradients_are_those_of_plain_attention(
+    heads, head_dim, dtype, rate, backend, interpreted
+):
     shape = (2, 256, heads, head_dim)
     q, k, v, grad = (drawn(seed, shape, dtype) for seed in range(4))
     q *= head_dim**-0.5
@@ -52,7 +58,7 @@ def test_output_and_gradients_are_those_of_plain_attention(heads, head_dim, dtyp
     keys_B = layers.dropout_keys(key, jnp.arange(2, dtype=jnp.uint32), 1)[:, 0]
 
     def kernel(q, k, v):
-        return fused.fused_attention(q, k, v, pack_ids_BL=pack_ids, rate=rate, keys_B=keys_B)
+        return fused.fused_attention(backend, q, k, v, pack_ids_BL=pack_ids, rate=rate, keys_B=keys_B)
 
     def plain(q, k, v):
         allowed = attention_mask(pack_ids, packed=True).allowed_B1LT
@@ -66,11 +72,13 @@ def test_output_and_gradients_are_those_of_plain_attention(heads, head_dim, dtyp
     for found, expected in pairs:
         assert found.dtype == dtype
         np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), **tolerance)
-    assert interpreted == [{"rate": rate, "head_dim": head_dim}]
+    assert interpreted == [{"backend": backend, "rate": rate, "head_dim": head_dim}]
 
 
 def test_rows_that_do_not_fit_are_left_to_xla():
-    assert fused.fits(512, width=768)
-    assert fused.fits(1024, width=1024)
-    assert not fused.fits(500, width=768)
-    assert not fused.fits(2048, width=1024)
+    assert fused.fits("pallas", 512, width=768)
+    assert fused.fits("pallas", 1024, width=1024)
+    assert not fused.fits("pallas", 500, width=768)
+    assert not fused.fits("pallas", 2048, width=1024)
+    assert fused.fits("triton", 2112, width=1024)
+    assert not fused.fits("triton", 500, width=768)

@@ -1,4 +1,4 @@
-"""Training with the TPU kernel of attention, run by Pallas's interpreter."""
+"""Training with the kernels of attention, run by Pallas's interpreter."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ import pytest
 from bert_jax import config as configs
 from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.errors import ConfigError
-from bert_jax.models import fused
+from bert_jax.models import fused_gpu, fused_tpu
 from bert_jax.tasks.choose import task_of
 from bert_jax.training import parallel
 from bert_jax.training.trainer import Trainer
@@ -41,7 +41,7 @@ def trained(backend, **parallel_options):
     return jax.device_get((sums, state.params))
 
 
-@pytest.mark.parametrize(("backend", "devices"), [("pallas", "TPUs"), ("cudnn", "GPUs")])
+@pytest.mark.parametrize(("backend", "devices"), [("pallas", "TPUs"), ("triton", "GPUs"), ("cudnn", "GPUs")])
 def test_a_kernel_for_other_devices_is_refused(backend, devices):
     config = with_backend(backend)
     with pytest.raises(
@@ -51,19 +51,20 @@ def test_a_kernel_for_other_devices_is_refused(backend, devices):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("backend", "module"), [("pallas", fused_tpu), ("triton", fused_gpu)])
 @pytest.mark.parametrize(
     "options", [{}, {"fsdp": 2, "tensor": 2}, {"mode": "pmap"}], ids=["data", "mesh", "pmap"]
 )
-def test_training_with_the_kernel_is_training_without_on_any_mesh(options, monkeypatch):
+def test_training_with_a_kernel_is_training_without_on_any_mesh(options, backend, module, monkeypatch):
     used = []
 
     def kernel(**options):
         used.append(options)
         return fused_kernel(interpret=True, **options)
 
-    fused_kernel = fused.Kernel
-    monkeypatch.setattr(fused, "Kernel", kernel)
+    fused_kernel = module.Kernel
+    monkeypatch.setattr(module, "Kernel", kernel)
     monkeypatch.setattr(parallel, "_check_attention", lambda config, devices: None)
-    found, expected = trained("pallas", **options), trained("xla")
+    found, expected = trained(backend, **options), trained("xla")
     assert used
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5, rtol=2e-4), found, expected)
