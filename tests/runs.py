@@ -31,9 +31,13 @@ def assert_same_run(workdir: Path, expected: Path) -> None:
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def assert_alike(found: list[dict[str, Any]], expected: list[dict[str, Any]], rel: float) -> None:
-    """Lines of metrics equal to rounding, where sums are added in another order."""
+def assert_alike(
+    found: list[dict[str, Any]], expected: list[dict[str, Any]], rel: float, *, least: float = 1e-12
+) -> None:
+    """Lines of metrics equal to rounding, where sums are added in another order. least: a difference that is none."""
     for line, other in zip(found, expected, strict=True):
-        assert line["split"] == other["split"]
-        numbers, others = ({name: each[name] for name in each.keys() - {"split"}} for each in (line, other))
-        assert numbers == pytest.approx(others, rel=rel)
+        assert (line["split"], line.keys()) == (other["split"], other.keys())
+        for name in line.keys() - {"split"}:
+            assert line[name] == pytest.approx(other[name], rel=rel, abs=least), (
+                f"{name} of step {line['step']}: {line[name]}, expected {other[name]}"
+            )

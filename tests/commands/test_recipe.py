@@ -26,8 +26,7 @@ PHASES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def recipe(prepared):
+def recipe_of(prepared):
     config = changed(
         prepared,
         model=MODEL,
@@ -43,7 +42,8 @@ def recipe(prepared):
 
 
 @pytest.mark.slow
-def test_stopped_in_each_of_three_phases_it_resumes_to_the_same_run(recipe, tmp_path, monkeypatch):
+def test_stopped_in_each_of_three_phases_it_resumes_to_the_same_run(prepared, tmp_path, monkeypatch):
+    recipe = recipe_of(prepared)
     pretrain.run(recipe, tmp_path / "straight")
     rates = [line["learning_rate"] for line in lines(tmp_path / "straight") if line["split"] == "train"]
     decay = [0.1 + 0.9 * (1 - (step / 3) ** 0.5) for step in range(3)]
