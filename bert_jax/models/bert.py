@@ -7,6 +7,7 @@ DeBERTa, whose own parts are in `deberta`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -190,6 +191,9 @@ class BertWithHeads(nn.Module):
         return dataclasses.replace(output, class_logits_BPC=self.task_head(x_BPD, keys_B2))
 
 
+@functools.partial(
+    jax.jit, static_argnums=(0, 2)
+)  # alone it would run the forward pass, one operation after another
 def init_params(config: ModelConfig, key: Array, heads: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Fresh float32 parameters of `BertWithHeads(config, heads)`."""
     config = config.portable()  # the other backend has the same parameters, and cuDNN may not be here
