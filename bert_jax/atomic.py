@@ -36,12 +36,24 @@ def binary_stream(path: Path) -> Iterator[BinaryIO]:
     """Yields a stream; what is written to it becomes the file `path` when the block ends without an error."""
     partial = _beside(path)
     try:
-        with partial.open("wb") as stream:
-            yield stream
-        partial.replace(path)
+        with naming(path):
+            with partial.open("wb") as stream:
+                yield stream
+            partial.replace(path)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the system refuses inside names `path`: of a write it gives the reason alone, of a name the one meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(_beside(path))):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextlib.contextmanager
