@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bert_jax.errors import UserError
+from bert_jax.errors import UserError, refusal
 
 
 def write_text(path: Path, text: str) -> None:
@@ -52,7 +52,7 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(_beside(path))):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
         raise
 
 
@@ -103,8 +103,7 @@ def export_folder(path: Path, *, faults: tuple[type[Exception], ...] = ()) -> It
         with folder(path) as partial:
             yield partial
     except all_faults as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be written ({reason}): name another folder") from error
+        raise UserError(f"{path}: cannot be written ({refusal(error)}): name another folder") from error
 
 
 def _beside(path: Path) -> Path:

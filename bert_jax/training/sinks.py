@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -64,8 +65,13 @@ class TensorBoard:
         with atomic.naming(self._file):
             self._records = RecordWriter(str(self._file))
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        self._write(file_version="brain.Event:2")
-        self._write(step=first_step, session_log=start)
+        try:
+            self._write(file_version="brain.Event:2")
+            self._write(step=first_step, session_log=start)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._records.close()
+            raise
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         named = [

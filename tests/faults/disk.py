@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.faults import forked
 
 PAGE = 4096
 """Bytes; files and folders take whole pages."""
@@ -63,3 +67,44 @@ def mounted(folder: Path) -> Iterator[Disk]:
 
 def _mount(*words: str) -> None:
     subprocess.run(["mount", *words], check=True, capture_output=True, text=True)
+
+
+def refused_then_done(
+    disk: Disk,
+    command: Callable[[Path], Sequence[str]],
+    output: Path,
+    check: Callable[[Path], None],
+    *,
+    levels: int,
+    seed: int = 0,
+) -> list[str]:
+    """Runs `command(folder)` on a disk with room for some of what it writes, then with all room, and `check(folder)`; so
+    at each of `levels` levels. Returns the lines in which it said what was refused.
+
+    A command that ends well although the disk was full, such as one whose caches alone were refused, is checked too.
+    """
+    place, rng = disk.folder / "run", random.Random(seed)
+    before = disk.free
+    assert forked.call(command(place), output) == 0, output.read_text()[-2000:]
+    check(place)
+    needed, lines = before - disk.free, []
+    for pages in sorted(rng.sample(range(needed), min(levels, needed))):
+        shutil.rmtree(place)
+        disk.leave(pages)
+        output.write_text("")
+        status, said = forked.call(command(place), output), output.read_text()
+        disk.free_all()
+        assert "Traceback" not in said and "Exception ignored" not in said, (pages, said)
+        if status:
+            (line,) = (
+                line for line in said.splitlines() if line.startswith("bert-jax: ") and "warning" not in line
+            )
+            assert status == 1 and "No space left on device" in line and str(disk.folder) in line, (
+                pages,
+                line,
+            )
+            lines.append(line)
+            assert forked.call(command(place), output) == 0, (pages, output.read_text()[-2000:])
+        check(place)
+    shutil.rmtree(place)
+    return lines
