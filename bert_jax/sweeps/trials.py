@@ -84,10 +84,13 @@ def _end_of(error: BaseException) -> dict[str, Any]:
     }
 
 
-def record_end(folder: Path, trial: Trial, *, status: int, reason: str) -> None:
-    """Records the end of a trial that could not do so itself, such as one that was killed."""
-    with contextlib.suppress(OSError):
+def record_end(folder: Path, trial: Trial, *, status: int, reason: str) -> OSError | None:
+    """Records the end of a trial that could not do so itself, such as one that was killed; returns what refused it."""
+    try:
         _record(folder, trial, ended=time.time(), status=status, reason=reason)
+    except OSError as error:
+        return error
+    return None
 
 
 def _record(folder: Path, trial: Trial, **entry: Any) -> None:

@@ -16,7 +16,6 @@ from bert_jax.progress import bar
 from bert_jax.sweeps import local, store, trials
 from bert_jax.sweeps.reporting.results import gather
 from bert_jax.training.metrics import read_metrics
-from tests.commands.conftest import corpus, experiment, prepared, straight  # noqa: F401
 from tests.runs import CLOCK, assert_same_run
 from tests.sweeps.plans import make_plan
 from tests.sweeps.reporting import finished_sweep
@@ -106,7 +105,7 @@ def test_a_trial_that_logs_does_not_stall_whatever_the_time_of_its_files(clock, 
 
 
 @pytest.mark.slow
-def test_a_run_is_the_same(prepared, straight, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_is_the_same(prepared, straight, tmp_path, monkeypatch):
     """The clock is set at every reading: back, forward, and not at all."""
     calls = itertools.count()
     ahead = itertools.cycle((0.0, -5 * HOUR, 7 * HOUR, -100 * HOUR))

@@ -19,7 +19,7 @@ from bert_jax.config.loading import load
 from bert_jax.data.corpus.open import corpus_folder, open_corpus
 from bert_jax.data.corpus.prepare import prepare
 from tests import labelled
-from tests.commands.conftest import WORDS, corpus, experiment, prepared, straight  # noqa: F401
+from tests.commands.conftest import WORDS
 from tests.faults import forked
 from tests.faults.writers import contents
 from tests.runs import assert_same_run
@@ -60,7 +60,7 @@ def experiment_of(folder: Path, text: Path, like: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_of_two_runs_in_one_workdir_the_second_is_refused(begin, has_locks, experiment, straight, tmp_path):  # noqa: F811
+def test_of_two_runs_in_one_workdir_the_second_is_refused(begin, has_locks, experiment, straight, tmp_path):
     words = ["pretrain", "--config", str(experiment), "--workdir", str(tmp_path / "run")]
     first = begin(words, tmp_path / "first")
     awaited(tmp_path / "run" / "config.json")
@@ -75,7 +75,7 @@ def test_of_two_runs_in_one_workdir_the_second_is_refused(begin, has_locks, expe
 
 
 @pytest.mark.slow
-def test_of_two_preparations_the_second_is_refused_or_finds_it_done(begin, has_locks, experiment, tmp_path):  # noqa: F811
+def test_of_two_preparations_the_second_is_refused_or_finds_it_done(begin, has_locks, experiment, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"Document {n} is one of {n % 7}.\nIt ends." for n in range(3000)))
     alone = experiment_of(tmp_path, text, experiment)
@@ -100,7 +100,7 @@ def reordered(text: Path) -> str:
     return re.sub(r"\w+", lambda found: words.get(found[0], found[0]), text.read_text())
 
 
-def test_an_open_corpus_stays_though_another_takes_its_place(experiment, corpus, tmp_path):  # noqa: F811
+def test_an_open_corpus_stays_though_another_takes_its_place(experiment, corpus, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text(corpus.read_text())
     config = load(str(experiment_of(tmp_path, text, experiment)))
@@ -122,7 +122,7 @@ def test_an_open_corpus_stays_though_another_takes_its_place(experiment, corpus,
 @pytest.mark.slow
 def test_a_run_keeps_its_text_though_it_is_prepared_anew_meanwhile(
     experiment, corpus, straight, tmp_path, capsys
-):  # noqa: F811
+):
     text = tmp_path / "text.txt"
     text.write_text(corpus.read_text())
     file, folder = experiment_of(tmp_path, text, experiment), tmp_path / "run"
@@ -143,7 +143,7 @@ def test_a_run_keeps_its_text_though_it_is_prepared_anew_meanwhile(
 @pytest.mark.slow
 def test_runs_that_begin_at_once_share_the_shards_and_build_one_index(
     begin, has_locks, experiment, prepared, tmp_path
-):  # noqa: F811
+):
     """As the trials of two sweeps do."""
     text = Path(prepared.data.path)
     file = experiment_of(tmp_path, text, experiment)
@@ -173,7 +173,7 @@ def test_fine_tunings_that_begin_at_once_share_their_features(begin, tmp_path, m
     assert len(list((tmp_path / "data" / "features").iterdir())) == 1
 
 
-def test_of_two_sweeps_in_one_folder_the_second_is_refused(experiment, tmp_path, capsys):  # noqa: F811
+def test_of_two_sweeps_in_one_folder_the_second_is_refused(experiment, tmp_path, capsys):
     from bert_jax import locks
 
     file = tmp_path / "sweep.py"

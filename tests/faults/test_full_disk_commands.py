@@ -12,21 +12,14 @@ import pytest
 from bert_jax.config.loading import load
 from bert_jax.data.corpus.prepare import corpus_folder
 from tests import labelled
-from tests.commands.conftest import corpus, experiment, prepared, straight  # noqa: F401
 from tests.faults import forked
-from tests.faults.disk import mounted, refused_then_done
+from tests.faults.disk import refused_then_done
 from tests.faults.writers import contents
 from tests.runs import assert_same_run
 from tests.tiny_models import save_tiny
 
 pytestmark = pytest.mark.slow
 LEVELS = int(os.environ.get("BERT_JAX_FILLS", "2"))
-
-
-@pytest.fixture(scope="module")
-def disk(tmp_path_factory):
-    with mounted(tmp_path_factory.mktemp("full") / "disk") as made:
-        yield made
 
 
 def straight_run(arguments, output):
@@ -68,7 +61,7 @@ def get_config():
     assert lines and all("the same command again, which continues from there" in line for line in lines)
 
 
-def test_pretrain(disk, experiment, straight, tmp_path):  # noqa: F811
+def test_pretrain(disk, experiment, straight, tmp_path):
     def command(folder):
         return ["pretrain", "--config", str(experiment), "--workdir", str(folder)]
 

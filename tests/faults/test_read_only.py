@@ -12,7 +12,6 @@ from bert_jax.data.labelled import features
 from bert_jax.data.step_files import StepFiles
 from bert_jax.errors import UserError
 from tests import labelled
-from tests.commands.conftest import corpus, experiment, prepared, straight  # noqa: F401
 from tests.faults.disk import mounted
 from tests.sweeps.reporting import finished_sweep
 from tests.tiny_models import save_tiny
@@ -36,7 +35,7 @@ def tuning(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, experiment, prepared, straight, tuning):  # noqa: F811
+def place(tmp_path_factory, experiment, prepared, straight, tuning):
     """A read-only folder with a run, a fine-tuned run, a corpus with its indexes, and a sweep."""
     with pytest.MonkeyPatch.context() as patch, mounted(tmp_path_factory.mktemp("only") / "read") as disk:
         patch.setenv("BERT_JAX_DATA", str(tmp_path_factory.mktemp("data")))
@@ -58,7 +57,7 @@ def call(capsys):
     return called
 
 
-def test_what_writes_says_so_in_one_line(place, call, experiment, tuning, tmp_path):  # noqa: F811
+def test_what_writes_says_so_in_one_line(place, call, experiment, tuning, tmp_path):
     text = tmp_path / "in.tsv"
     text.write_text("text\tlabel\nthe film was good .\t1\n")
     sweep = experiment.parent / "read_only_sweep.py"
@@ -93,7 +92,7 @@ def get_sweep():
         assert "Traceback" not in err, (name, err)
 
 
-def test_what_only_reads_works(place, call, experiment, tmp_path):  # noqa: F811
+def test_what_only_reads_works(place, call, experiment, tmp_path):
     corpus_there = f"--config.data.directory={place / 'prepared'}"
     commands = {
         "config": ("config", "--config", experiment),
