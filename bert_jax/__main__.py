@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -103,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.overrides = overrides
         logs.configure(_verbosity(args))
         importlib.import_module(f"bert_jax.commands.{args.command}").main(args)
+        sys.stdout.flush()  # so that what is refused here is an error as any other
     except (
         BaseException
     ) as error:  # of any type: `summary` says which are bugs, or end the program as they should
@@ -110,9 +113,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if text is None:
             raise
         logging.getLogger("bert_jax").debug("traceback:", exc_info=error)
-        print(f"bert-jax: {text}", file=sys.stderr)
+        _drop_refused_output()
+        with contextlib.suppress(OSError):  # the status is told even if the line cannot be
+            print(f"bert-jax: {text}", file=sys.stderr)
         return exit_status(error)
     return 0
+
+
+def _drop_refused_output() -> None:
+    """Drops what was printed and a full disk or a closed pipe refuses: the interpreter would try it again at its end, and
+    change the exit status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bert_jax.errors import UserError
+from bert_jax.errors import UserError, refusal
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,12 +36,24 @@ def binary_stream(path: Path) -> Iterator[BinaryIO]:
     """Yields a stream; what is written to it becomes the file `path` when the block ends without an error."""
     partial = _beside(path)
     try:
-        with partial.open("wb") as stream:
-            yield stream
-        partial.replace(path)
+        with naming(path):
+            with partial.open("wb") as stream:
+                yield stream
+            partial.replace(path)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the system refuses inside names `path`: of a write it gives the reason alone, of a name the one meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(_beside(path))):
+            error.filename = str(path)
+        raise
 
 
 @contextlib.contextmanager
@@ -91,8 +103,7 @@ def export_folder(path: Path, *, faults: tuple[type[Exception], ...] = ()) -> It
         with folder(path) as partial:
             yield partial
     except all_faults as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{path}: cannot be written ({reason}): name another folder") from error
+        raise UserError(f"{path}: cannot be written ({refusal(error)}): name another folder") from error
 
 
 def _beside(path: Path) -> Path:

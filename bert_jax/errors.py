@@ -97,6 +97,14 @@ def summary(error: BaseException) -> str | None:
     return f"{type(error).__name__}{place}: {text}; run again with -v for the traceback"
 
 
+def refusal(error: BaseException) -> str:
+    """Why something could not be read or written: libraries in C++ say what the system said inside texts of their own."""
+    text = str(error)
+    said = getattr(error, "strerror", None) or next((known for known in _REFUSALS if known in text), None)
+    return said or text.strip().split("\n")[0]
+
+
+_REFUSALS = ("No space left on device", "Read-only file system", "Permission denied", "File too large")
 _LONGEST = 2000  # characters of a message
 # What a disk, or whatever reads our output, refuses; numpy and tensorstore do not always name the file.
 _DISK_FAULTS = frozenset(

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from bert_jax import json_file
+from bert_jax import atomic, json_file
 from bert_jax.errors import UserError
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -44,9 +44,12 @@ def held(path: Path, what: str) -> Iterator[None]:
             break
         stream.close()  # its last holder removed it meanwhile
     try:
-        stream.truncate(0)
-        stream.write(json.dumps({"process": os.getpid(), "host": os.uname().nodename}))
-        stream.flush()
+        with atomic.naming(path):
+            stream.truncate(0)
+            owner = json.dumps({"process": os.getpid(), "host": os.uname().nodename})
+            os.write(
+                stream.fileno(), owner.encode()
+            )  # what is refused here must not be tried again at the end
         yield
     finally:
         path.unlink(missing_ok=True)

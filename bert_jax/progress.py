@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Any
 
 from tqdm import tqdm
@@ -17,7 +18,7 @@ def bar(
     `options` are tqdm's.
     """
     common = settings()
-    return tqdm(
+    return _Bar(
         iterable,
         desc=description,
         total=total,
@@ -26,6 +27,15 @@ def bar(
         **common | {"disable": options.pop("disable", False) or common["disable"]},
         **options,
     )
+
+
+class _Bar(tqdm):
+    """Times by a clock that only goes forward: tqdm's own is that of the day, and a bar stops where that is set back."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self._time = time.monotonic
+        self.start_t = self.last_print_t = time.monotonic()
 
 
 def settings() -> dict[str, Any]:

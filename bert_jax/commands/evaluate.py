@@ -56,7 +56,7 @@ def run(
       UserError: no such checkpoint, no held-out documents, or the corpus is gone or changed.
     """
     from bert_jax.console import table
-    from bert_jax.inspection.finetuned_page import write_page
+    from bert_jax.inspection.finetuned_page import REPORT_FILE, write_page
     from bert_jax.tasks.evaluate import evaluate
 
     found = evaluate(workdir, checkpoint=checkpoint, part=part, data=data)
@@ -68,22 +68,19 @@ def run(
         error = standard_error(values["pair_accuracy"], found.weights["pair_accuracy"])
         values["pair_accuracy_standard_error"] = error
         rows["pair_accuracy"] += f" +- {error:.4f} (standard error)"
-    if found.judged:
-        title = f"{workdir} at step {found.step}, {data or part}"
-        rows["report"] = str(
-            write_page(
-                workdir,
-                title=title,
-                scores=found.scores,
-                judged=found.judged,
-                confusion=found.confusion,
-                errors=errors,
-            )
-        )
-        table(title, rows)
-    else:
-        table(f"{workdir} at step {found.step}, held-out documents", rows)
+    title = f"{workdir} at step {found.step}, {(data or part) if found.judged else 'held-out documents'}"
+    report = {"report": workdir / REPORT_FILE} if found.judged else {}
+    table(title, rows | report)
     print(json.dumps(values))
+    if found.judged:  # last: the scores are known also where it cannot be written
+        write_page(
+            workdir,
+            title=title,
+            scores=found.scores,
+            judged=found.judged,
+            confusion=found.confusion,
+            errors=errors,
+        )
     return values
 
 

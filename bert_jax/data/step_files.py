@@ -10,6 +10,7 @@ read; "rows" is a checksum of the rows that the arrays were computed from.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -82,8 +83,7 @@ class StepFiles:
         self.is_full = False
         """whether something was not written"""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            atomic.write_text(folder / MANIFEST, json.dumps(description, indent=1) + "\n")
+            _describe(folder, json.dumps(description, indent=1) + "\n")
         except OSError as error:
             raise UserError(
                 f"{folder}: cannot be written ({error.strerror or error}): change config.distil.cache_directory"
@@ -184,12 +184,23 @@ class StepFiles:
         _log.warning("%s: is damaged (%s): it is removed, and its steps are computed again", path, error)
         self._sizes.pop(path, None)
         self._files = {step: other for step, other in self._files.items() if other != path}
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that cannot be written, where it is found again
+            path.unlink(missing_ok=True)
 
     def _close(self) -> None:
         if self._open is not None:
             self._open[1].close()
             self._open = None
+
+
+def _describe(folder: Path, text: str) -> None:
+    """Makes the folder with its manifest, unless it is there: what is complete can be read where nothing can be written."""
+    manifest = folder / MANIFEST
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if manifest.read_text(encoding="utf-8") == text:
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(manifest, text)
 
 
 def _size(steps: Mapping[int, Mapping[str, np.ndarray]]) -> int:

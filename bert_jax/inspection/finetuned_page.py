@@ -14,6 +14,7 @@ from bert_jax.inspection.curves import curves
 from bert_jax.plotting import Drawing, draw
 from bert_jax.training.metrics import read_metrics
 
+REPORT_FILE = "report.html"
 _MOST_CLASSES = 40
 """in a drawn matrix"""
 _MOST_NUMBERS = 16
@@ -71,7 +72,7 @@ def write_page(
     pictures = (html.figure(p.title, light=p.light, dark=p.dark, caption=p.caption) for p in plots)
     body.insert(1, html.figures(*pictures))
     body.append(_errors(judged, errors))
-    out = workdir / "report.html"
+    out = workdir / REPORT_FILE
     atomic.write_text(out, html.page(title, *body))
     return out
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from bert_jax import atomic
 from bert_jax.errors import UserError
 from bert_jax.scoring import checks
 
@@ -127,7 +128,7 @@ def write_submission(folder: Path, task: str, predictions_N: np.ndarray) -> Path
     lines = ["index\tprediction", *(f"{index}\t{cell}" for index, cell in enumerate(cells))]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    atomic.write_text(path, "\n".join(lines) + "\n")
     return path
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bert_jax import signals
-from bert_jax.errors import Interrupted, UsageError
+from bert_jax.errors import Interrupted, UsageError, summary
 from bert_jax.sweeps import trials as records
 from bert_jax.sweeps.definition import Trial
 from bert_jax.sweeps.watch import Watch
@@ -205,16 +205,19 @@ def _has_failed(folder: Path, one: _Running, watch: Watch) -> bool:
     if status == 0:
         return False
     name, log = one.trial.name, records.log_file(folder, one.trial)
-    state = records.trial_state(folder, one.trial)
+    reason = records.trial_state(folder, one.trial).reason
     last = (records.read_attempts(folder, one.trial) or [{}])[-1]
     if "ended" not in last:
         reason = one.end_reason or (_signal_name(-status) if status < 0 else _last_line(log))
         is_fault = status > 0 or one.end_reason not in ("", "stopped")
-        records.record_end(folder, one.trial, status=1 if is_fault else 128 + max(-status, 0), reason=reason)
-        state = records.trial_state(folder, one.trial)
+        end = 1 if is_fault else 128 + max(-status, 0)
+        if refused := records.record_end(folder, one.trial, status=end, reason=reason):
+            reason += f"; its end cannot be recorded: {summary(refused)}"
+        else:
+            reason = records.trial_state(folder, one.trial).reason
     if one.end_reason == "stopped":
         return False
-    watch.message(f"{name} ended with status {status}: {state.reason or 'no reason given'} ({log})")
+    watch.message(f"{name} ended with status {status}: {reason or 'no reason given'} ({log})")
     return True
 
 

@@ -26,13 +26,17 @@ def claim(folder: Path, plan: Plan) -> None:
       UserError: the folder holds something else.
       ConfigError: it is the folder of another sweep; names what differs.
     """
-    if folder.is_dir() and not (folder / SWEEP_FILE).is_file() and any(folder.iterdir()):
+    is_taken = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+    if is_taken and not (folder / SWEEP_FILE).is_file():
         raise UserError(f"--workdir {folder} is not empty and has no {SWEEP_FILE}: choose another folder")
     if (folder / SWEEP_FILE).is_file():
         _check_same_sweep(folder, plan, read_plan(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(
+        folder / SWEEP_FILE, json.dumps(_to_dict(plan), indent=1) + "\n"
+    )  # first: it says whose folder it is
     for name in ("trials", "attempts", "logs"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    atomic.write_text(folder / SWEEP_FILE, json.dumps(_to_dict(plan), indent=1) + "\n")
+        (folder / name).mkdir(exist_ok=True)
 
 
 def _check_same_sweep(folder: Path, new: Plan, saved: Plan) -> None:

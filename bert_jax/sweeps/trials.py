@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from bert_jax import json_file, locks
+from bert_jax import atomic, json_file, locks
 from bert_jax.errors import UserError
 from bert_jax.probes import scores
 from bert_jax.sweeps.definition import Trial
@@ -63,13 +63,14 @@ def attempt(folder: Path, trial: Trial) -> Iterator[None]:
         job = os.environ.get("SLURM_ARRAY_JOB_ID")
         job = f"{job}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if job else os.environ.get("SLURM_JOB_ID")
         _record(folder, trial, began=time.time(), host=os.uname().nodename, process=os.getpid(), job=job)
+        since = time.monotonic()
         try:
             yield
         except BaseException as error:
             with contextlib.suppress(OSError):  # a full disk must not hide the reason
-                _record(folder, trial, ended=time.time(), **_end_of(error))
+                _record(folder, trial, ended=time.time(), seconds=time.monotonic() - since, **_end_of(error))
             raise
-        _record(folder, trial, ended=time.time(), status=0, reason="")
+        _record(folder, trial, ended=time.time(), seconds=time.monotonic() - since, status=0, reason="")
 
 
 def _end_of(error: BaseException) -> dict[str, Any]:
@@ -83,17 +84,28 @@ def _end_of(error: BaseException) -> dict[str, Any]:
     }
 
 
-def record_end(folder: Path, trial: Trial, *, status: int, reason: str) -> None:
-    """Records the end of a trial that could not do so itself, such as one that was killed."""
-    with contextlib.suppress(OSError):
+def record_end(folder: Path, trial: Trial, *, status: int, reason: str) -> OSError | None:
+    """Records the end of a trial that could not do so itself, such as one that was killed; returns what refused it."""
+    try:
         _record(folder, trial, ended=time.time(), status=status, reason=reason)
+    except OSError as error:
+        return error
+    return None
 
 
 def _record(folder: Path, trial: Trial, **entry: Any) -> None:
     file = _attempts_file(folder, trial)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(entry) + "\n")
+    with atomic.naming(file), file.open("a", encoding="utf-8") as stream:
+        stream.write(f"{_line_end(file)}{json.dumps(entry)}\n")
+
+
+def _line_end(file: Path) -> str:
+    """What ends the last line of `file`, which a full disk may have cut."""
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        stream.seek(max(0, size - 1))
+        return "" if stream.read() in (b"", b"\n") else "\n"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 import tokenizers
 from tokenizers import models
 
+from bert_jax import atomic
 from bert_jax.text import classes, kinds, vocabulary_files
 from bert_jax.text.classes import TokenizerClass
 
@@ -35,7 +36,7 @@ def write(
 ) -> None:
     """Writes tokenizer.json, tokenizer_config.json, and the older form of the kinds that have one."""
     text = backend.to_str(pretty=True)
-    (folder / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
+    atomic.write_text(folder / "tokenizer.json", text + "\n")
     settings = _settings(backend, names)
     if max_length is not None:
         settings["model_max_length"] = max_length
@@ -43,16 +44,16 @@ def write(
     entries = backend.get_vocab(with_added_tokens=False)
     if isinstance(backend.model, models.WordPiece):
         lines = sorted(vocabulary_files.without_gaps(entries).items(), key=lambda item: item[1])
-        (folder / "vocab.txt").write_text("".join(f"{token}\n" for token, _ in lines), encoding="utf-8")
+        atomic.write_text(folder / "vocab.txt", "".join(f"{token}\n" for token, _ in lines))
     elif isinstance(backend.model, models.BPE):
         merges = "".join(f"{a} {b}\n" for a, b in json.loads(text)["model"]["merges"])
         entries = dict(sorted(entries.items(), key=lambda item: item[1]))
-        (folder / "vocab.json").write_text(json.dumps(entries, ensure_ascii=False) + "\n", encoding="utf-8")
-        (folder / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
+        atomic.write_text(folder / "vocab.json", json.dumps(entries, ensure_ascii=False) + "\n")
+        atomic.write_text(folder / "merges.txt", "#version: 0.2\n" + merges)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    atomic.write_text(path, json.dumps(values, indent=2) + "\n")
 
 
 def special_tokens_map(names: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bert_jax import checksums
-from bert_jax.errors import CheckpointMismatch, UserError
+from bert_jax.errors import CheckpointMismatch, UserError, refusal
 from bert_jax.models.parameters import path_name
 from bert_jax.training import processes
 from bert_jax.training.checkpoint_manager import make_manager
@@ -290,11 +290,9 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            text = str(error)
-            reason = next((known for known in _DISK_FAULTS if known in text), text.strip().split("\n")[0])
             which = "a checkpoint" if step is None else f"checkpoint {step}"
             raise UserError(
-                f"{which} in {self.directory} could not be {verb}: {reason[:300]}; {self._advice(step, verb)}"
+                f"{which} in {self.directory} could not be {verb}: {refusal(error)[:300]}; {self._advice(step, verb)}"
             ) from error
 
     def _advice(self, step: int | None, verb: str) -> str:
@@ -302,9 +300,6 @@ class Checkpoints:
             return "earlier checkpoints are whole, the same command resumes from the last"
         others = [other for other in self.steps() if other != step]
         return f"there are others: {', '.join(map(str, others))}" if others else "there is no other"
-
-
-_DISK_FAULTS = ("No space left on device", "Read-only file system", "Permission denied", "File too large")
 
 
 def _unused(path: Path) -> Path:

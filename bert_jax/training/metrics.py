@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -34,16 +35,19 @@ class MetricsLog:
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Appends one line; it is on disk before anything that follows."""
         line = {"step": step, "split": split, **{k: _rounded(v) for k, v in values.items()}}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with atomic.naming(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
         for sink in self._sinks:
             sink.write(step, split, values)
 
     def close(self) -> None:
-        self._file.close()
-        for sink in self._sinks:
-            sink.close()
+        with contextlib.ExitStack() as stack:
+            for sink in self._sinks:
+                stack.callback(sink.close)
+            with atomic.naming(self._path):  # a line that could not be written is tried once more
+                self._file.close()
 
 
 class NoLog:

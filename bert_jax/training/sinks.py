@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from bert_jax import atomic
 from bert_jax.config import LogConfig
 from bert_jax.errors import UserError
 
@@ -44,19 +48,56 @@ def open_sinks(log: LogConfig, workdir: Path, *, first_step: int, config: Mappin
 
 
 class TensorBoard:
-    """Event files."""
+    """An event file, written line by line: tensorboardX's own SummaryWriter writes in a thread, and where that meets a
+    full disk the run waits for it forever.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
 
     def __init__(self, folder: Path, *, first_step: int):
-        from tensorboardX import SummaryWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
+        from tensorboardX.record_writer import RecordWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=first_step)
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = _next_event_file(folder)
+        with atomic.naming(self._file):
+            self._records = RecordWriter(str(self._file))
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        try:
+            self._write(file_version="brain.Event:2")
+            self._write(step=first_step, session_log=start)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._records.close()
+            raise
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(f"{split}/{name}", value, step)
+        named = [
+            self._summary.Value(tag=f"{split}/{name}", simple_value=value) for name, value in values.items()
+        ]
+        self._write(step=step, summary=self._summary(value=named))
+
+    def _write(self, **fields: Any) -> None:
+        with atomic.naming(self._file):
+            self._records.write(self._event(wall_time=time.time(), **fields).SerializeToString())
+            self._records.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        with atomic.naming(self._file):
+            self._records.close()
+
+
+def _next_event_file(folder: Path) -> Path:
+    """A new file that comes last among those of `folder`: TensorBoard reads them by name, and the clock may go back."""
+    begun = [
+        int(parts[3])
+        for file in folder.glob("events.out.tfevents.*")
+        if (parts := file.name.split("."))[3].isdecimal()
+    ]
+    seconds = max([int(time.time()), *(number + 1 for number in begun)])
+    return folder / f"events.out.tfevents.{seconds:010}.{os.uname().nodename}"
 
 
 class WeightsAndBiases:
@@ -85,7 +126,7 @@ class WeightsAndBiases:
             raise UserError(
                 f"config.log.sinks=wandb: {error}; or set config.log.wandb_mode=offline"
             ) from error
-        file.write_text(run_id + "\n", encoding="utf-8")
+        atomic.write_text(file, run_id + "\n")
         # One axis for all: evaluations of a step may come after the train line of a later one in a resumed run.
         self._run.define_metric("step")
         for split in ("train", "eval"):

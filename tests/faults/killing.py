@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.faults import forked
+
 KILLS = int(os.environ.get("BERT_JAX_KILLS", "5"))
 """Kills of each command; the environment may ask for more."""
 _LIMIT = 600  # seconds, for one attempt
-_FORKS = multiprocessing.get_context("forkserver")  # imports once; a fork takes a moment
-_FORKS.set_forkserver_preload(["bert_jax.api", "bert_jax.tasks.choose", "bert_jax.commands.prepare"])
-
-
-def _main(arguments: Sequence[str], output: Path, environment: dict[str, str]) -> None:
-    from bert_jax.__main__ import main
-
-    os.environ.update(environment)  # of now: the server of forks has that of its start
-    os.setpgid(0, 0)  # so that a kill takes its children too
-    with output.open("a") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    sys.exit(main(list(arguments)))
 
 
 def _states(folder: Path) -> frozenset[tuple[str, int]]:
@@ -44,8 +31,7 @@ def _states(folder: Path) -> frozenset[tuple[str, int]]:
 
 def attempt(arguments: Sequence[str], watched: Path, output: Path, *, kill_after: float) -> tuple[int, int]:
     """Runs a command until `watched` has changed `kill_after` times: (exit status, changes seen)."""
-    process = _FORKS.Process(target=_main, args=(arguments, output, dict(os.environ)))
-    process.start()
+    process = forked.start(arguments, output)
     seen, changes, end = _states(watched), 0, time.monotonic() + _LIMIT
     while process.is_alive():
         now = _states(watched)

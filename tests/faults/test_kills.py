@@ -12,7 +12,6 @@ from bert_jax.__main__ import main
 from bert_jax.config.loading import load
 from bert_jax.data.corpus.prepare import corpus_folder
 from tests import labelled
-from tests.commands.conftest import corpus, experiment, prepared, straight  # noqa: F401
 from tests.faults.killing import KILLS, killed_until_done
 from tests.runs import assert_same_run
 from tests.tiny_models import save_tiny
@@ -24,7 +23,7 @@ def run_once(arguments):
     assert main(arguments) == 0
 
 
-def test_prepare(corpus, tmp_path):  # noqa: F811
+def test_prepare(corpus, tmp_path):
     def experiment_in(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = folder.parent / f"{folder.name}.py"
@@ -59,7 +58,7 @@ def get_config():
     assert killed_until_done(command, tmp_path / "killed", check) == KILLS
 
 
-def test_pretrain(experiment, straight, tmp_path):  # noqa: F811
+def test_pretrain(experiment, straight, tmp_path):
     def command(folder):
         return ["pretrain", "--config", str(experiment), "--workdir", str(folder)]
 
@@ -90,7 +89,7 @@ def test_finetune(tmp_path, monkeypatch):
     assert killed_until_done(command, tmp_path / "killed", check) == KILLS
 
 
-def test_distill(experiment, straight, tmp_path):  # noqa: F811
+def test_distill(experiment, straight, tmp_path):
     student = tmp_path / "student.py"
     student.write_text(
         f"""
@@ -123,7 +122,7 @@ def get_config():
     "BERT_JAX_KILLS" not in os.environ,
     reason="minutes a kill, for trials start anew: BERT_JAX_KILLS=5 asks for it",
 )
-def test_sweep(experiment, straight, tmp_path):  # noqa: F811
+def test_sweep(experiment, straight, tmp_path):
     """The sweep is killed; its trials, which are groups of their own, are told by the system, save and end."""
     file = experiment.parent / "killed_sweep.py"
     file.write_text(

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from bert_jax.training.metrics import read_metrics
-from tests.commands.conftest import corpus, experiment, prepared  # noqa: F401
 
 STEPS = 10_000
 OPTIONS = {
@@ -31,7 +30,7 @@ def held(process: int) -> tuple[int, int, int]:
 
 
 @pytest.mark.slow
-def test_what_a_run_holds_does_not_grow(experiment, prepared, tmp_path):  # noqa: F811
+def test_what_a_run_holds_does_not_grow(experiment, prepared, tmp_path):
     folder, output = tmp_path / "run", tmp_path / "output"
     words = ["-m", "bert_jax", "pretrain", "--config", str(experiment), "--workdir", str(folder)]
     options = [f"--config.{key}={value}" for key, value in OPTIONS.items()]

@@ -54,6 +54,7 @@ def open_corpus(config: PretrainConfig, *, experiment: str = "X") -> TokenShards
         )
     shards.verify_vocabulary()
     _check_unchanged(shards.manifest["text"], config, command)
+    shards.hold()
     return shards
 
 

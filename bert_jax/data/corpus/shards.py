@@ -194,6 +194,16 @@ class TokenShards:
                 raise UserError(f"{file} {found}, must have {part['bytes']}; {_PREPARE_AGAIN}")
         return shards
 
+    def hold(self) -> None:
+        """Opens every file now: this corpus is read to the end, also where another takes its place meanwhile.
+
+        Raises:
+          UserError: another has taken it already; a file is not what the manifest says.
+        """
+        _ = self._tokens, self._words, self.sentence_starts, self.document_starts
+        if TokenShards.open(self.folder).manifest != self.manifest:
+            raise UserError(f"{self.folder} was prepared anew at this moment: run the same command again")
+
     def verify(self) -> None:
         """Compares every checksum, and checks that sentences and documents have the counts and the order they must.
 

@@ -32,6 +32,7 @@ from bert_jax.data.corpus.clean import Cleaned, clean
 from bert_jax.data.corpus.dedup import Kept, mark_first, select, shared_lines
 from bert_jax.data.corpus.encode import ChunkEncoder, Encoded, encode
 from bert_jax.data.corpus.shards import ShardWriter
+from bert_jax.data.growing import GrowingArray
 from bert_jax.data.sources.blocks import BLOCK_BYTES, RawBlock
 from bert_jax.data.sources.open import Input
 from bert_jax.errors import UserError
@@ -41,6 +42,8 @@ from bert_jax.text import tokenizer
 _CLEANED, _ENCODED = "scanned", "encoded"  # as their files are named
 _MOST_CHUNKS = 2**21
 """Distinct chunks that are counted: about 300 MB."""
+_MOST_WRITTEN = 2**24
+"""Documents that are noted at once."""
 
 
 class NoText(UserError):
@@ -101,8 +104,7 @@ class Stages:
 
         sizes = [len(part["document_hashes"]) for part in parts("document_hashes")]
         first = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-        kept = np.lib.format.open_memmap(self.folder / "kept.npy", "w+", bool, (int(first[-1]),))
-        kept[:] = True
+        kept = self._all_kept(int(first[-1]))
         if cleaning.drop_duplicates:
             hashes = (part["document_hashes"] for part in parts("document_hashes"))
             mark_first(hashes, kept, self.folder)
@@ -123,6 +125,17 @@ class Stages:
         stage_files.save(
             self.folder / "decided.npz", {"first": first, "places": where, "boilerplate": boilerplate}
         )
+
+    def _all_kept(self, documents: int) -> np.ndarray:
+        """kept.npy with True for every document, memory-mapped to be changed.
+
+        Written first, not made by mapping it: a page of a map that the disk has no room for ends the process (SIGBUS).
+        """
+        file = self.folder / "kept.npy"
+        with GrowingArray(file, bool) as kept:
+            for start in range(0, documents, _MOST_WRITTEN):
+                kept.append(np.ones(min(_MOST_WRITTEN, documents - start), bool))
+        return np.load(file, mmap_mode="r+")
 
     def select(self, block: BlockId) -> tuple[Cleaned, Kept]:
         """A block and what is kept of it."""

@@ -199,7 +199,8 @@ def _build_into(folder: Path, shards: TokenShards, data: DataConfig, split: Spli
     try:
         with atomic.folder(folder) as partial:
             _write(partial, shards, data, split, seed)
-            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+            if _open(folder) is None:  # what others have open, stays
+                shutil.rmtree(folder, ignore_errors=True)  # a damaged one
     except OSError:
         if _open(folder) is None:
             raise

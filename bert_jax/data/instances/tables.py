@@ -31,7 +31,8 @@ def write_packed(folder: Path, examples: Path, starts: Path, *, capacity: int, d
     order, row_bounds = pack_examples(lengths, capacity=capacity, depth=depth, seed=seed)
     of_example = np.diff(bounds)[order]
     before = np.concatenate([np.zeros(1, np.int64), np.cumsum(of_example)])
-    np.save(folder / "rows.npy", before[row_bounds])
+    with GrowingArray(folder / "rows.npy", np.dtype(np.int64)) as rows:
+        rows.append(before[row_bounds])
     with GrowingArray(folder / "segments.npy", SEGMENT) as packed:
         for block in blocks:
             packed.append(segments[ranges(bounds[order[block]], of_example[block])])

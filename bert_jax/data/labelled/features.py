@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from bert_jax import array_file, atomic
 
+_log = logging.getLogger(__name__)
 _FORMAT = 1
 _PLAIN = ("tokens_T", "type_ids_T", "lengths_S", "examples_S")
 
@@ -66,6 +68,8 @@ _GROUPS = ("of_sequences", "of_tokens", "of_positions", "kept")
 def cached(folder: Path, key: Mapping[str, object], make: Callable[[], Features]) -> Features:
     """The features that `make` gives for `key`, from the cache in `folder` or made and put there.
 
+    A disk that refuses them costs the next run their time alone, and is a warning.
+
     key: everything that decides them: digests of the data and of the tokenizer, and the options.
     """
     name = hashlib.sha256(repr((_FORMAT, sorted(key.items()))).encode()).hexdigest()[:32]
@@ -73,9 +77,14 @@ def cached(folder: Path, key: Mapping[str, object], make: Callable[[], Features]
     found = _read(path)
     if found is None:
         found = make()
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic.binary_stream(path) as stream:
-            np.savez(stream, **_arrays(found))  # type: ignore[arg-type]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with atomic.binary_stream(path) as stream:
+                np.savez(stream, **_arrays(found))  # type: ignore[arg-type]
+        except OSError as error:
+            _log.warning(
+                "%s: cannot be written (%s): these features are not kept", path, error.strerror or error
+            )
     return found
 
 

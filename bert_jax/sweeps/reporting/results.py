@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from bert_jax import json_file
 from bert_jax.config.phases import phases, token_slots
 from bert_jax.errors import UserError
 from bert_jax.probes import scores as probes
@@ -222,7 +223,10 @@ def _wall_hours(attempts: Sequence[Mapping[str, Any]]) -> float | None:
         if "began" in entry:
             began = entry["began"]
         elif began is not None and "ended" in entry:
-            total, began = total + entry["ended"] - began, None
+            # By the clock of the day where the attempt could not note it; that clock may have been set meanwhile.
+            is_noted = not json_file.fault(entry, {"seconds": float})
+            seconds = entry["seconds"] if is_noted else max(entry["ended"] - began, 0.0)
+            total, began = total + seconds, None
     return total / 3600 if total else None
 
 
