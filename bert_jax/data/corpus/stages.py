@@ -126,7 +126,7 @@ class Stages:
             self.folder / "decided.npz", {"first": first, "places": where, "boilerplate": boilerplate}
         )
 
-    def _all_kept(self, documents: int) -> np.ndarray:
+    def _all_kept(self, documents: int) -> np.memmap:
         """kept.npy with True for every document, memory-mapped to be changed.
 
         Written first, not made by mapping it: a page of a map that the disk has no room for ends the process (SIGBUS).
@@ -135,7 +135,8 @@ class Stages:
         with GrowingArray(file, bool) as kept:
             for start in range(0, documents, _MOST_WRITTEN):
                 kept.append(np.ones(min(_MOST_WRITTEN, documents - start), bool))
-        return np.load(file, mmap_mode="r+")
+        mapped: np.memmap = np.load(file, mmap_mode="r+")
+        return mapped
 
     def select(self, block: BlockId) -> tuple[Cleaned, Kept]:
         """A block and what is kept of it."""

@@ -33,7 +33,7 @@ class Member:
     """where the run saves; None before `session`"""
     agreed: BaseException | None = None
     """an error that every process raises"""
-    abort_action: Callable[[int, str], None] | None = None
+    abort_action: Callable[[int, str], object] | None = None
     """see `on_abort`"""
     is_over: bool = False
     """the session has ended: this process waits for no other, and what they do no longer ends it"""
@@ -76,7 +76,7 @@ def heartbeat(next_wait: str) -> None:
         _member.watchdog.heartbeat(next_wait)
 
 
-def on_abort(action: Callable[[int, str], None]) -> None:
+def on_abort(action: Callable[[int, str], object]) -> None:
     """Registers `action(exit status, reason)`, called if an error ends this process without an exception.
 
     It has a few seconds. A lone process always raises, so there it is never called.
