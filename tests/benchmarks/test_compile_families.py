@@ -5,6 +5,7 @@ those of the two targets.
 """
 
 import multiprocessing
+import re
 from concurrent.futures import ProcessPoolExecutor
 
 import jax
@@ -90,6 +91,30 @@ def test_the_matmuls_of_a_family_are_those_of_the_formula(family, compiler):
     held = 3 * 4 * sum(leaf.size for leaf in params)
     assert program.argument_bytes == pytest.approx(held, rel=0.1)
     assert held < program.argument_bytes + program.temporary_bytes <= program.needed_bytes
+
+
+@pytest.mark.slow
+def test_a_kernel_of_attention_compiles_and_keeps_scores_out_of_memory(compiler):
+    """With dropout; one call forward, and backward one on a TPU and two on a GPU."""
+    target, process = compiler
+    backend, calls = {"tpu": ("pallas", 2), "cuda": ("triton", 3)}[target.chip.platform]
+    programs = []
+    for name in ("xla", backend):
+        raw = configs.to_dict(config_of("bert"))
+        raw["model"] |= {"attention_backend": name}
+        raw["data"] |= {"sequence_length": 512}
+        programs.append(process.submit(compile_here, configs.resolve(raw), target).result())
+    plain, fused = programs
+    assert (
+        len(re.findall(r"custom_call_target=\"(tpu_custom_call|__gpu\$xla\.gpu\.triton)\"", fused.text))
+        == calls
+    )
+    read, written = (
+        [totals(count(parse(p.text), hbm=target.memory_spaces))[name] for p in programs]
+        for name in ("hbm_read", "hbm_written")
+    )
+    assert read[1] + written[1] < 0.8 * (read[0] + written[0])
+    assert fused.temporary_bytes < plain.temporary_bytes
 
 
 def _left_out(model):
