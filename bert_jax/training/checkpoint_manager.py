@@ -6,6 +6,7 @@ do not, and those of the longest rows and the latest phase count.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -21,9 +22,18 @@ from bert_jax.training.task import Metric
 # Orbax has every device write its share of an array that all hold, of the smallest bias too, by a slice that is compiled and
 # run: with eight devices the loop stood still ten times as long. Arrays of which a share is less than this are written by one.
 _SHARE_BYTES = 2**20
-type_handlers.register_type_handler(
-    jax.Array, type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SHARE_BYTES), override=True
-)
+
+
+def _share_large_arrays_alone() -> None:
+    absl = logging.getLogger("absl")
+    level = absl.level
+    absl.setLevel(logging.ERROR)  # it warns of what is asked for here
+    handler = type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_SHARE_BYTES)
+    type_handlers.register_type_handler(jax.Array, handler, override=True)
+    absl.setLevel(level)
+
+
+_share_large_arrays_alone()
 
 
 def make_manager(
