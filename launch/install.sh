@@ -5,7 +5,8 @@
 #   install_package            the package
 #   install_package test,gpu   and these extras
 #
-# PYTHON=python3.12 selects the interpreter of a new .venv; VENV=.venv-tpu another folder.
+# PYTHON=python3.12 selects the interpreter of a new .venv; VENV=.venv-tpu another folder. LOCKED=1 installs the package
+# and the test extra from the files whose hashes requirements.lock has, and from no others.
 
 install_package() {
   local extras="${1:+[$1]}" venv="${VENV:-.venv}" stamp
@@ -19,11 +20,28 @@ install_package() {
   # shellcheck disable=SC1091 # created above
   . "$venv/bin/activate"
   # Skips pip if these extras are already installed for these versions of the files.
-  stamp="$(cat setup.py launch/constraints.txt | cksum | tr -d ' ')$extras"
+  stamp="$(cat setup.py launch/constraints.txt launch/requirements.lock | cksum | tr -d ' ')$extras${LOCKED:+-locked}"
   if ! grep -qxF "$stamp" "$venv/installed" 2>/dev/null; then
     echo "installing bert_jax$extras into $venv (a few minutes the first time)"
-    python -m pip install --quiet --disable-pip-version-check --constraint launch/constraints.txt \
-      --editable ".$extras"
+    if [ -n "${LOCKED:-}" ]; then
+      install_locked "${1:-}"
+    else
+      python -m pip install --quiet --disable-pip-version-check --constraint launch/constraints.txt \
+        --editable ".$extras"
+    fi
     echo "$stamp" >>"$venv/installed"
   fi
+}
+
+# What comes without wheels is built by the setuptools of the lock, which is therefore installed first.
+install_locked() {
+  local lock=launch/requirements.lock
+  local pip=(python -m pip install --quiet --disable-pip-version-check --no-build-isolation)
+  if [ -n "$1" ] && [ "$1" != test ]; then
+    echo "LOCKED=1 must go with the test extra or none, not with '$1': $lock has no other's packages" >&2
+    return 1
+  fi
+  "${pip[@]}" --require-hashes --requirement <(sed -n '/^setuptools==/,/[^\\]$/p' "$lock")
+  "${pip[@]}" --require-hashes --requirement "$lock"
+  "${pip[@]}" --no-deps --editable .
 }

@@ -10,6 +10,7 @@ import pytest
 from bert_jax.models.attention import Internals
 from bert_jax.objectives import distillation, hidden_states, relations, soft_targets
 from bert_jax.objectives.distillation import Compared
+from bert_jax.objectives.sums import Objective
 from bert_jax.objectives.tokens import pairs_of_tokens, real_tokens
 
 B, L, H, D, V = 2, 7, 4, 8, 11
@@ -153,6 +154,30 @@ def test_tags_texts_and_vectors_have_the_weights_of_their_heads():
     assert mean(loss, compared, batch) == pytest.approx(1 - cosines[there].mean(), rel=1e-4)
     loss = distillation.soft("embedding", 1.0, temperature=1.0, embedding="mse")
     assert mean(loss, compared, batch) == pytest.approx(((ours - theirs) ** 2)[there].mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("hard", [0.0, 0.25])
+def test_the_students_own_loss_has_its_share(hard):
+    one = jnp.float32(1)
+    base = Objective(
+        forward=None,
+        sums=lambda output, batch: {"own_loss": (6 * one, 3 * one)},
+        weights=lambda batch: {"own_loss": 3 * one},
+        terms={"own_loss": 2.0},
+    )
+    loss = distillation.Loss("soft_loss", 5.0, lambda compared, batch: 8 * one, lambda batch: 4 * one)
+    objective = distillation.distillation(
+        base,
+        [loss],
+        student=lambda params, batch, dropout_key: output(),
+        teachers=lambda constants, batch: [output()],
+        hard=hard,
+        every_token=False,
+        scores_base=True,
+    )
+    value, sums = objective.loss({}, {}, BATCH, None, objective.weights(BATCH))
+    assert float(value) == hard * 2.0 * (6 / 3) + 5.0 * (8 / 4)
+    assert sums.keys() == {"own_loss", "soft_loss"}
 
 
 # Hidden states -------------------------------------------------------------------------------------------

@@ -113,6 +113,15 @@ def test_packed_rows_have_the_loss_and_gradient_of_examples_alone(kind, made, tm
         assert np.allclose(leaf, other, rtol=1e-3, atol=1e-6), path
 
 
+def test_other_labels_are_other_features(made, tmp_path):
+    """The cache tells apart what is learnt of the same texts."""
+    classes = [
+        task_of(config_of(made, task__labels=labels), made, tmp_path).data.train.of_sequences["labels_P"]
+        for labels in (("neg", "pos"), ("pos", "neg"))
+    ]
+    np.testing.assert_array_equal(classes[0], 1 - classes[1])
+
+
 @pytest.fixture(scope="module")
 def trained(made, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")

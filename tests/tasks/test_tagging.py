@@ -108,6 +108,14 @@ def test_packed_windows_have_the_loss_and_gradient_of_windows_alone(made, tmp_pa
         assert np.allclose(leaf, flatten(gradient_alone)[path], rtol=1e-3, atol=1e-6), path
 
 
+def test_another_stride_is_other_features(made, tmp_path):
+    usual, wide, again = (
+        task_of(config_of(made, task__stride=stride), made, tmp_path).data.train.units
+        for stride in (0, 10, 0)
+    )
+    assert usual == again < wide
+
+
 # ---------------------------------------------------------------------------------------------
 # A run
 # ---------------------------------------------------------------------------------------------

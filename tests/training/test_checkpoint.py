@@ -12,9 +12,14 @@ from bert_jax.training.task import Metric
 
 
 def make_state(step=0):
+    """No part of it is what a run begins with."""
     params = {"dense": {"kernel": jax.random.normal(jax.random.key(step), (4, 3))}}
-    state = states.create(params, optax.adam(1e-3), ("mlm_loss",))
-    return state.replace(step=jax.numpy.int32(step))
+    state = states.create(params, optax.adam(1e-3), ("mlm_loss",), seed=step + 1)
+    return state.replace(
+        step=jax.numpy.int32(step),
+        opt_state=jax.tree.map(lambda leaf: leaf + 2, state.opt_state),
+        window={"mlm_loss": (jax.numpy.float32(3), jax.numpy.float32(4))},
+    )
 
 
 def abstract():

@@ -1,5 +1,5 @@
 """Frozen parameters: out of the gradient, the update and the moments; the rest as if they were constants. The average of
-parameters against NumPy. Steps that are left out."""
+parameters against NumPy. Steps that are left out, or fail. What dropout is drawn from."""
 
 import dataclasses
 import functools
@@ -146,3 +146,42 @@ def test_with_nothing_to_leave_out_it_is_the_same_run():
     found, _ = run(PARAMS, {}, None, skip_norm=1000.0)
     assert found.window.pop("skipped") == (0, 3)
     jax.tree.map(np.testing.assert_array_equal, found, plain)
+
+
+def test_the_first_step_that_is_not_finite_is_noted():
+    state, _ = run(PARAMS, {}, None)
+    assert int(state.failed_step) == -1
+    for _ in range(2):
+        state, _ = run(None, {}, None, steps=1, state=state, batch=bad(np.nan))
+        assert int(state.failed_step) == 3
+
+
+def test_each_step_of_each_seed_has_dropout_of_its_own():
+    def draw(params, constants, batch, dropout_key):
+        return jax.random.uniform(dropout_key) * params["x"]
+
+    objective = Objective(
+        forward=draw,
+        sums=lambda drawn, batch: {"drawn": (drawn, jnp.float32(1))},
+        weights=lambda batch: {"drawn": jnp.float32(1)},
+        terms={"drawn": 1.0},
+    )
+
+    def drawn(seed):
+        state = states.create({"x": jnp.float32(1)}, optax.sgd(0.0), ("drawn", "grad_norm"), seed=seed)
+        for _ in range(3):
+            state, sums = train_step(
+                state,
+                {},
+                {},
+                reduce=lambda tree: tree,
+                whole=lambda tree: tree,
+                objective=objective,
+                optimizer=optax.sgd(0.0),
+                accumulate=1,
+            )
+            yield float(sums["drawn"][0])
+
+    found = [*drawn(0), *drawn(1)]
+    assert len(set(found)) == 6
+    assert [*drawn(0), *drawn(1)] == found

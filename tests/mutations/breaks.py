@@ -1,0 +1,5 @@
+"""Every break, by name."""
+
+from tests.mutations import breaks_of_batches, breaks_of_tasks, breaks_of_training
+
+BREAKS = (*breaks_of_batches.BREAKS, *breaks_of_training.BREAKS, *breaks_of_tasks.BREAKS)
