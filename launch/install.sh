@@ -33,7 +33,8 @@ install_package() {
   fi
 }
 
-# What comes without wheels is built by the setuptools of the lock, which is therefore installed first.
+# The lock has all packages, so pip looks for no others. Those without wheels are built by the setuptools of the lock,
+# which is therefore installed first.
 install_locked() {
   local lock=launch/requirements.lock
   local pip=(python -m pip install --quiet --disable-pip-version-check --no-build-isolation)
@@ -42,6 +43,6 @@ install_locked() {
     return 1
   fi
   "${pip[@]}" --require-hashes --requirement <(sed -n '/^setuptools==/,/[^\\]$/p' "$lock")
-  "${pip[@]}" --require-hashes --requirement "$lock"
+  "${pip[@]}" --require-hashes --no-deps --requirement "$lock"
   "${pip[@]}" --no-deps --editable .
 }

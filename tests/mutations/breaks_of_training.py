@@ -47,7 +47,7 @@ BREAKS = (
         _STEP,
         "jax.tree.map(jnp.add, total, micro_step(rows)), None",
         "micro_step(rows), None",
-        f"{_STEP_TESTS}::test_the_average_of_the_parameters_is_numpys",
+        f"{_STEP_TESTS}::test_micro_batches_are_the_batch",
     ),
     Break(
         "every step has the dropout of the first",

@@ -19,5 +19,7 @@ def test_predictions_are_in_the_order_of_their_numbers():
 
 def test_a_prediction_that_is_not_finite_is_named_and_empty_places_are_none():
     values_BP = np.where(IDS_BP == 1, np.inf, np.where(IDS_BP < 0, np.nan, 1.0))
-    with pytest.raises(UserError, match=r"^1 of 5 predictions are NaN or infinite, the first is of example 2"):
+    with pytest.raises(
+        UserError, match=r"^1 of 5 predictions are NaN or infinite, the first is of example 2"
+    ):
         by_sequence({"features_BP": IDS_BP, "scores_BP": values_BP}, "scores_BP")

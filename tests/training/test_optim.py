@@ -67,18 +67,21 @@ def test_adamw_is_optax_adamw_with_the_published_exclusions():
 
 @pytest.mark.parametrize("name", ["bert_adam", "lamb"])
 def test_the_optimizers_of_bert_and_albert_are_their_code_written_out(name):
-    config = make_config(name=name, weight_decay=0.01, clip_norm=0, schedule="bert_linear")
+    """With a rate and an epsilon that show in the parameters."""
+    config = make_config(
+        name=name, weight_decay=0.01, clip_norm=0, schedule="bert_linear", learning_rate=0.1, eps=1e-2
+    )
     params = jax.tree.map(np.asarray, tree(0))
     m = jax.tree.map(np.zeros_like, params)
     v = jax.tree.map(np.zeros_like, params)
     for step in range(5):
         grads = jax.tree.map(np.asarray, tree(step + 1))
-        rate = 1e-4 * step / 10  # still warming up
+        rate = 0.1 * step / 10  # still warming up
         for group, leaf in (("dense", "kernel"), ("dense", "bias"), ("norm", "scale")):
             g = grads[group][leaf]
             m[group][leaf] = 0.9 * m[group][leaf] + 0.1 * g
             v[group][leaf] = 0.999 * v[group][leaf] + 0.001 * g**2
-            update = m[group][leaf] / (np.sqrt(v[group][leaf]) + 1e-6)
+            update = m[group][leaf] / (np.sqrt(v[group][leaf]) + 1e-2)
             if leaf == "kernel":
                 update = update + 0.01 * params[group][leaf]
                 if name == "lamb":

@@ -29,7 +29,7 @@ def forward(params, constants, batch, dropout_key):
 
 OBJECTIVE = Objective(
     forward=forward,
-    sums=lambda guess_B, batch: {"mse": (jnp.sum((guess_B - batch["y_B"]) ** 2), jnp.float32(4))},
+    sums=lambda guess_B, batch: {"mse": (jnp.sum((guess_B - batch["y_B"]) ** 2), jnp.float32(len(guess_B)))},
     weights=lambda batch: {"mse": jnp.float32(4)},
     terms={"mse": 1.0},
 )
@@ -67,6 +67,17 @@ def test_the_rest_trains_as_beside_constants(accumulate):
     np.testing.assert_allclose(sums["grad_norm"], expected["grad_norm"], rtol=1e-6)
     trained, _ = run(PARAMS, {}, None, accumulate=accumulate)  # the comparison can fail
     assert abs(trained.params["first"]["kernel"] - PARAMS["first"]["kernel"]).max() > 0.01
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_micro_batches_are_the_batch(accumulate):
+    whole, expected = run(PARAMS, {}, None)
+    parts, sums = run(PARAMS, {}, None, accumulate=accumulate)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6),
+        (parts.params, sums),
+        (whole.params, expected),
+    )
 
 
 def test_moments_of_frozen_parameters_wait():
