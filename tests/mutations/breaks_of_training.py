@@ -9,31 +9,8 @@ _SCHEDULE, _SCHEDULE_TESTS = "training/schedule.py", "training/test_schedule.py"
 _CHECKPOINT, _MANAGER = "training/checkpoint.py", "training/checkpoint_manager.py"
 _CHECKPOINT_TESTS, _DAMAGE_TESTS = "training/test_checkpoint.py", "training/test_damage.py"
 _LOOP, _LOOP_TESTS = "training/loop.py", "training/test_loop.py"
-_SUMS, _OBJECTIVES_TESTS = "objectives/sums.py", "objectives/test_objectives.py"
 
 BREAKS = (
-    # Losses as sums
-    Break(
-        "a loss is divided by the weight of its own part of the batch",
-        _SUMS,
-        "divide(sums[term][0], weights[term])",
-        "divide(*sums[term])",
-        f"{_OBJECTIVES_TESTS}::test_the_weights_may_be_those_of_a_larger_batch",
-    ),
-    Break(
-        "slots that are not in use have a loss",
-        _SUMS,
-        "(jnp.sum((log_sum_X - target_X) * weights_X), weight)",
-        "(jnp.sum(log_sum_X - target_X), weight)",
-        f"{_OBJECTIVES_TESTS}::test_cross_entropy_and_accuracy_are_numpys",
-    ),
-    Break(
-        "no weight divides by zero",
-        _SUMS,
-        "total / jnp.where(weight > 0, weight, 1), 0)",
-        "total / weight, 0)",
-        f"{_OBJECTIVES_TESTS}::test_no_weight_means_no_loss_and_no_gradient",
-    ),
     # The step
     Break(
         "devices divide by their own weights",

@@ -5,6 +5,7 @@ BERT_JAX_BREAKS=1 breaks them: half a minute each. Without it the list alone is 
 
 import ast
 import collections
+import functools
 import os
 import shutil
 import subprocess
@@ -33,8 +34,13 @@ def test_the_list_is_of_lines_that_are_there_and_tests_that_are_there():
         assert broken.new != broken.old, broken.name
         compile(content.replace(broken.old, broken.new), broken.file, "exec")
         file, function = broken.test.split("::")
-        tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
-        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, broken.name
+        assert function in functions_of(file), broken.name
+
+
+@functools.cache
+def functions_of(file):
+    tree = ast.parse((ROOT / "tests" / file).read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.fixture(scope="module")
