@@ -45,6 +45,12 @@ def test_more_than_the_memory_is_refused_in_one_line(small, in_place, monkeypatc
         match=r"batch_size=16 of rows of 32 needs [0-9.e-]+ GiB a chip and does not fit the 6.1e-05 GiB",
     ):
         compiling.measure(small, target="v5e:2x2")
+
+
+@pytest.mark.slow
+def test_a_model_of_which_no_row_fits_is_refused(small, in_place, monkeypatch):
+    tiny = dataclasses.replace(targets.CHIPS["v5e"], memory_bytes=2.0**16)
+    monkeypatch.setitem(targets.CHIPS, "v5e", tiny)
     with pytest.raises(UserError, match="not one row fits a chip of v5e:2x2"):
         compiling.measure(small, target="v5e:2x2", fit=True)
 

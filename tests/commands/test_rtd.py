@@ -137,7 +137,11 @@ def reference(start, batch):
     return stepped(start, batch, 1)
 
 
-@pytest.mark.parametrize(("devices", "mode", "accumulate"), [(8, "jit", 2), (8, "pmap", 1)], ids=str)
+@pytest.mark.parametrize(
+    ("devices", "mode", "accumulate"),
+    [(8, "jit", 2), pytest.param(8, "pmap", 1, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_same_as_one_device(start, batch, reference, devices, mode, accumulate):
     """What was drawn, to the token; both losses and the gradient norm, to rounding."""
     found = stepped(start, batch, devices, mode, accumulate)

@@ -42,6 +42,7 @@ for folder, inputs in zip(sys.argv[1::2], sys.argv[2::2]):
 """
 
 
+@pytest.mark.slow
 def test_tensorflow_without_jax_computes_what_the_model_does(tmp_path):
     rng = np.random.default_rng(0)
     cases = []

@@ -94,7 +94,7 @@ def test_packing_equals_each_example_alone(name):
         ("shared-ffn", {"layers": "scan"}),
         pytest.param("deberta-v2", {"layers": "scan", "remat": "full"}, marks=pytest.mark.slow),
         ("modernbert", {"layers": "scan", "remat": "full"}),
-        ("modernbert", {"remat": "attention"}),
+        pytest.param("modernbert", {"remat": "attention"}, marks=pytest.mark.slow),
         pytest.param("deberta-v2", {"remat": "dots"}, marks=pytest.mark.slow),
     ],
 )
@@ -224,7 +224,9 @@ def test_every_parameter_has_axes(name):
     assert jax.tree.structure(TABLE.map(lambda row: row.axes, params)) == jax.tree.structure(params)
 
 
-@pytest.mark.parametrize("name", ["shared-ffn", "deberta", "deberta-v2"])
+@pytest.mark.parametrize(
+    "name", ["shared-ffn", "deberta", pytest.param("deberta-v2", marks=pytest.mark.slow)]
+)
 def test_every_parameter_is_used(name):
     _, gradients = differentiated(name)
     unused = [

@@ -116,7 +116,11 @@ def alone():
     return stepped(CONFIG, 1)
 
 
-@pytest.mark.parametrize("parallel", [{}, MESH, {"mode": "pmap"}], ids=str)
+@pytest.mark.parametrize(
+    "parallel",
+    [MESH, *(pytest.param(each, marks=pytest.mark.slow) for each in ({}, {"mode": "pmap"}))],
+    ids=str,
+)
 def test_the_same_on_eight_devices_as_on_one(alone, parallel):
     sums, scores = stepped(with_plan(**parallel), 8)
     for found, expected in zip(sums, alone[0], strict=True):
@@ -147,7 +151,11 @@ def averaged_alone():
     return averages(EMA, 1)[0]
 
 
-@pytest.mark.parametrize("parallel", [{}, MESH, {"mode": "pmap"}], ids=str)
+@pytest.mark.parametrize(
+    "parallel",
+    [MESH, *(pytest.param(each, marks=pytest.mark.slow) for each in ({}, {"mode": "pmap"}))],
+    ids=str,
+)
 def test_the_average_is_the_same_on_every_plan_and_lies_where_the_parameters_do(averaged_alone, parallel):
     found, state = averages(dataclasses.replace(EMA, parallel=ParallelConfig(**parallel)), 8)
     jax.tree.map(np.testing.assert_array_equal, *found[0])  # it begins as the parameters

@@ -110,15 +110,20 @@ def assert_same(result, reference):
         (8, {}),
         (8, {"parallel": {"mode": "pmap"}}),
         (8, {"parallel": {"data": 2, "fsdp": 2, "tensor": 2}}),
-        (8, {"parallel": {"shard_optimizer": True}}),
-        (8, {"parallel": {"data": 2, "fsdp": 2, "tensor": 2, "shard_optimizer": True}}),
         (2, {"train": {"accumulate": 4}}),
-        (2, {"train": {"accumulate": 4}, "parallel": {"mode": "pmap"}}),
-        (1, {"parallel": {"mode": "pmap"}}),
-        (1, {"model": {"layers": "scan"}}),
-        (1, {"model": {"remat": "full"}}),
         (2, {"model": {"layers": "scan", "remat": "full"}}),
-        (8, {"model": {"remat": "attention"}, "parallel": {"data": 2, "fsdp": 2, "tensor": 2}}),
+        *(
+            pytest.param(devices, groups, marks=pytest.mark.slow)
+            for devices, groups in [
+                (8, {"parallel": {"shard_optimizer": True}}),
+                (8, {"parallel": {"data": 2, "fsdp": 2, "tensor": 2, "shard_optimizer": True}}),
+                (2, {"train": {"accumulate": 4}, "parallel": {"mode": "pmap"}}),
+                (1, {"parallel": {"mode": "pmap"}}),
+                (1, {"model": {"layers": "scan"}}),
+                (1, {"model": {"remat": "full"}}),
+                (8, {"model": {"remat": "attention"}, "parallel": {"data": 2, "fsdp": 2, "tensor": 2}}),
+            ]
+        ),
     ],
     ids=str,
 )

@@ -57,6 +57,7 @@ def test_seeds_share_their_programs():
     assert not jnp.array_equal(*kernels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", [{"fsdp": 2, "tensor": 2}, {"mode": "pmap"}], ids=["jit", "pmap"])
 def test_a_step_compiled_without_its_devices_is_the_step_that_trains(parallel):
     model = {"preset": "bert-tiny", "hidden_size": 16, "num_heads": 2, "num_layers": 1, "mlp_size": 16}
