@@ -82,7 +82,7 @@ def get_sweep():
         "report": ("report", place / "S"),
         "probe": ("probe", "--workdir", place / "run", "--probes", "mlm"),
         "inspect": ("inspect", "--config", experiment, "--report", place / "out"),
-        "augment": ("augment", "--model", place / "tuned", "--input", text, "--output", place / "out.tsv"),
+        "augment": ("augment", "--model", place / "run", "--input", text, "--output", place / "out.tsv"),
     }  # fmt: skip
     for name, words in commands.items():
         status, _, err = call(*words)
