@@ -19,7 +19,7 @@ REQUIRES = [
     'tensorflow-cpu>=2.21; platform_system == "Linux" and platform_machine == "x86_64"',
     'tensorflow>=2.21; platform_system != "Linux" or platform_machine != "x86_64"',
     "tensorflow-datasets>=4.9.10",
-    "importlib_resources>=5",  # tensorflow-datasets imports it to write a dataset and does not ask for it
+    "importlib_resources>=6",  # tensorflow-datasets imports it to write a dataset and does not ask for it
     "ml_collections>=1.1",
     "tokenizers>=0.23.3",
     "pyarrow>=18",  # Parquet and zstd; tensorflow-datasets brings it too

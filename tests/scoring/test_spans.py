@@ -80,7 +80,8 @@ def test_a_threshold_empties_the_answers_above_it():
         1.0,
     )
     at_it = squad_scores(ANSWERS, QUESTIONS, no_answer=no_answer, threshold=0.9)
-    assert at_it["exact_match"] == squad_scores(ANSWERS, QUESTIONS)["exact_match"]
+    plain = squad_scores(ANSWERS, QUESTIONS)
+    assert {name: at_it[name] for name in plain} == plain
 
 
 def test_the_best_threshold_is_the_lowest_that_reaches_the_best_score():
@@ -90,6 +91,8 @@ def test_the_best_threshold_is_the_lowest_that_reaches_the_best_score():
     assert (scores["best_f1"], scores["best_f1_threshold"]) == (pytest.approx((2 / 3 + 3) / 4), -1.0)
     there = squad_scores(ANSWERS, QUESTIONS, no_answer=no_answer, threshold=scores["best_exact_threshold"])
     assert there["exact_match"] == scores["best_exact_match"]
+    tied = squad_scores(ANSWERS, QUESTIONS, no_answer={"yes2": -1.0, "yes1": 0.5, "no1": 3.0, "no2": 4.0})
+    assert (tied["best_exact_match"], tied["best_exact_threshold"]) == (3 / 4, -1.0)
 
 
 def test_an_empty_answer_to_an_unanswerable_question_costs_nothing_below_the_threshold():
