@@ -18,8 +18,7 @@ from bert_jax.errors import Interrupted
 from bert_jax.tasks.load import load_workdir
 from bert_jax.training import parallel, trainer
 from tests import labelled
-from tests.commands.test_recipe import recipe_of
-from tests.runs import assert_alike, assert_same_run, lines
+from tests.runs import assert_alike, lines
 from tests.tiny_models import save_tiny
 
 pytestmark = pytest.mark.slow
@@ -176,15 +175,3 @@ def test_saved_on_eight_devices_a_run_goes_on_with_two_and_ends_with_one(task, r
         task.pretraining(tmp_path / "straight", {})
     assert seen == expected and seen.keys() == set(range(STEPS))
     assert_close(run, tmp_path / "straight")
-
-
-def test_three_phases_stopped_in_each_are_the_same_run_on_two_devices(prepared, tmp_path):
-    """To the bit: with two devices all the time."""
-    config = recipe_of(prepared)
-    with on(2):
-        pretrain.run(config, tmp_path / "straight")
-        for step in (2, 6, 9):
-            with watched({}, step), pytest.raises(Interrupted, match=SAVED):
-                pretrain.run(config, tmp_path / "run")
-        pretrain.run(config, tmp_path / "run")
-    assert_same_run(tmp_path / "run", tmp_path / "straight")
