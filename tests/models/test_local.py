@@ -58,7 +58,7 @@ def test_in_blocks_and_under_a_mask_are_the_same(length, window):
     (y, grads), (expected_y, expected_grads) = map(outputs_and_gradients, (blocks, masked))
     np.testing.assert_allclose(y, expected_y, atol=1e-6)
     for ours, theirs in zip(grads, expected_grads, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=1e-5)
         assert np.isfinite(ours).all()
 
 
