@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -41,15 +40,15 @@ def raise_stop(number, frame):
 def test_both_signals_call_the_handler_with_their_number(number):
     arrived = []
     with signals.handled_by(lambda number, frame: arrived.append(number)):
-        os.kill(os.getpid(), number)
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
+        signal.raise_signal(number)
     assert arrived == [number, number]
 
 
 def test_what_the_handler_raises_ends_the_block(number):
     def block():
         with signals.handled_by(raise_stop):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             pytest.fail("went on")
 
     with pytest.raises(Stop, match=str(int(number))):
@@ -60,8 +59,8 @@ def test_blocks_nest(number):
     arrived = []
     with signals.handled_by(lambda *_: arrived.append("outer")):
         with signals.handled_by(lambda *_: arrived.append("inner")):
-            os.kill(os.getpid(), number)
-        os.kill(os.getpid(), number)
+            signal.raise_signal(number)
+        signal.raise_signal(number)
     assert arrived == ["inner", "outer"]
 
 
@@ -70,7 +69,7 @@ def test_a_deferred_signal_is_handled_after_the_block(number):
 
     def block():
         with signals.deferred():
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             done.append("the rest of the block")
 
     with signals.handled_by(raise_stop), pytest.raises(Stop):
@@ -81,8 +80,8 @@ def test_a_deferred_signal_is_handled_after_the_block(number):
 def test_of_several_deferred_signals_the_first_is_handled():
     arrived = []
     with signals.handled_by(lambda number, frame: arrived.append(number)), signals.deferred():
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
     assert arrived == [signal.SIGTERM]
 
 
@@ -91,7 +90,7 @@ def test_an_ignored_signal_stays_ignored_and_is_not_deferred(number):
     try:
         with signals.deferred():
             assert signal.getsignal(number) is signal.SIG_IGN
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, before)

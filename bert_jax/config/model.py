@@ -263,7 +263,7 @@ PALLAS_LANES = 128
 PALLAS_ROW = 2**20
 """attention_backend=pallas: length x hidden size at most, so that a row's keys fit a TPU's own memory"""
 TRITON_BLOCK = 64
-"""attention_backend=triton: rows are a multiple of it"""
+"""attention_backend=triton: queries, or keys, of a block, of which rows are a multiple"""
 FUSED_HEAD_DIMS = (32, 64, 128)
 """attention_backend=pallas and triton"""
 

@@ -66,7 +66,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CleaningConfig:
-    """What is mended in the text or left out of it; every change is counted in the manifest."""
+    """What is changed in the text or left out of it; the manifest counts every change."""
 
     normalize: Literal["none", "nfc", "nfkc"] = option("nfc", "Unicode normalisation form")
     drop_duplicates: bool = option(True, "keep the first of documents that are equal character by character")

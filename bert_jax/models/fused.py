@@ -8,32 +8,19 @@ arrays [B, H, L, L]. The backward pass computes scores and probabilities again (
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import jax
 from jax.sharding import AxisType, PartitionSpec
 
 from bert_jax.config.model import PALLAS_LANES, PALLAS_ROW, TRITON_BLOCK
 from bert_jax.models import fused_gpu, fused_tpu
+from bert_jax.models.fused_kernel import FusedKernel
 from bert_jax.models.layers import vector_words
 
 Array = jax.Array
 Fused = Literal["pallas", "triton"]
 """The kernels for TPUs and for NVIDIA GPUs."""
-
-
-class Kernel(Protocol):
-    """A configuration of a kernel. Arrays are [B, L, D], heads side by side, as the projections give them."""
-
-    def forward(
-        self, q: Array, k: Array, v: Array, pack_ids: Array, words: Array | None
-    ) -> tuple[Array, Any]:
-        """The output, and what `backward` needs of this pass. words: of `layers.vector_words`, [B, 2, H, L]."""
-
-    def backward(
-        self, q: Array, k: Array, v: Array, pack_ids: Array, words: Array | None, kept: Any, grad: Array
-    ) -> tuple[Array, Array, Array]:
-        """The gradients of q, k and v, that of the output being `grad`."""
 
 
 def fits(backend: Fused, length: int | Array, *, width: int) -> bool:
@@ -80,16 +67,16 @@ def fused_attention(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(kernel: Kernel, q: Array, k: Array, v: Array, pack_ids: Array, words: Array | None) -> Array:
+def _attend(kernel: FusedKernel, q: Array, k: Array, v: Array, pack_ids: Array, words: Array | None) -> Array:
     return kernel.forward(q, k, v, pack_ids, words)[0]
 
 
-def _forward(kernel: Kernel, *inputs: Any) -> tuple[Array, Any]:
+def _forward(kernel: FusedKernel, *inputs: Any) -> tuple[Array, Any]:
     y, kept = kernel.forward(*inputs)
     return y, (inputs, kept)
 
 
-def _backward(kernel: Kernel, saved: Any, grad: Array) -> tuple[Array | None, ...]:
+def _backward(kernel: FusedKernel, saved: Any, grad: Array) -> tuple[Array | None, ...]:
     (q, k, v, pack_ids, words), kept = saved
     return (*kernel.backward(q, k, v, pack_ids, words, kept, grad), None, None)
 

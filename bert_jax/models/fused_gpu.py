@@ -2,15 +2,14 @@
 
 A block of queries meets one block of keys after another, and the softmax is made on the way (Dao et al. 2022,
 "FlashAttention", algorithms 1 and 4). The backward pass computes probabilities again from the logarithms of their sums,
-which the forward pass keeps: one kernel sums over queries for keys and values, another over keys for queries. cuDNN's
-kernel is the faster one without dropout; its dropout mask would belong to a place on the device, not to the example.
+which the forward pass keeps: one kernel sums over queries for keys and values, another over keys for queries. cuDNN's own
+dropout is not taken: its mask would belong to a place on the device, not to the example.
 
 A step of the grid has one head of one row. Axes: Q the queries of a block, T its keys.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -21,23 +20,17 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
+from bert_jax.config.model import TRITON_BLOCK as _BLOCK
+from bert_jax.models.fused_kernel import FusedKernel
 from bert_jax.models.layers import finalized
 
 Array = jax.Array
 
-_BLOCK = 64
-"""queries, or keys, of a block"""
 _FLOOR = float(np.finfo(np.float32).min)
 
 
-@dataclasses.dataclass(frozen=True)
-class Kernel:
+class Kernel(FusedKernel):
     """The three kernels of one configuration. Their grid is (blocks, rows, heads)."""
-
-    rate: float
-    head_dim: int
-    interpret: bool = False
-    """whether it runs without a GPU, slowly"""
 
     def forward(
         self, q: Array, k: Array, v: Array, pack_ids: Array, words: Array | None

@@ -9,7 +9,6 @@ by setting the other heads' queries, or outputs, to zero. Axes: Q the queries of
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from bert_jax.config.model import PALLAS_LANES as _LANES
+from bert_jax.models.fused_kernel import FusedKernel
 from bert_jax.models.layers import finalized
 
 Array = jax.Array
@@ -27,14 +27,8 @@ Array = jax.Array
 _VMEM_BYTES = 64 * 2**20
 
 
-@dataclasses.dataclass(frozen=True)
-class Kernel:
+class Kernel(FusedKernel):
     """The two kernels of one configuration. The grid is (rows, blocks of queries); a step sees all keys of its row."""
-
-    rate: float
-    head_dim: int
-    interpret: bool = False
-    """whether it runs without a TPU, slowly"""
 
     def forward(
         self, q: Array, k: Array, v: Array, pack_ids: Array, words: Array | None

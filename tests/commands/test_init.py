@@ -15,7 +15,8 @@ import pytest
 from bert_jax import __main__, api
 from bert_jax.commands import export, predict, pretrain
 from bert_jax.config import TokenizerConfig
-from bert_jax.errors import ConfigError, Interrupted, UsageError, UserError
+from bert_jax.data.batches.pipeline import Batches
+from bert_jax.errors import ConfigError, UsageError, UserError
 from bert_jax.interop.native import save_native
 from bert_jax.interop.save import save_hf
 from bert_jax.models import electra as replaced
@@ -29,10 +30,10 @@ from bert_jax.text.vocabulary import count_chunks
 from bert_jax.training import workdir as workdirs
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.trainer import Trainer
-from tests.commands.test_pretrain import changed, stop_after
+from tests.commands.test_pretrain import changed
 from tests.commands.test_rtd import make_config
 from tests.hub_folders import COMMIT, OLDER, lay_out
-from tests.runs import assert_same_run, lines
+from tests.runs import assert_same_run, lines, stopped
 
 
 @pytest.fixture(autouse=True)
@@ -95,10 +96,8 @@ def test_stopped_before_and_after_its_first_checkpoint_it_resumes_to_the_same_ru
         patch.setattr("bert_jax.training.trainer.train", lambda *_: (_ for _ in ()).throw(OSError("gone")))
         with pytest.raises(OSError, match="gone"):
             pretrain.run(prepared, tmp_path / "run", init=exported)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2, 15)
-        with pytest.raises(Interrupted, match="at step 2: saved"):
-            pretrain.run(prepared, tmp_path / "run")
+    with stopped(Batches, 2):
+        pretrain.run(prepared, tmp_path / "run")
     assert said(caplog).count(f"starting from {exported}\n  taken: ") == 2
     caplog.clear()
     pretrain.run(prepared, tmp_path / "run", init=exported / ".." / exported.name)
@@ -444,10 +443,8 @@ def test_a_run_remembers_an_id_with_its_commit_and_takes_the_id_again(
     prepared, continued, exported, cache, tmp_path, monkeypatch, caplog
 ):
     lay_out(cache, "org/tiny", exported)
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2, 15)
-        with pytest.raises(Interrupted, match="at step 2: saved"):
-            pretrain.run(prepared, tmp_path / "run", init="org/tiny")
+    with stopped(Batches, 2):
+        pretrain.run(prepared, tmp_path / "run", init="org/tiny")
     assert f"starting from org/tiny@{COMMIT}" in said(caplog)
     remembered = {"name": "org/tiny", "revision": "", "commit": COMMIT}
     assert json.loads((tmp_path / "run" / "config.json").read_text())["init"] == [remembered]
@@ -477,10 +474,8 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_with_the_same
     caplog.clear()
     moved = lay_out(cache, "org/tiny", exported, commit=OLDER)
     (moved / "model.safetensors").write_bytes(b"another")
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2, 15)
-        with pytest.raises(Interrupted):
-            pretrain.run(prepared, tmp_path / "run", init="org/tiny@main")
+    with stopped(Batches, 2):
+        pretrain.run(prepared, tmp_path / "run", init="org/tiny@main")
     assert f"starting from org/tiny@{COMMIT}" in said(caplog)
 
 

@@ -1,7 +1,6 @@
 """The main job as a user runs it: trained, stopped in every way, resumed, refused."""
 
 import dataclasses
-import os
 import re
 import signal
 import subprocess
@@ -15,13 +14,14 @@ from bert_jax import config as configs
 from bert_jax.batch import Host
 from bert_jax.commands import evaluate, pretrain
 from bert_jax.config import PhaseConfig
+from bert_jax.data.batches.pipeline import Batches
 from bert_jax.data.corpus.prepare import prepare
-from bert_jax.errors import ConfigError, Interrupted, UserError
+from bert_jax.errors import ConfigError, UserError
 from bert_jax.tasks.choose import task_of
 from bert_jax.tasks.load import load_workdir
 from bert_jax.training import workdir
 from bert_jax.training.metrics import read_metrics
-from tests.runs import assert_same_run, lines
+from tests.runs import assert_same_run, lines, stopped
 
 NO_DROPOUT = {"dropout_rate": 0.0, "attention_dropout_rate": 0.0}  # compiles in less time
 
@@ -69,33 +69,14 @@ def test_it_learns(prepared, tmp_path):
     assert last < first - 1.0  # the corpus has 17 words
 
 
-def stop_after(patch, step, number):
-    """Sends this process the signal `number` while it trains step `step` of a run."""
-    from bert_jax.data.batches.pipeline import Batches
-
-    iterate = Batches.iterate
-
-    def iterate_then_stop(self, start, stop):
-        for at, batch in enumerate(iterate(self, start, stop), start + 1):
-            if at == step and self.split == "train" and stop > start + 1:
-                os.kill(os.getpid(), number)
-            yield batch
-
-    patch.setattr(Batches, "iterate", iterate_then_stop)
-
-
-def test_stopped_by_either_signal_it_saves_and_resumes_to_the_same_run(
-    prepared, straight, tmp_path, monkeypatch
-):
+def test_stopped_by_either_signal_it_saves_and_resumes_to_the_same_run(prepared, straight, tmp_path):
     """At step 5, between the train lines of 3 and 6, whose means cover steps before and after; and at
     step 9, which has a line. Neither is a multiple of the checkpoint interval or the end."""
     for step, number in ((5, signal.SIGTERM), (9, signal.SIGINT)):
-        with monkeypatch.context() as patch:
-            stop_after(patch, step, number)
-            message = rf"at step {step}: saved. Resume with: do it again"
-            with pytest.raises(Interrupted, match=message) as stopped:
-                pretrain.run(prepared, tmp_path / "run", command="do it again")
-        assert stopped.value.exit_status == 128 + number
+        with stopped(Batches, step, number) as found:
+            pretrain.run(prepared, tmp_path / "run", command="do it again")
+        assert str(found.value).endswith(f"at step {step}: saved. Resume with: do it again")
+        assert found.value.exit_status == 128 + number
     pretrain.run(prepared, tmp_path / "run")
     assert_same_run(tmp_path / "run", straight)
 
@@ -157,12 +138,10 @@ def test_two_lengths_are_trained_one_after_the_other(phased, phased_straight):
 
 
 @pytest.mark.slow
-def test_stopped_in_each_phase_it_resumes_to_the_same_run(phased, phased_straight, tmp_path, monkeypatch):
+def test_stopped_in_each_phase_it_resumes_to_the_same_run(phased, phased_straight, tmp_path):
     for step in (2, 5):
-        with monkeypatch.context() as patch:
-            stop_after(patch, step, signal.SIGTERM)
-            with pytest.raises(Interrupted, match=f"at step {step}: saved"):
-                pretrain.run(phased, tmp_path / "run")
+        with stopped(Batches, step):
+            pretrain.run(phased, tmp_path / "run")
     pretrain.run(phased, tmp_path / "run")
     assert_same_run(tmp_path / "run", phased_straight)
 
@@ -208,8 +187,6 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_examples(prepared
 
 def test_after_a_good_checkpoint_it_is_kept_and_named(prepared, straight, tmp_path, monkeypatch):
     """Poisoned from step 10 on: the checkpoint of step 8 stays the last one."""
-    from bert_jax.data.batches.pipeline import Batches
-
     iterate = Batches.iterate
 
     def poisoned(self, start, stop):

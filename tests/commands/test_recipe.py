@@ -1,15 +1,13 @@
 """ModernBERT's recipe at a tiny size: three phases, as one run that resumes anywhere."""
 
-import signal
-
 import pytest
 
 from bert_jax import config as configs
 from bert_jax.commands import pretrain
-from bert_jax.errors import Interrupted
+from bert_jax.data.batches.pipeline import Batches
 from bert_jax.tasks.load import load_workdir
-from tests.commands.test_pretrain import NO_DROPOUT, changed, stop_after
-from tests.runs import assert_same_run, lines
+from tests.commands.test_pretrain import NO_DROPOUT, changed
+from tests.runs import assert_same_run, lines, on, stopped
 
 MODEL = NO_DROPOUT | {
     "num_layers": 4, "type_vocab_size": 0, "pooler": "none", "positions": "rotary", "mlp": "geglu", "biases": False,
@@ -42,18 +40,18 @@ def recipe_of(prepared):
 
 
 @pytest.mark.slow
-def test_stopped_in_each_of_three_phases_it_resumes_to_the_same_run(prepared, tmp_path, monkeypatch):
+@pytest.mark.parametrize("devices", [8, 2])
+def test_stopped_in_each_of_three_phases_it_resumes_to_the_same_run(devices, prepared, tmp_path):
     recipe = recipe_of(prepared)
-    pretrain.run(recipe, tmp_path / "straight")
+    with on(devices):
+        pretrain.run(recipe, tmp_path / "straight")
+        for step in (2, 6, 9):
+            with stopped(Batches, step):
+                pretrain.run(recipe, tmp_path / "run")
+        pretrain.run(recipe, tmp_path / "run")
     rates = [line["learning_rate"] for line in lines(tmp_path / "straight") if line["split"] == "train"]
     decay = [0.1 + 0.9 * (1 - (step / 3) ** 0.5) for step in range(3)]
     assert rates == pytest.approx([1e-3 / 3, 2e-3 / 3, 1e-3, 1e-3, *[5e-4] * 3, *(5e-4 * d for d in decay)])
-    for step in (2, 6, 9):
-        with monkeypatch.context() as patch:
-            stop_after(patch, step, signal.SIGTERM)
-            with pytest.raises(Interrupted, match=f"at step {step}: saved"):
-                pretrain.run(recipe, tmp_path / "run")
-    pretrain.run(recipe, tmp_path / "run")
     assert_same_run(tmp_path / "run", tmp_path / "straight")
     bases = [load_workdir(tmp_path / "run", checkpoint=step)[0].rotary.base for step in ("last", "4")]
     assert bases == [160_000.0, 10_000.0]  # each as it was last trained

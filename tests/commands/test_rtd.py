@@ -1,8 +1,6 @@
 """Replaced-token detection as a user runs it: trained, resumed, evaluated, and the same on any devices."""
 
 import dataclasses
-import os
-import signal
 
 import jax
 import numpy as np
@@ -12,12 +10,11 @@ from bert_jax import config as configs
 from bert_jax.benchmarks.synthetic import synthetic
 from bert_jax.commands import evaluate, pretrain
 from bert_jax.config.electra import discriminator_config, generator_config
-from bert_jax.errors import Interrupted
 from bert_jax.models.flops import training_flops
 from bert_jax.tasks.choose import task_of
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.trainer import Trainer
-from tests.runs import lines
+from tests.runs import lines, stopped
 
 
 def make_config(prepared):
@@ -72,21 +69,11 @@ def test_evaluate_is_the_runs_own_and_counts_every_held_out_token_once(run, caps
 
 
 @pytest.mark.slow
-def test_stopped_it_resumes_to_the_same_run(config, run, tmp_path, monkeypatch):
+def test_stopped_it_resumes_to_the_same_run(config, run, tmp_path):
     from bert_jax.data.batches.pipeline import Batches
 
-    iterate = Batches.iterate
-
-    def then_stop(self, start, stop):
-        for step, batch in enumerate(iterate(self, start, stop), start + 1):
-            if step == 4 and self.split == "train" and stop > start + 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
-
-    monkeypatch.setattr(Batches, "iterate", then_stop)
-    with pytest.raises(Interrupted, match="at step 4: saved"):
+    with stopped(Batches, 4):
         pretrain.run(config, tmp_path / "run")
-    monkeypatch.undo()
     pretrain.run(config, tmp_path / "run")
     assert lines(tmp_path / "run") == lines(run)
     jax.tree.map(np.testing.assert_array_equal, params(tmp_path / "run", config), params(run, config))

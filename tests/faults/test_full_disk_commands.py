@@ -12,7 +12,7 @@ import pytest
 from bert_jax.config.loading import load
 from bert_jax.data.corpus.prepare import corpus_folder
 from tests import labelled
-from tests.faults import forked
+from tests.faults import forked, preparing
 from tests.faults.disk import refused_then_done
 from tests.faults.writers import contents
 from tests.runs import assert_same_run
@@ -32,19 +32,7 @@ def test_prepare(disk, tmp_path, processes):
     text.write_text("\n\n".join(f"Document {n} is one of {n % 7}.\nIt ends." for n in range(9000)))
 
     def experiment_in(folder):
-        file = tmp_path / f"{folder.parent.name}-{folder.name}.py"
-        file.write_text(
-            f"""
-from bert_jax.config import base
-def get_config():
-    config = base()
-    config.data.path = {str(text)!r}
-    config.data.directory = {str(folder)!r}
-    config.tokenizer.vocab_size = 128
-    return config
-"""
-        )
-        return str(file)
+        return preparing.experiment(text, folder, tmp_path / f"{folder.parent.name}-{folder.name}.py")
 
     def command(folder):
         return ["prepare", "--config", experiment_in(folder), f"--processes={processes}"]

@@ -12,6 +12,7 @@ from bert_jax.__main__ import main
 from bert_jax.config.loading import load
 from bert_jax.data.corpus.prepare import corpus_folder
 from tests import labelled
+from tests.faults import preparing
 from tests.faults.killing import KILLS, killed_until_done
 from tests.runs import assert_same_run
 from tests.tiny_models import save_tiny
@@ -26,19 +27,7 @@ def run_once(arguments):
 def test_prepare(corpus, tmp_path):
     def experiment_in(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = folder.parent / f"{folder.name}.py"
-        file.write_text(
-            f"""
-from bert_jax.config import base
-def get_config():
-    config = base()
-    config.data.path = {str(corpus)!r}
-    config.data.directory = {str(folder)!r}
-    config.tokenizer.vocab_size = 128
-    return config
-"""
-        )
-        return str(file)
+        return preparing.experiment(corpus, folder, folder.parent / f"{folder.name}.py")
 
     def command(folder):
         return ["prepare", "--config", experiment_in(folder)]

@@ -52,8 +52,6 @@ def test_output_and_gradients_are_those_of_plain_attention(
     q, k, v, grad = (drawn(seed, shape, dtype) for seed in range(4))
     q *= head_dim**-0.5
     pack_ids = two_rows(256)
-    is_real = (pack_ids > 0)[..., None, None]  # the output at padding is never used
-    grad = jnp.where(is_real, grad, 0).astype(dtype)
     key = jax.random.key(5, impl="threefry2x32")
     keys_B = layers.dropout_keys(key, jnp.arange(2, dtype=jnp.uint32), 1)[:, 0]
 
@@ -66,10 +64,9 @@ def test_output_and_gradients_are_those_of_plain_attention(
         return attend(scores, v, allowed_B1LT=allowed, rate=rate, keys_B=keys_B)[0]
 
     (y, backward), (expected_y, expected_backward) = jax.vjp(kernel, q, k, v), jax.vjp(plain, q, k, v)
-    tolerance = {"atol": 5e-6, "rtol": 1e-5} if dtype == "float32" else {"atol": 0.03, "rtol": 0.03}
-    pairs = [(jnp.where(is_real, y, 0), jnp.where(is_real, expected_y, 0))]
-    pairs += list(zip(backward(grad), expected_backward(grad), strict=True))
-    for found, expected in pairs:
+    tolerance = {"atol": 5e-6, "rtol": 1e-5} if dtype == "float32" else {"atol": 0.06, "rtol": 0.03}
+    pairs = zip((y, *backward(grad)), (expected_y, *expected_backward(grad)), strict=True)
+    for found, expected in pairs:  # at padding too, which attends to all that is none
         assert found.dtype == dtype
         np.testing.assert_allclose(found.astype(jnp.float32), expected.astype(jnp.float32), **tolerance)
     assert interpreted == [{"backend": backend, "rate": rate, "head_dim": head_dim}]

@@ -3,8 +3,6 @@ to any other file of the package."""
 
 import dataclasses
 import functools
-import os
-import signal
 
 import jax
 import numpy as np
@@ -12,11 +10,11 @@ import pytest
 
 from bert_jax import config as configs
 from bert_jax.config import ParallelConfig
-from bert_jax.errors import Interrupted, UsageError
+from bert_jax.errors import UsageError
 from bert_jax.training import trainer as trainers
 from bert_jax.training.checkpoint import Checkpoints
 from bert_jax.training.trainer import Trainer
-from tests.runs import lines
+from tests.runs import lines, stopped
 from tests.tasks.regression import Regression, Rows
 
 CONFIG = configs.resolve(
@@ -79,19 +77,9 @@ def test_the_best_checkpoint_is_the_metrics_of_the_task(straight):
         assert checkpoints.best() == max(scores, key=scores.get)
 
 
-def test_stopped_it_resumes_to_the_same_run_bit_for_bit(straight, tmp_path, monkeypatch):
-    iterate = Rows.iterate
-
-    def then_stop(self, start, stop):
-        for step, batch in enumerate(iterate(self, start, stop), start + 1):
-            if step == 17 and self.split == "train" and stop > start + 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
-
-    monkeypatch.setattr(Rows, "iterate", then_stop)
-    with pytest.raises(Interrupted, match="at step 17: saved"):
+def test_stopped_it_resumes_to_the_same_run_bit_for_bit(straight, tmp_path):
+    with stopped(Rows, 17):
         trainers.run(Regression(CONFIG), CONFIG, tmp_path / "run")
-    monkeypatch.undo()
     trainers.run(Regression(CONFIG), CONFIG, tmp_path / "run")
     assert lines(tmp_path / "run") == lines(straight)
     jax.tree.map(np.testing.assert_array_equal, params_of(tmp_path / "run", 40), params_of(straight, 40))
@@ -168,24 +156,14 @@ def test_the_average_is_the_same_on_every_plan_and_lies_where_the_parameters_do(
         assert kernel.sharding.spec == jax.sharding.PartitionSpec("fsdp", "tensor")
 
 
-def test_a_run_with_an_average_resumes_bit_for_bit_and_is_scored_by_it(averaged_alone, tmp_path, monkeypatch):
+def test_a_run_with_an_average_resumes_bit_for_bit_and_is_scored_by_it(averaged_alone, tmp_path):
     trainers.run(Regression(EMA), EMA, tmp_path / "straight")
-    iterate = Rows.iterate
-
-    def then_stop(self, start, stop):
-        for step, batch in enumerate(iterate(self, start, stop), start + 1):
-            if step == 3 and self.split == "train" and stop > start + 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
-
-    monkeypatch.setattr(Rows, "iterate", then_stop)
-    with pytest.raises(Interrupted, match="at step 3: saved"):
+    with stopped(Rows, 3):
         trainers.run(Regression(EMA), EMA, tmp_path / "run")
-    monkeypatch.undo()
     trainer = Trainer.of(Regression(EMA), EMA, jax.devices()[:1])
     with Checkpoints(tmp_path / "run" / "checkpoints", read_only=True) as checkpoints:
-        stopped = jax.device_get(checkpoints.restore(trainer.abstract_state(), 3))
-    for saved, expected in zip((stopped.average, stopped.params), averaged_alone[3], strict=True):
+        state = jax.device_get(checkpoints.restore(trainer.abstract_state(), 3))
+    for saved, expected in zip((state.average, state.params), averaged_alone[3], strict=True):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=0, atol=2e-4), saved, expected)
     trainers.run(Regression(EMA), EMA, tmp_path / "run")
     assert lines(tmp_path / "run") == lines(tmp_path / "straight")

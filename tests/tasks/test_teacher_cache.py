@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
 
 import jax
 import numpy as np
@@ -17,7 +15,7 @@ from bert_jax.config import DistilPretrainConfig, PretrainConfig
 from bert_jax.config.presets import PRESETS
 from bert_jax.data import step_files
 from bert_jax.data.corpus.prepare import prepare
-from bert_jax.errors import ConfigError, Interrupted, UserError
+from bert_jax.errors import ConfigError, UserError
 from bert_jax.interop import native
 from bert_jax.models import bert
 from bert_jax.tasks.distill import distill
@@ -29,7 +27,7 @@ from bert_jax.tasks.teacher_cache import TeacherProgram
 from bert_jax.tasks.teachers import Found
 from bert_jax.text import tokenizer
 from bert_jax.training.trainer import Trainer
-from tests.runs import lines
+from tests.runs import lines, stopped
 
 pytestmark = pytest.mark.slow  # each compiles for a minute or more
 
@@ -259,21 +257,9 @@ def test_a_second_run_reads_all_and_is_the_same_bit_for_bit(first, made, tmp_pat
     assert run(made, tmp_path / "run", moved) == expected
 
 
-def test_stopped_it_resumes_to_the_same_run_and_computes_no_step_twice(
-    first, made, tmp_path, calls, monkeypatch
-):
-    iterate = _Batches.iterate
-
-    def then_stop(self, start, stop):
-        for step, batch in enumerate(iterate(self, start, stop), start + 1):
-            if step == 4 and stop == 6:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
-
-    monkeypatch.setattr(_Batches, "iterate", then_stop)
-    with pytest.raises(Interrupted):
+def test_stopped_it_resumes_to_the_same_run_and_computes_no_step_twice(first, made, tmp_path, calls):
+    with stopped(_Batches, 4):
         run(made, tmp_path / "run")
-    monkeypatch.setattr(_Batches, "iterate", iterate)
     before = len(calls)
     assert run(made, tmp_path / "run") == first[0]
     assert len(calls) == before + 2

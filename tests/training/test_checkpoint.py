@@ -3,7 +3,9 @@
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
+from etils import epath
 
 from bert_jax.errors import CheckpointMismatch, UserError
 from bert_jax.training import state as states
@@ -73,6 +75,19 @@ def test_parts_that_a_model_does_without_are_left_out_of_an_average_too(tmp_path
         checkpoints.wait()
         found = checkpoints.restore_params(abstract().params, 1, without=("distil",))
     jax.tree.map(np.testing.assert_array_equal, found, averaged(1).average)
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(8, 1), (2**21, 8)])
+def test_devices_share_the_writing_of_large_arrays_alone(rows, parts, tmp_path):
+    """Of arrays that all eight hold: a slice of each small one would cost more than it writes."""
+    mesh = jax.make_mesh((8,), ("data",))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    state = states.create({"table": jax.numpy.ones((rows, 1))}, optax.identity(), ("loss",))
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(jax.device_put(state, whole))
+        checkpoints.wait()
+    saved = ocp.StandardCheckpointHandler().metadata(epath.Path(tmp_path / "c" / "0" / "params"))
+    assert saved["table"].storage.chunk_shape == (rows // parts, 1)
 
 
 def test_the_latest_few_and_the_best_stay(tmp_path):

@@ -1,6 +1,5 @@
 """Signals as a flag of the loop."""
 
-import os
 import signal
 
 import pytest
@@ -13,7 +12,7 @@ def test_a_signal_is_read_by_the_next_vote():
     with StopSignals() as stop:
         stop.read_vote(stop.start_vote(None))
         assert stop.agreed == 0
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert stop.agreed == 0
         stop.read_vote(stop.start_vote(None))
         assert stop.agreed == signal.SIGTERM
@@ -22,7 +21,7 @@ def test_a_signal_is_read_by_the_next_vote():
 
 def test_a_second_interrupt_raises():
     with StopSignals() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop.number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
